@@ -1,0 +1,1 @@
+//! The configuration as written: YAML with positions, environment overrides laid over it.

@@ -1,0 +1,30 @@
+//! `riskstream`: security alerts in from Kafka, the risk of the entities in them looked up at the
+//! vendors that know it, enriched alerts out.
+//!
+//! This file is the map and holds no code. The way of an alert, and the module that owns each step:
+//!
+//! | step | module | owns |
+//! |---|---|---|
+//! | 1 consume | [`source`] | polling, rebalance, backpressure: one lane is one OS thread |
+//! | 2 decode | [`alert::decode`] | bytes to validated JSON, only the wanted paths read |
+//! | 3 extract | [`alert::extract`] | format rules to entities |
+//! | 4 route | [`routing`] | entity and alert origin to the matching provider |
+//! | 5 cache | [`cache`] | answers with lifetimes, one flight per question |
+//! | 6 ask | [`provider`] | breaker, limiter, time-out, retry, and one folder per vendor |
+//! | 7 score | [`score`] | the common 0-100 scale and its levels |
+//! | 8 compose | [`compose`] | the enriched event |
+//! | 9 produce | [`sink`] | outputs and dead letters, delivery awaited |
+//! | 10 commit | [`commit`] | the ledger of offsets and its contiguous frontier |
+//!
+//! [`pipeline`] is the only module that knows all the steps; [`app`] builds, starts and stops the parts.
+//! Beside the way: [`config`], [`metrics`], [`admin`], [`telemetry`], [`supervisor`], [`http`] (the one
+//! HTTP client), [`simulator`] (the five vendors as HTTP servers) and [`cli`].
+
+pub mod alert;
+pub mod compose;
+pub mod config;
+pub mod entity;
+pub mod http;
+pub mod provider;
+pub mod score;
+pub mod simulator;
