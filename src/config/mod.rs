@@ -3,9 +3,318 @@
 //! Owns the file's keys and their defaults. Contract: [`Config`] holds only values that can be used; whoever
 //! has one need not check again. The only place that reads our own settings from the environment.
 
+pub mod provider;
 pub mod raw;
 pub mod secret;
 pub mod section;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::entity::EntityKind;
+
+pub use provider::ProviderConfig;
 pub use secret::Secret;
 pub use section::Section;
+
+/// Everything that `riskstream` can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster and how to reach it.
+    pub kafka: Kafka,
+    /// Where alerts come from.
+    pub input: Input,
+    /// Where enriched alerts go.
+    pub output: Output,
+    /// Where alerts go that cannot be enriched.
+    pub dead_letters: DeadLetters,
+    /// Files with the user's own alert formats, globs resolved.
+    pub formats: Vec<PathBuf>,
+    /// How alerts move.
+    pub pipeline: Pipeline,
+    /// How answers are kept.
+    pub cache: Cache,
+    /// The vendors, in the order of the file.
+    pub providers: Vec<ProviderConfig>,
+    /// Which entities go where; first match wins.
+    pub routes: Vec<Route>,
+    /// The HTTP port for metrics, probes and the API.
+    pub admin: Admin,
+    /// Logging.
+    pub log: Log,
+}
+
+/// `kafka`.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `host:port` of at least one broker.
+    pub brokers: Vec<String>,
+    /// How the connection is secured.
+    pub security: Security,
+    /// librdkafka properties for every client, checked against the ones that carry our guarantees.
+    pub properties: BTreeMap<String, Property>,
+    /// librdkafka properties for the consumer.
+    pub consumer: BTreeMap<String, Property>,
+    /// librdkafka properties for the producer.
+    pub producer: BTreeMap<String, Property>,
+}
+
+/// The value of a librdkafka property.
+#[derive(Clone, Debug)]
+pub enum Property {
+    /// As written.
+    Text(String),
+    /// By reference.
+    Secret(Secret),
+}
+
+/// `kafka.security` with what belongs to it.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// Neither encrypted nor authenticated. Must be written for brokers that are not loopback.
+    Plaintext,
+    /// TLS, with a client certificate where `tls` has one.
+    Tls(Tls),
+    /// SASL over TLS.
+    SaslTls(Tls, Sasl),
+    /// SASL without encryption.
+    SaslPlaintext(Sasl),
+}
+
+/// `kafka.tls`.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// PEM file of the authorities to trust; the system's when absent.
+    pub ca: Option<PathBuf>,
+    /// PEM file of our certificate.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of our key.
+    pub key: Option<PathBuf>,
+    /// Password of the key.
+    pub key_password: Option<Secret>,
+    /// Whether the broker's name must be the certificate's. Only false when written.
+    pub verify_hostname: bool,
+}
+
+/// `kafka.sasl`.
+#[derive(Clone, Debug)]
+pub struct Sasl {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: String,
+    /// Who we are.
+    pub username: String,
+    /// How we prove it.
+    pub password: Secret,
+}
+
+/// `input`.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Topics and the format of each.
+    pub topics: Vec<InputTopic>,
+    /// The consumer group.
+    pub group: String,
+    /// Where a new group starts: `earliest` or `latest`.
+    pub offset_reset: OffsetReset,
+    /// What happens when the committed offset no longer exists; `None` stops loudly.
+    pub out_of_range: Option<OffsetReset>,
+}
+
+/// One input topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputTopic {
+    /// Its name.
+    pub name: String,
+    /// The format of its alerts; `None` recognises it (`auto`).
+    pub format: Option<String>,
+}
+
+/// Where to start reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetReset {
+    /// At the oldest record.
+    Earliest,
+    /// At the next record.
+    Latest,
+}
+
+/// `output`.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The topic that playbooks consume.
+    pub topic: String,
+    /// How the answers stand in the alert.
+    pub format: OutputFormat,
+    /// Name of the added member.
+    pub member: String,
+    /// Bound on value, key and headers of one enriched alert, in bytes.
+    pub max_bytes: usize,
+    /// What happens to a member of that name that is not ours.
+    pub on_conflict: OnConflict,
+    /// How the output's partition is chosen; `None`: as input when the counts agree, else by key.
+    pub partition: Option<OutputPartition>,
+}
+
+/// `output.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// The alert's own bytes plus one member.
+    Envelope,
+    /// OCSF: `enrichments[]` and risk attributes.
+    Ocsf,
+    /// Elastic Common Schema: `*.risk.*`.
+    Ecs,
+}
+
+/// `output.on_conflict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// A foreign member stays, ours is written as `riskstream`.
+    Rename,
+    /// A foreign member is replaced.
+    Replace,
+}
+
+/// `output.partition`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputPartition {
+    /// The number of the input's partition.
+    Input,
+    /// By the key, as Java's default partitioner does (murmur2).
+    Key,
+}
+
+/// `dead_letters`.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    /// Their topic.
+    pub topic: String,
+    /// What happens when the topic does not take one.
+    pub on_failure: OnFailure,
+}
+
+/// `dead_letters.on_failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Wait and try again: the partition stands still, nothing is lost.
+    Wait,
+    /// Stop the process with an error.
+    Stop,
+}
+
+/// `pipeline`.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// What a crash may do.
+    pub delivery: Delivery,
+    /// Which order outputs keep.
+    pub order: Order,
+    /// How long an alert's look-ups may take from the moment it is polled.
+    pub deadline: Duration,
+    /// Alerts in flight, all lanes together.
+    pub in_flight: usize,
+    /// Bytes of alerts in flight, all lanes together.
+    pub in_flight_bytes: usize,
+    /// Lanes.
+    pub threads: usize,
+    /// Bound of a drain when partitions are taken away.
+    pub drain: Duration,
+    /// Bound of a stop.
+    pub shutdown: Duration,
+    /// A larger alert is a dead letter.
+    pub max_alert_bytes: usize,
+    /// A deeper alert is a dead letter.
+    pub max_depth: usize,
+    /// Entities of one alert that are looked up; the rest is left out, marked.
+    pub max_entities: usize,
+}
+
+/// `pipeline.delivery`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nothing is lost; a crash repeats a suffix.
+    AtLeastOnce,
+}
+
+/// `pipeline.order`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Of each partition.
+    Partition,
+    /// Of each key.
+    Key,
+    /// None.
+    None,
+}
+
+/// `cache`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Bound in bytes.
+    pub capacity: u64,
+    /// Lifetimes; a provider may have its own.
+    pub ttl: Ttl,
+    /// How long beyond its lifetime an answer may be used when the vendor cannot be asked.
+    pub stale: Duration,
+    /// Spread of lifetimes, 0 to 0.5: 0.1 is plus or minus a tenth.
+    pub jitter: f64,
+    /// Fraction of the lifetime after which a used answer is asked again in the background; 1 is never.
+    pub refresh_ahead: f64,
+}
+
+/// Lifetimes by outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ttl {
+    /// Of a score.
+    pub scored: Duration,
+    /// Of "the vendor does not know it".
+    pub unknown: Duration,
+    /// Of a failure that is worth remembering.
+    pub failed: Duration,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Input topics it is for; empty: all.
+    pub topics: Vec<String>,
+    /// Alert formats it is for; empty: all.
+    pub formats: Vec<String>,
+    /// Kinds it is for; empty: all.
+    pub kinds: Vec<EntityKind>,
+    /// Patterns of which one must match the identifier; empty: any.
+    pub identifiers: Vec<regex::Regex>,
+    /// The instance to ask; `None` (`provider: none`) asks nobody.
+    pub provider: Option<String>,
+}
+
+/// `admin`.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Bearer token of `/v1`; without it `/v1` is off.
+    pub token: Option<Secret>,
+}
+
+/// `log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A `tracing` filter: `info`, `riskstream=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Readable on a terminal, JSON elsewhere.
+    Auto,
+    /// JSON lines.
+    Json,
+    /// For people.
+    Text,
+}

@@ -11,6 +11,7 @@
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
 pub mod error;
+pub mod registry;
 pub mod transport;
 
 use std::future::Future;
