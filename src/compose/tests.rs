@@ -1,0 +1,1 @@
+//! What holds for every output, and one example of each format.
