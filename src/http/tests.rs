@@ -1,0 +1,1 @@
+//! The client against real servers that behave badly.
