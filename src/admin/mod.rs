@@ -1,0 +1,3 @@
+//! The HTTP port: `/metrics`, `/livez`, `/readyz` and the status page.
+
+pub mod health;
