@@ -8,10 +8,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use miette::NamedSource;
-
 use crate::config::overrides;
-use crate::config::problem::{Problem, Problems};
+use crate::config::problem::{Problem, Problems, Source};
 use crate::config::raw::{self, Complaint, Node, Parsed, Place, Value};
 use crate::config::section::Section;
 
@@ -87,7 +85,7 @@ impl Document {
 
     /// The problems so far, in the order of the file.
     pub fn problems(&self) -> Problems {
-        let source = Arc::new(NamedSource::new(&self.name, self.masked()).with_language("yaml"));
+        let source = Arc::new(Source { name: self.name.clone(), text: self.masked() });
         let mut problems = self.problems.borrow().clone();
         for problem in problems.iter_mut().filter(|problem| problem.line.is_some()) {
             problem.source = Some(source.clone());

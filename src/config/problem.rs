@@ -7,7 +7,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceSpan};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SourceSpan, SpanContents,
+};
 use serde::Serialize;
 
 /// One thing to mend.
@@ -35,7 +38,7 @@ pub struct Problem {
     pub(crate) length: usize,
     /// The text around it, secrets masked.
     #[serde(skip)]
-    pub(crate) source: Option<Arc<NamedSource<String>>>,
+    pub(crate) source: Option<Arc<Source>>,
 }
 
 impl Problem {
@@ -62,7 +65,7 @@ impl Problem {
     /// The bytes of the source that the caret covers: never beyond the end of its line.
     fn span(&self) -> Option<SourceSpan> {
         let (line, column) = (self.line?, self.column?);
-        let text = self.source.as_ref()?.inner();
+        let text = &self.source.as_ref()?.text;
         let start_of_line: usize =
             text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let rest = text.get(start_of_line..)?.lines().next().unwrap_or("");
@@ -94,6 +97,34 @@ impl fmt::Debug for Problem {
     }
 }
 
+/// A text of which only the line at fault is ever shown: the lines around it may say what is nobody's business.
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+impl SourceCode for Source {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let exact = self.text.read_span(span, 0, 0)?;
+        let offset = span.offset();
+        let start = self.text.get(..offset).and_then(|head| head.rfind('\n')).map_or(0, |at| at + 1);
+        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("");
+        // Without context the place itself is asked for, else what to show.
+        let (data, span, column) = if before + after == 0 {
+            (exact.data(), *span, exact.column())
+        } else {
+            (line.as_bytes(), SourceSpan::new(start.into(), line.len()), 0)
+        };
+        let name = self.name.clone();
+        Ok(Box::new(MietteSpanContents::new_named(name, data, span, exact.line(), column, 1)))
+    }
+}
+
 /// The face that a problem shows to miette.
 struct Shown<'p>(&'p Problem);
 
@@ -120,8 +151,8 @@ impl Diagnostic for Shown<'_> {
         Some(Box::new(&self.0.cure))
     }
 
-    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        self.0.source.as_deref().map(|source| source as &dyn miette::SourceCode)
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.0.source.as_deref().map(|source| source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -164,7 +195,7 @@ impl Problems {
     pub fn for_people(&self, colour: bool, width: usize) -> String {
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let handler = GraphicalReportHandler::new_themed(theme)
-            .with_context_lines(0)
+            .with_context_lines(1)
             .with_links(false)
             .with_width(width);
         let mut out = String::new();

@@ -275,6 +275,7 @@ proptest! {
         section.secret("api_key");
         section.finish();
         let shown = document.problems().for_people(false, 200);
+        prop_assert!(shown.contains(&format!("[t.yaml:2:{}]", 11)), "{shown}");
         prop_assert!(!shown.contains("hunter"), "{shown}");
         prop_assert!(shown.contains("wait: x"), "{shown}");
     }
@@ -305,7 +306,7 @@ fn the_text_itself_can_be_wrong() {
         ("a: 1\na: 2\n", "t.yaml:2:1: a: the key stands twice; first in line 1; remove one of the two"),
         ("a: 1\n---\nb: 2\n", "t.yaml:2:1: a second YAML document begins; keep one document"),
         ("- a\n", "t.yaml:1:1: not a mapping"),
-        ("a: !secret x\n", "t.yaml:1:12: the tag !secret means nothing here; remove the tag"),
+        ("a: !secret x\n", "t.yaml:1:4: the tag !secret means nothing here; remove the tag"),
         ("[a]: x\n", "t.yaml:1:1: a key that is not a word; write `key: value`"),
         ("a: [1\nb: 2\n", "t.yaml:"),
         ("a:\n\tb: 1\n", "t.yaml:2:"),
