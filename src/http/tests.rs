@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use secrecy::SecretString;
@@ -161,8 +160,7 @@ async fn what_is_not_http_is_unreachable() {
 
 #[tokio::test]
 async fn a_redirect_is_an_answer_and_is_not_followed() {
-    let elsewhere =
-        serve(Router::new().route("/stolen", get(|| async { panic!("the redirect was followed") }))).await;
+    let elsewhere = serve(Router::new().route("/stolen", get(|| async { "followed" }))).await;
     let target = elsewhere.join(&["stolen"], "", &[]).unwrap();
     let redirect = move || async move { (StatusCode::FOUND, [("location", target)]) };
     let base = serve(Router::new().route("/risk/{id}", get(redirect))).await;
@@ -182,27 +180,14 @@ async fn a_body_at_the_limit_is_fine_and_one_above_it_is_not() {
 
 #[tokio::test]
 async fn a_body_of_unsaid_length_is_cut_off_at_the_limit() {
-    let endless = || async {
-        Body::from_stream(axum::body::Body::new(Endless).into_data_stream())
-    };
-    let base = serve(Router::new().route("/risk/{id}", get(endless))).await;
+    let base = raw(|mut stream| async move {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        // Until the client hangs up.
+        while stream.write_all(b"a\r\n0123456789\r\n").await.is_ok() {}
+    })
+    .await;
     let error = limited(100_000).send(ask(&base), PATIENT).await.unwrap_err();
     assert_eq!(error, HttpError::BodyTooLarge(100_000));
-}
-
-/// A body without an end.
-struct Endless;
-
-impl axum::body::HttpBody for Endless {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        unimplemented!()
-    }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -244,4 +229,65 @@ async fn no_encryption_only_for_this_machine_unless_allowed() {
     let settings = Settings { allow_http: true, proxy: ProxyChoice::Direct, ..Settings::default() };
     let error = Client::new(&settings).unwrap().send(request(), PATIENT).await.unwrap_err();
     assert!(matches!(error, HttpError::Unreachable(_)), "{error}");
+}
+
+/// A TLS server for `localhost` that answers every connection once; returns its address and its certificate.
+fn serve_tls() -> (BaseUrl, String) {
+    use std::io::{Read, Write};
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![cert.der().clone()],
+            rustls::pki_types::PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
+        )
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, stream.unwrap());
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    (BaseUrl::parse(&format!("https://localhost:{port}")).unwrap(), cert.pem())
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_trusts_fails_the_handshake_until_its_authority_is_named() {
+    let (base, certificate) = serve_tls();
+    let error = client().send(ask(&base), PATIENT).await.unwrap_err();
+    assert!(matches!(error, HttpError::Tls(_)), "{error:?}");
+    holds_no_identifier(&error);
+
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, certificate.as_bytes()).unwrap();
+    let settings =
+        Settings { ca: Some(file.path().to_owned()), proxy: ProxyChoice::Direct, ..Settings::default() };
+    let trusting = Client::new(&settings).unwrap();
+    assert_eq!(trusting.send(ask(&base), PATIENT).await.unwrap().body, "{}");
+}
+
+#[test]
+fn files_that_hold_no_certificates_are_named() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, b"hunter2").unwrap();
+    let path = file.path().to_owned();
+    let settings = |ca, client_cert| Settings { ca, client_cert, ..Settings::default() };
+    for settings in [settings(Some(path.clone()), None), settings(None, Some(path.clone()))] {
+        let message = Client::new(&settings).unwrap_err().to_string();
+        assert!(message.contains(path.to_str().unwrap()) && !message.contains("hunter2"), "{message}");
+    }
+    let message = Client::new(&settings(Some("absent.pem".into()), None)).unwrap_err().to_string();
+    assert!(message.contains("absent.pem"), "{message}");
 }
