@@ -10,8 +10,16 @@
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
+pub mod breaker;
+pub mod doubt;
 pub mod error;
+pub mod gate;
+pub mod guard;
+pub mod limiter;
+pub mod meter;
+pub mod quota;
 pub mod registry;
+pub mod retry;
 pub mod transport;
 
 use std::future::Future;
