@@ -98,7 +98,7 @@ holds secured 'share: 1/3'
 holds secured 'share: 1/6'
 holds secured 'path: "formats/acme.yaml"'
 holds secured 'image: "registry.example.com/security/riskstream@sha256:'
-holds everything 'value: "[::]:8080"'
+holds everything "value: \"'[::]:8080'\""
 holds everything 'in_flight: 1000000'
 holds everything 'image: "riskstream:1"'
 

@@ -95,12 +95,14 @@ capabilities:
 {{- end }}
 
 {{/*
-What `run` and `check` both need of a container.
+What `run` and `check` both need of a container. A variable that begins with a bracket is read as YAML, so an IPv6
+address is quoted twice.
 */}}
 {{- define "riskstream.environment" -}}
+{{- $listen := printf "%s:%d" .Values.http.address (int .Values.http.port) -}}
 env:
   - name: RISKSTREAM__ADMIN__LISTEN
-    value: {{ printf "%s:%d" .Values.http.address (int .Values.http.port) | quote }}
+    value: {{ ternary (squote $listen) $listen (hasPrefix "[" $listen) | quote }}
   {{- if .Values.staticMembership }}
   - name: RISKSTREAM__KAFKA__CONSUMER__GROUP.INSTANCE.ID
     valueFrom:
