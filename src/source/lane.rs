@@ -226,6 +226,9 @@ impl Lane {
             tracing::warn!("the stop's bound is over with alerts in flight; they will be read again");
         }
         store(consumer, &mut core);
+        // Leaving the group must not wait for them a second time.
+        let assigned = core.assigned();
+        core.forget(&assigned);
         result
     }
 }
