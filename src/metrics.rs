@@ -9,7 +9,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::alert::decode::DecodeError;
+use crate::alert::DecodeError;
 use crate::cache::key::ProviderId;
 use crate::compose::AlertStatus;
 use crate::provider::FailureKind;

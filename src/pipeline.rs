@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use crate::alert::decode::{DecodeError, Decoded, Decoder, Scratch, Select};
+use crate::alert::decode::{Decoded, Decoder, Scratch, Select};
 use crate::alert::format::{FormatId, Formats};
-use crate::alert::Shape;
+use crate::alert::{DecodeError, Shape};
 use crate::cache::flight::stand_in;
 use crate::cache::{Flights, Found, Landing, Waiter};
 use crate::cache::key::ProviderId;

@@ -4,6 +4,8 @@
 //! vendor whose alert it stands in, else of the only provider that knows its kind. Where several do, nobody is
 //! asked until a route says who: an identifier never goes to a vendor by accident. Pure.
 
+use std::collections::HashMap;
+
 use crate::alert::format::{FormatId, Formats};
 use crate::cache::key::ProviderId;
 use crate::config::Route;
@@ -82,12 +84,14 @@ struct Rule {
 /// The routes, resolved.
 pub struct Routing {
     rules: Vec<Rule>,
-    /// Without a rule: by vendor of the alert's format, then by kind.
-    by_vendor: Vec<(&'static str, EntityKind, Decision)>,
-    by_kind: Vec<(EntityKind, Decision)>,
-    /// The vendor of each format, by its number.
-    vendors: Vec<Option<String>>,
+    /// Without a rule, by the alert's format, then by kind.
+    by_format: HashMap<FormatId, ByKind>,
+    /// The same for an alert of no known format.
+    formatless: ByKind,
 }
+
+/// A decision for each kind, in the order of [`EntityKind::ALL`].
+type ByKind = [Decision; EntityKind::ALL.len()];
 
 impl Routing {
     /// Resolves `routes` against what there is.
@@ -105,30 +109,15 @@ impl Routing {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let knows = |kind: EntityKind, vendor: Option<&str>| {
-            candidates
-                .iter()
-                .enumerate()
-                .filter(|(_, c)| c.kinds.contains(&kind) && vendor.is_none_or(|vendor| vendor == c.vendor))
-                .map(|(index, _)| provider_id(index))
-                .collect::<Vec<_>>()
+        let by_vendor = |vendor: Option<&str>| -> ByKind {
+            EntityKind::ALL.map(|kind| match (only(kind, vendor, candidates), vendor) {
+                (Decision::Ignored, Some(_)) => only(kind, None, candidates),
+                (decision, _) => decision,
+            })
         };
-        let only = |known: Vec<ProviderId>| match known.as_slice() {
-            [] => Decision::Ignored,
-            [one] => Decision::Ask(*one),
-            _ => Decision::Unrouted,
-        };
-        let by_kind = EntityKind::ALL.into_iter().map(|kind| (kind, only(knows(kind, None)))).collect();
-        let mut by_vendor = Vec::new();
-        for candidate in candidates {
-            for &kind in &candidate.kinds {
-                by_vendor.push((candidate.vendor, kind, only(knows(kind, Some(candidate.vendor)))));
-            }
-        }
-        let vendors = formats.names().map(|name| {
-            formats.id(name).and_then(|id| formats.vendor(id)).map(str::to_owned)
-        });
-        Ok(Routing { rules, by_vendor, by_kind, vendors: vendors.collect() })
+        let by_format = formats.names().filter_map(|name| formats.id(name));
+        let by_format = by_format.map(|id| (id, by_vendor(formats.vendor(id)))).collect();
+        Ok(Routing { rules, by_format, formatless: by_vendor(None) })
     }
 
     /// Who is asked about the entity with the canonical identifier `id`, which stands in an alert of `format`
@@ -148,13 +137,21 @@ impl Routing {
 
     /// Who is asked where no route matches.
     pub fn without_route(&self, format: Option<FormatId>, kind: EntityKind) -> Decision {
-        let vendor = format.and_then(|f| self.vendors.get(f.index())).and_then(Option::as_deref);
-        if let Some(vendor) = vendor
-            && let Some((_, _, decision)) = self.by_vendor.iter().find(|(v, k, _)| *v == vendor && *k == kind)
-        {
-            return *decision;
-        }
-        self.by_kind.iter().find(|(k, _)| *k == kind).map_or(Decision::Ignored, |(_, decision)| *decision)
+        let by_kind = format.and_then(|format| self.by_format.get(&format)).unwrap_or(&self.formatless);
+        by_kind.get(kind as usize).copied().unwrap_or(Decision::Ignored)
+    }
+}
+
+/// The only candidate of a vendor (or of all) that knows a kind.
+fn only(kind: EntityKind, vendor: Option<&str>, candidates: &[Candidate]) -> Decision {
+    let mut known = candidates
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| c.kinds.contains(&kind) && vendor.is_none_or(|vendor| vendor == c.vendor));
+    match (known.next(), known.next()) {
+        (None, _) => Decision::Ignored,
+        (Some((position, _)), None) => Decision::Ask(provider_id(position)),
+        (Some(_), Some(_)) => Decision::Unrouted,
     }
 }
 

@@ -151,7 +151,7 @@ impl Flight {
         let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
         let guard = Arc::clone(&carrier.guard);
         let lifetimes = carrier.lifetimes;
-        let result = guard.ask(&entity, priority, Instant::now() + FLIGHT).await;
+        let result = guard.ask(&entity, priority, Some(FLIGHT)).await;
         self.end(result, &lifetimes, Instant::now(), Timestamp::now(), random());
     }
 
