@@ -22,6 +22,7 @@
 
 pub mod admin;
 pub mod alert;
+pub mod app;
 pub mod cache;
 pub mod commit;
 pub mod compose;
@@ -37,3 +38,4 @@ pub mod simulator;
 pub mod sink;
 pub mod source;
 pub mod supervisor;
+pub mod telemetry;

@@ -4,6 +4,8 @@
 //! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
 //! atomic addition: handles are looked up once, when the parts are built.
 
+use std::time::Duration;
+
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -13,6 +15,8 @@ use crate::alert::DecodeError;
 use crate::cache::key::ProviderId;
 use crate::compose::AlertStatus;
 use crate::provider::FailureKind;
+use crate::provider::breaker::Condition;
+use crate::provider::meter::{Meter, OUTCOMES};
 
 /// Seconds, from what a cache hit takes to what a slow vendor does.
 const LATENCY: &[f64] =
@@ -46,35 +50,39 @@ pub struct ProviderMetrics {
     retries: IntCounter,
     limiter_wait: Histogram,
     quota: Gauge,
+    waiting: IntGauge,
     breaker: IntGauge,
     name: String,
 }
 
-impl ProviderMetrics {
-    /// One request came to an end: an outcome of a closed set, and how long it took in seconds.
-    pub fn request(&self, outcome: &str, seconds: f64) {
+impl Meter for ProviderMetrics {
+    fn request(&self, outcome: &'static str, elapsed: Duration) {
         self.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
-        self.latency.observe(seconds);
+        self.latency.observe(elapsed.as_secs_f64());
     }
 
-    /// An attempt is made again.
-    pub fn retry(&self) {
+    fn limiter_wait(&self, waited: Duration) {
+        self.limiter_wait.observe(waited.as_secs_f64());
+    }
+
+    fn waiting(&self, requests: usize) {
+        self.waiting.set(requests as i64);
+    }
+
+    fn quota_remaining(&self, requests: u64) {
+        self.quota.set(requests as f64);
+    }
+
+    fn retry(&self, _because: FailureKind) {
         self.retries.inc();
     }
 
-    /// Seconds that a request waited for the limiter.
-    pub fn limiter_wait(&self, seconds: f64) {
-        self.limiter_wait.observe(seconds);
-    }
-
-    /// What the vendor says is left of its quota.
-    pub fn quota_remaining(&self, remaining: f64) {
-        self.quota.set(remaining);
-    }
-
-    /// 0 closed, 1 half open, 2 open.
-    pub fn breaker(&self, state: i64) {
-        self.breaker.set(state);
+    fn breaker(&self, condition: Condition) {
+        self.breaker.set(match condition {
+            Condition::Closed => 0,
+            Condition::HalfOpen => 1,
+            Condition::Open => 2,
+        });
     }
 }
 
@@ -151,7 +159,8 @@ impl Metrics {
     /// [`MetricsError`] when two metrics share a name.
     pub fn new(providers: &[&str]) -> Result<Self, MetricsError> {
         let r = &Registry::new();
-        let dead_lettered = counters(r, "dead_letters_total", "Alerts dead-lettered, by reason.", &["reason"])?;
+        let dead_lettered =
+            counters(r, "dead_letters_total", "Alerts dead-lettered, by reason.", &["reason"])?;
         for reason in DecodeError::LABELS.iter().copied().chain(Refusal::ALL.map(Refusal::label)) {
             dead_lettered.with_label_values(&[reason]);
         }
@@ -173,8 +182,8 @@ impl Metrics {
             &["provider"],
         )?;
         r.register(Box::new(quota.clone()))?;
-        let breaker =
-            gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
+        let waiting = gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", &["provider"])?;
+        let breaker = gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
         let build = gauges(r, "build_info", "Constant 1; what is running.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
@@ -189,7 +198,7 @@ impl Metrics {
         });
         let cache = cache.collect();
         let providers = providers.iter().map(|name| {
-            for outcome in FailureKind::ALL.iter().map(|kind| kind.label()).chain(["ok"]) {
+            for outcome in OUTCOMES {
                 requests.with_label_values(&[*name, outcome]);
             }
             ProviderMetrics {
@@ -198,6 +207,7 @@ impl Metrics {
                 retries: retries.with_label_values(&[*name]),
                 limiter_wait: wait.with_label_values(&[*name]),
                 quota: quota.with_label_values(&[*name]),
+                waiting: waiting.with_label_values(&[*name]),
                 breaker: breaker.with_label_values(&[*name]),
                 name: (*name).to_owned(),
             }
@@ -218,7 +228,12 @@ impl Metrics {
             paused: counter(r, "pauses_total", "Times that partitions were paused: too much in flight.")?,
             lag: gauges(r, "consumer_lag_records", "Records behind the end, by position.", partition)?,
             processed: gauges(r, "processed_offset", "Offset up to which everything is done.", partition)?,
-            committed: gauges(r, "committed_offset", "Offset that the broker holds for the group.", partition)?,
+            committed: gauges(
+                r,
+                "committed_offset",
+                "Offset that the broker holds for the group.",
+                partition,
+            )?,
             assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
             last_progress: {
                 let gauge = Gauge::with_opts(opts(
@@ -390,6 +405,8 @@ mod tests {
         ] {
             assert!(names.contains(&name), "{name} is missing in\n{text}");
         }
-        assert!(text.contains("riskstream_vendor_requests_total{outcome=\"timeout\",provider=\"datadog\"} 0"));
+        assert!(
+            text.contains("riskstream_vendor_requests_total{outcome=\"timeout\",provider=\"datadog\"} 0")
+        );
     }
 }

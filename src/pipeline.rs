@@ -13,15 +13,15 @@ use crate::alert::decode::{Decoded, Decoder, Scratch, Select};
 use crate::alert::format::{FormatId, Formats};
 use crate::alert::{DecodeError, Shape};
 use crate::cache::flight::stand_in;
-use crate::cache::{Flights, Found, Landing, Waiter};
 use crate::cache::key::ProviderId;
 use crate::cache::store::Content;
+use crate::cache::{Flights, Found, Landing, Waiter};
 use crate::compose::{Composer, EntityOutcome, Input, Outcome, Source, Summary};
 use crate::entity::{EntityKind, canonical};
 use crate::metrics::Metrics;
 use crate::provider::FailureKind;
 use crate::provider::limiter::Priority;
-use crate::routing::{Decision, Routing};
+use crate::routing::{Decision, Routing, provider_id};
 
 /// What an alert brings beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,20 @@ impl Waiter for Pending {
             (self.waker)();
         }
     }
+}
+
+/// Why a question about one entity cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LookUpError {
+    /// The provider is not configured.
+    #[error("no provider is named {0:?}; there are: {1}")]
+    NoSuchProvider(String, String),
+    /// Several providers know the kind and no route says which.
+    #[error("several providers know {0}; name one (--provider NAME), or add a route for it")]
+    Ambiguous(EntityKind),
+    /// None does.
+    #[error("no configured provider can be asked about {0}")]
+    NobodyKnows(EntityKind),
 }
 
 /// What routing and the cache say of one entity, before any flight.
@@ -185,6 +199,53 @@ impl Pipeline {
             key_and_header_bytes: pending.overhead,
         };
         self.compose(input, &outcomes, out)
+    }
+
+    /// Answers one question about an entity, as JSON in the form of `risk.entities[]`: a playbook's or a person's.
+    ///
+    /// # Errors
+    /// [`LookUpError`] when it is not clear who is to be asked.
+    pub async fn look_up(
+        &self,
+        kind: EntityKind,
+        value: &str,
+        provider: Option<&str>,
+    ) -> Result<Vec<u8>, LookUpError> {
+        let id = canonical(kind, value);
+        let provider = match provider {
+            Some(name) => self
+                .names
+                .iter()
+                .position(|known| known == name)
+                .map(provider_id)
+                .ok_or_else(|| LookUpError::NoSuchProvider(name.to_owned(), self.names.join(", ")))?,
+            None => match self.routing.decide("", None, kind, &id) {
+                Decision::Ask(provider) => provider,
+                Decision::Unrouted => return Err(LookUpError::Ambiguous(kind)),
+                Decision::Ignored => return Err(LookUpError::NobodyKnows(kind)),
+            },
+        };
+        let landing = self.flights.ask(&self.flights.question(provider, kind, &id), Priority::Question).await;
+        let mut out = Vec::new();
+        self.composer.one(
+            &EntityOutcome {
+                kind,
+                value: value.trim(),
+                paths: &[],
+                provider: self.name(Some(provider)),
+                outcome: outcome(&landing, Instant::now()),
+            },
+            &mut out,
+        );
+        Ok(out)
+    }
+
+    /// Forgets what any provider said of an entity; whether there was anything.
+    pub fn forget(&self, kind: EntityKind, value: &str) -> bool {
+        let id = canonical(kind, value);
+        let questions =
+            (0..self.names.len()).map(|index| self.flights.question(provider_id(index), kind, &id));
+        questions.filter(|question| self.flights.cache().forget(question)).count() > 0
     }
 
     /// Asks the cache; a failure that is remembered counts as an answer.

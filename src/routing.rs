@@ -209,11 +209,9 @@ fn rule(
     };
     // A route without kinds covers only those that its provider can be asked about.
     let kinds = match (&route.provider, route.kinds.is_empty()) {
-        (Some(name), true) => candidates
-            .iter()
-            .find(|c| c.name == *name)
-            .map(|c| c.kinds.clone())
-            .unwrap_or_default(),
+        (Some(name), true) => {
+            candidates.iter().find(|c| c.name == *name).map(|c| c.kinds.clone()).unwrap_or_default()
+        }
         _ => route.kinds.clone(),
     };
     Rule {
@@ -260,7 +258,11 @@ mod tests {
         let decide = |format, kind| routing.decide("t", formats.id(format), kind, "x");
         assert_eq!(decide("cloudflare", User), Decision::Ask(ProviderId(2)));
         assert_eq!(decide("cortex_xdr", User), Decision::Ask(ProviderId(1)));
-        assert_eq!(decide("cloudflare", CloudIdentity), Decision::Ask(ProviderId(0)), "the only one that knows");
+        assert_eq!(
+            decide("cloudflare", CloudIdentity),
+            Decision::Ask(ProviderId(0)),
+            "the only one that knows"
+        );
         assert_eq!(decide("ecs", User), Decision::Unrouted, "two know users, so a route must say which");
         assert_eq!(decide("ecs", Ip), Decision::Ignored);
     }
@@ -278,7 +280,11 @@ mod tests {
         assert_eq!(decide(User, "a@partner.example"), Decision::Unrouted);
         assert_eq!(decide(User, "a@example.com"), Decision::Ask(ProviderId(2)));
         assert_eq!(decide(User, "a@elsewhere.example"), Decision::Ask(ProviderId(1)));
-        assert_eq!(decide(CloudIdentity, "arn"), Decision::Ask(ProviderId(0)), "xdr cannot be asked about it");
+        assert_eq!(
+            decide(CloudIdentity, "arn"),
+            Decision::Ask(ProviderId(0)),
+            "xdr cannot be asked about it"
+        );
     }
 
     #[test]
@@ -286,7 +292,8 @@ mod tests {
         let formats = Formats::built_in();
         let mut odd = route(&[Ip], &[], Some("dd"));
         odd.formats = vec!["nonesuch".into()];
-        let problems = Routing::new(&[odd, route(&[], &[], Some("nobody"))], &candidates(), &formats).err().unwrap();
+        let problems =
+            Routing::new(&[odd, route(&[], &[], Some("nobody"))], &candidates(), &formats).err().unwrap();
         assert_eq!(problems.len(), 3, "{problems:?}");
     }
 }

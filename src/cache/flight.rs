@@ -5,7 +5,7 @@
 //! its answer. A flight always lands: when its task is dropped (the process stops) its waiters are told so.
 //! A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -130,8 +130,35 @@ impl Flights {
         }
     }
 
+    /// Asks one question and waits for its answer: the cache first, then a flight. For people and playbooks.
+    pub async fn ask(self: &Arc<Self>, question: &Question<'_>, priority: Priority) -> Landing {
+        match self.cache.get(question, Instant::now()) {
+            Found::Fresh(entry) | Found::Ageing(entry) => return Landing::Answer(entry, Source::Cache),
+            Found::Failed(kind, standby) => return stand_in(kind, standby),
+            Found::Miss(_) => {}
+        }
+        let (told, landed) = tokio::sync::oneshot::channel();
+        let waiter: Arc<dyn Waiter> = Arc::new(Alone(Mutex::new(Some(told))));
+        match self.join(question, priority, &waiter, 0) {
+            Some(landing) => landing,
+            None => landed.await.unwrap_or(Landing::Failed(FailureKind::Unreachable)),
+        }
+    }
+
     fn flight(self: &Arc<Self>, key: Key, standby: Option<Arc<Entry>>) -> Flight {
         Flight { flights: Arc::clone(self), key, standby, landed: false }
+    }
+}
+
+/// A waiter for a single question.
+struct Alone(Mutex<Option<tokio::sync::oneshot::Sender<Landing>>>);
+
+impl Waiter for Alone {
+    fn land(&self, _index: u32, landing: Landing) {
+        if let Some(told) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Whoever asked may have gone.
+            let _ = told.send(landing);
+        }
     }
 }
 
@@ -170,8 +197,7 @@ impl Flight {
                     Answer::Unknown { .. } => Outcome::Unknown,
                 };
                 let times = lifetimes.times(outcome, now, random);
-                let entry =
-                    Arc::new(Entry { content: Content::Answer(Rendered::of(&answer, as_of)), times });
+                let entry = Arc::new(Entry { content: Content::Answer(Rendered::of(&answer, as_of)), times });
                 self.flights.cache.insert(self.key.clone(), Arc::clone(&entry));
                 Landing::Answer(entry, Source::Provider)
             }

@@ -150,4 +150,3 @@ fn shelf(capacity: u64) -> Shelf {
         Err(_) => Bounded::with(items, capacity, ByBytes, Prehashed::default(), Default::default()),
     }
 }
-

@@ -44,7 +44,9 @@ pub enum SinkError {
     #[error("the producer's queue is full")]
     Full,
     /// The record is larger than the topic takes.
-    #[error("the record is larger than topic {0} takes; lower output.max_bytes or raise the topic's max.message.bytes")]
+    #[error(
+        "the record is larger than topic {0} takes; lower output.max_bytes or raise the topic's max.message.bytes"
+    )]
     TooLarge(String),
     /// The broker does not take the record's timestamp.
     #[error("topic {0} refuses the record's timestamp as out of range")]
@@ -174,23 +176,27 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
         Some(Code::QueueFull) => SinkError::Full,
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),
-        Some(Code::TopicAuthorizationFailed) => SinkError::Topic {
-            topic,
-            why,
-            cure: "Grant our principal Write and Describe on it",
-        },
-        Some(Code::ClusterAuthorizationFailed) => SinkError::Topic {
-            topic,
-            why,
-            cure: "Grant our principal IdempotentWrite on the cluster",
-        },
+        Some(Code::TopicAuthorizationFailed) => {
+            SinkError::Topic { topic, why, cure: "Grant our principal Write and Describe on it" }
+        }
+        Some(Code::ClusterAuthorizationFailed) => {
+            SinkError::Topic { topic, why, cure: "Grant our principal IdempotentWrite on the cluster" }
+        }
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-            SinkError::Topic { topic, why, cure: "Create the topic, or correct its name in the configuration" }
+            SinkError::Topic {
+                topic,
+                why,
+                cure: "Create the topic, or correct its name in the configuration",
+            }
         }
-        Some(Code::InvalidMessage | Code::InvalidMessageSize | Code::PolicyViolation | Code::InvalidRecord) => {
-            SinkError::Record { topic, why }
-        }
-        _ => SinkError::Topic { topic, why, cure: "See the broker's log; what was not acknowledged is not committed" },
+        Some(
+            Code::InvalidMessage | Code::InvalidMessageSize | Code::PolicyViolation | Code::InvalidRecord,
+        ) => SinkError::Record { topic, why },
+        _ => SinkError::Topic {
+            topic,
+            why,
+            cure: "See the broker's log; what was not acknowledged is not committed",
+        },
     }
 }
 

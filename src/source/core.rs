@@ -248,7 +248,9 @@ impl Core {
         self.assignments
             .iter()
             .filter(|a| a.ours && a.ledger.frontier() != a.stored)
-            .filter_map(|a| Some((self.topics.get(a.topic)?.name.as_str(), a.partition, a.ledger.frontier()?)))
+            .filter_map(|a| {
+                Some((self.topics.get(a.topic)?.name.as_str(), a.partition, a.ledger.frontier()?))
+            })
             .collect()
     }
 
@@ -271,8 +273,7 @@ impl Core {
     /// # Errors
     /// [`LaneError`] ends the process.
     pub fn take(&mut self, record: &impl Message, now: Instant) -> Result<(), LaneError> {
-        let Some(index) =
-            self.topic(record.topic()).and_then(|topic| self.find(topic, record.partition()))
+        let Some(index) = self.topic(record.topic()).and_then(|topic| self.find(topic, record.partition()))
         else {
             return Ok(());
         };
@@ -319,8 +320,11 @@ impl Core {
         let Some(topic) = self.assignments.get(slot.assignment).and_then(|a| self.topics.get(a.topic)) else {
             return;
         };
-        let overhead =
-            slot.key.len() + dead_letter::header_bytes(slot.headers.as_ref()) + headers::RESERVED + topic.name.len() + 32;
+        let overhead = slot.key.len()
+            + dead_letter::header_bytes(slot.headers.as_ref())
+            + headers::RESERVED
+            + topic.name.len()
+            + 32;
         let origin = Origin { topic: &topic.name, select: topic.select, overhead };
         let post = &self.post;
         let waker = || -> Box<dyn Fn() + Send + Sync> {
@@ -330,22 +334,22 @@ impl Core {
             })
         };
         let mut composed = 0;
-        slot.state = match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut slot.output, waker)
-        {
-            Ok(Begun::Composed(summary)) => {
-                composed = slot.output.len();
-                State::Ready(Product::Enriched(summary))
-            }
-            Ok(Begun::Waiting(pending)) => {
-                self.deadlines.push_back((now + self.settings.deadline, token));
-                State::Waiting(pending)
-            }
-            Err(error) => State::Ready(Product::Dead(Cause {
-                reason: error.label(),
-                message: error.to_string(),
-                stage: "VALUE_CONVERTER",
-            })),
-        };
+        slot.state =
+            match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut slot.output, waker) {
+                Ok(Begun::Composed(summary)) => {
+                    composed = slot.output.len();
+                    State::Ready(Product::Enriched(summary))
+                }
+                Ok(Begun::Waiting(pending)) => {
+                    self.deadlines.push_back((now + self.settings.deadline, token));
+                    State::Waiting(pending)
+                }
+                Err(error) => State::Ready(Product::Dead(Cause {
+                    reason: error.label(),
+                    message: error.to_string(),
+                    stage: "VALUE_CONVERTER",
+                })),
+            };
         self.slots.charge_bytes(composed);
     }
 
@@ -424,7 +428,12 @@ impl Core {
                     key,
                     value: None,
                     timestamp,
-                    headers: mark(base(slot.headers.as_ref()).insert(status), at, slot.now_instead, slot.timestamp),
+                    headers: mark(
+                        base(slot.headers.as_ref()).insert(status),
+                        at,
+                        slot.now_instead,
+                        slot.timestamp,
+                    ),
                     token,
                 }
             }
@@ -576,9 +585,10 @@ impl Core {
             (Product::Enriched(_) | Product::Tombstone, SinkError::TooLarge(_)) => {
                 Some(dead(Refusal::OutputTooLarge))
             }
-            (Product::Enriched(_) | Product::Tombstone, SinkError::Record { .. } | SinkError::Timestamp(_)) => {
-                Some(dead(Refusal::OutputRefused))
-            }
+            (
+                Product::Enriched(_) | Product::Tombstone,
+                SinkError::Record { .. } | SinkError::Timestamp(_),
+            ) => Some(dead(Refusal::OutputRefused)),
             (Product::Enriched(_) | Product::Tombstone, SinkError::Topic { .. }) => return Err(error.into()),
             (Product::Dead(cause), SinkError::TooLarge(_)) => Some(Product::Pointer(cause.clone())),
             (Product::Dead(_) | Product::Pointer(_), _) => match self.settings.on_failure {

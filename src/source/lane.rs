@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
+use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::admin::health::LaneHealth;
@@ -71,7 +71,8 @@ impl Lane {
         let (post, mail) = sync_channel(in_flight * 2 + 1024);
         let deliveries = Arc::new(Mailbox(post.clone()));
         let sink = Sink::new(&client::producer(config, lanes), deliveries).map_err(LaneError::Client)?;
-        let ask = |role, topic: &str| startup::partitions(sink.client(), role, topic, &self.health, &self.stop);
+        let ask =
+            |role, topic: &str| startup::partitions(sink.client(), role, topic, &self.health, &self.stop);
         let Some(outputs) = ask("output", &config.output.topic)? else { return Ok(None) };
         if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
             return Ok(None);
@@ -194,7 +195,9 @@ impl Lane {
                 return Err(LaneError::OutOfRange(error.to_string()));
             }
             Some(Code::TopicAuthorizationFailed) => {
-                return Err(LaneError::Consumer(format!("{error}. Grant our principal Read on the input topics")));
+                return Err(LaneError::Consumer(format!(
+                    "{error}. Grant our principal Read on the input topics"
+                )));
             }
             Some(Code::GroupAuthorizationFailed) => {
                 return Err(LaneError::Consumer(format!(
@@ -203,7 +206,9 @@ impl Lane {
                 )));
             }
             Some(Code::UnknownTopicOrPartition) => {
-                return Err(LaneError::Consumer(format!("{error}: an input topic was deleted. Create it again")));
+                return Err(LaneError::Consumer(format!(
+                    "{error}: an input topic was deleted. Create it again"
+                )));
             }
             _ => tracing::warn!(%error, "the consumer reports an error and goes on"),
         }

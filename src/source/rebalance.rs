@@ -100,11 +100,16 @@ impl Context {
         }
         let open = core.open(&partitions);
         if open > 0 {
-            tracing::warn!(open, "the drain's bound is over; these alerts will be read again by their new owner");
+            tracing::warn!(
+                open,
+                "the drain's bound is over; these alerts will be read again by their new owner"
+            );
         }
         match committer::store(consumer, &core.frontiers()) {
             Ok(()) => core.stored(),
-            Err(error) => tracing::warn!(%error, "could not store offsets; the new owner repeats a few alerts"),
+            Err(error) => {
+                tracing::warn!(%error, "could not store offsets; the new owner repeats a few alerts")
+            }
         }
         core.forget(&partitions);
         tracing::info!(partitions = partitions.len(), "partitions revoked");
