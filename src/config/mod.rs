@@ -17,6 +17,8 @@ mod units;
 
 #[cfg(test)]
 mod section_tests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -314,6 +314,11 @@ impl<'t> Section<'t> {
         self.secret_at(&entry.value, &self.child(&entry.key))
     }
 
+    /// Whether a problem with `key` has been recorded.
+    pub(crate) fn is_faulty(&self, key: &str) -> bool {
+        self.document.is_faulty(&self.child(key))
+    }
+
     /// Records a problem with a key itself: its value is not repeated, for it may be a secret.
     pub(crate) fn problem_of_key(&self, entry: &Entry, what: impl Into<String>, cure: impl Into<String>) {
         self.document.report(&entry.place, self.child(&entry.key), None, what, cure);
@@ -423,15 +428,13 @@ impl<'t> Section<'t> {
                 self.document.show(node);
                 Some(text)
             }
-            _ => self.refuse(key, "not a single value", "write one value"),
+            _ => self.refuse_form(node, self.child(key), "not a single value", "write one value"),
         }
     }
 
     fn text_at(&self, node: &'t Node, path: String) -> Option<Text<'t>> {
         let Value::Scalar(text) = &node.value else {
-            let given = self.document.given(node);
-            self.document.report(&node.place, path, given, "not a single value", "write one value");
-            return None;
+            return self.refuse_form(node, path, "not a single value", "write one value");
         };
         self.document.show(node);
         Some(Text { text: text.clone(), path, node })
@@ -441,13 +444,13 @@ impl<'t> Section<'t> {
         if matches!(node.value, Value::Map(_)) {
             return Some(Section::new(self.document, node, path));
         }
-        self.document.report(
-            &node.place,
-            path,
-            self.document.given(node),
-            "not a mapping",
-            "write `key: value` lines, indented, or {key: value}",
-        );
+        let cure = "write `key: value` lines, indented, or {key: value}";
+        self.refuse_form(node, path, "not a mapping", cure)
+    }
+
+    /// Records that a value has the wrong form and gives nothing.
+    fn refuse_form<T>(&self, node: &Node, path: String, what: &str, cure: impl Into<String>) -> Option<T> {
+        self.document.report(&node.place, path, self.document.given_form(node), what, cure);
         None
     }
 
