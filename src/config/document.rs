@@ -24,6 +24,7 @@ pub struct Document {
     env: BTreeMap<String, String>,
     parsed: Parsed,
     literals: bool,
+    offline: bool,
     problems: RefCell<Vec<Problem>>,
     /// Where values stand that were read as plain text and may be shown.
     shown: RefCell<HashSet<Place>>,
@@ -47,6 +48,7 @@ impl Document {
             base: PathBuf::new(),
             env,
             literals: literals_allowed(&parsed.root),
+            offline: false,
             parsed,
             problems: RefCell::default(),
             shown: RefCell::default(),
@@ -70,6 +72,12 @@ impl Document {
     #[must_use]
     pub fn relative_to(self, base: impl Into<PathBuf>) -> Self {
         Document { base: base.into(), ..self }
+    }
+
+    /// Lets secrets and files be absent: for commands that call nobody, on machines that know no secrets.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        Document { offline: true, ..self }
     }
 
     /// Permits literal secrets, whatever the file says.
@@ -98,6 +106,16 @@ impl Document {
         self.literals
     }
 
+    /// Whether secrets and files may be absent.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
+    /// Whether a problem with the key at `path` has been recorded.
+    pub(crate) fn is_faulty(&self, path: &str) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.key == path)
+    }
+
     /// A variable of the environment.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str)
@@ -118,11 +136,18 @@ impl Document {
     /// What a problem may repeat of `node`.
     pub(crate) fn given(&self, node: &Node) -> Option<String> {
         match &node.value {
-            Value::Null => None,
-            Value::List(_) => Some("a list".to_owned()),
-            Value::Map(_) => Some("a mapping".to_owned()),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
             Value::Scalar(_) if !self.shown.borrow().contains(&node.place) => None,
             Value::Scalar(text) => Some(short(text)),
+        }
+    }
+
+    /// As [`given`](Document::given), for a value whose form is the problem.
+    pub(crate) fn given_form(&self, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::List(_) => Some("a list".to_owned()),
+            Value::Map(_) => Some("a mapping".to_owned()),
+            Value::Null | Value::Scalar(_) => self.given(node),
         }
     }
 
