@@ -7,11 +7,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 
 use super::Found;
 use super::plan::{Placed, Plan, escape};
 use super::raw;
-use super::rule::{Piece, Read, Source, kinds_of};
+use super::rule::{Part, Piece, Read, Source, kinds_of};
 use super::value::{self, Kinds};
 use super::walk::{Capture, How, Notes, ROOT};
 use crate::entity::{EntityKind, canonical};
@@ -263,20 +264,31 @@ fn identify<'a>(
     emit: &mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]),
 ) {
     match &placed.rule.read {
-        Read::Kind(kinds) => decide(placed, kinds, text, spots, emit),
-        Read::Labels { separator, kinds } => {
-            let Some((label, id)) = text.split_once(separator.as_str()) else { return };
-            let Some(kinds) = kinds_of(kinds, label) else { return };
-            let start = text.len() - id.trim_start().len();
-            let id = match text {
-                Cow::Borrowed(text) => Cow::Borrowed(text.get(start..).unwrap_or_default()),
-                Cow::Owned(text) => Cow::Owned(text.get(start..).unwrap_or_default().to_owned()),
+        Read::Kind { kinds, part: None } => decide(placed, kinds, text, spots, emit),
+        Read::Kind { kinds, part: Some((separator, part)) } => {
+            let range = match (text.find(separator.as_str()), part) {
+                (Some(at), Part::Before) => 0..at,
+                (Some(at), Part::After) => at + separator.len()..text.len(),
+                (None, Part::Before) => 0..text.len(),
+                (None, Part::After) => return,
             };
-            if !id.is_empty() {
-                decide(placed, kinds, id, spots, emit);
-            }
+            decide(placed, kinds, slice(text, range), spots, emit);
+        }
+        Read::Labels { separator, kinds } => {
+            let Some((label, _)) = text.split_once(separator.as_str()) else { return };
+            let Some(kinds) = kinds_of(kinds, label) else { return };
+            let range = label.len() + separator.len()..text.len();
+            decide(placed, kinds, slice(text, range), spots, emit);
         }
         Read::Pairs { .. } => {}
+    }
+}
+
+/// A piece of a text, white space around it cut.
+fn slice(text: Cow<'_, str>, range: Range<usize>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(range).unwrap_or_default().trim()),
+        Cow::Owned(text) => Cow::Owned(text.get(range).unwrap_or_default().trim().to_owned()),
     }
 }
 
@@ -288,7 +300,8 @@ fn decide<'a>(
     spots: &[Spot<'_>],
     emit: &mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]),
 ) {
-    if let Some(kind) = kinds.of(&id)
+    if !id.is_empty()
+        && let Some(kind) = kinds.of(&id)
         && !placed.rule.ignored.holds(kind, &id)
     {
         emit(kind, id, spots);

@@ -6,7 +6,7 @@
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use super::path::Path;
-use super::rule::{Expect, Format, Piece, Place, Read, Rule, Source, Spelling, Variants};
+use super::rule::{Expect, Format, Part, Piece, Place, Read, Rule, Source, Spelling, Variants};
 use super::value::{Form, Ignored, Kinds};
 use crate::entity::EntityKind;
 
@@ -135,22 +135,36 @@ impl Reader<'_> {
     }
 
     fn rule(&mut self, node: &Node<'_>, format: &Ignored) -> Option<Rule> {
-        const KEYS: [&str; 10] =
-            ["kind", "labels", "separator", "pairs", "name", "value", "paths", "take", "when", "ignore"];
+        const KEYS: [&str; 11] = [
+            "kind",
+            "part",
+            "labels",
+            "separator",
+            "pairs",
+            "name",
+            "value",
+            "paths",
+            "take",
+            "when",
+            "ignore",
+        ];
         let entries = self.mapping(node, "an entity rule", &KEYS)?;
         let paths = self.required(node, &entries, "paths")?;
         let sources: Vec<Source> = self.list(paths).iter().filter_map(|path| self.source(path)).collect();
         let given = ["kind", "labels", "pairs"].map(|key| get(&entries, key));
+        let separator = get(&entries, "separator").map_or(Some(":".into()), |node| self.text(node))?;
+        if separator.is_empty() {
+            return self.problem(node, "the separator is empty: leave it out for `:`");
+        }
+        let part = match get(&entries, "part").map(|node| (node, self.text(node))) {
+            None => None,
+            Some((_, Some(word))) if word == "before" => Some((separator.clone(), Part::Before)),
+            Some((_, Some(word))) if word == "after" => Some((separator.clone(), Part::After)),
+            Some((node, _)) => return self.problem(node, "`part` is `before` or `after` (the separator)"),
+        };
         let read = match given {
-            [Some(kind), None, None] => Read::Kind(self.kinds(kind)?),
-            [None, Some(labels), None] => {
-                let separator =
-                    get(&entries, "separator").map_or(Some(":".into()), |node| self.text(node))?;
-                if separator.is_empty() {
-                    return self.problem(labels, "the separator is empty: leave it out for `:`");
-                }
-                Read::Labels { separator, kinds: self.kinds_by_name(labels)? }
-            }
+            [Some(kind), None, None] => Read::Kind { kinds: self.kinds(kind)?, part },
+            [None, Some(labels), None] => Read::Labels { separator, kinds: self.kinds_by_name(labels)? },
             [None, None, Some(pairs)] => Read::Pairs {
                 name: get(&entries, "name").map_or(Some("name".into()), |node| self.text(node))?,
                 value: get(&entries, "value").map_or(Some("value".into()), |node| self.text(node))?,

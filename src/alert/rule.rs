@@ -122,8 +122,13 @@ pub(crate) enum Piece {
 /// How a captured value becomes an identifier and a kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Read {
-    /// The text is the identifier.
-    Kind(Kinds),
+    /// The text, or one part of it, is the identifier.
+    Kind {
+        /// What it names.
+        kinds: Kinds,
+        /// Which part of the text, when not all of it.
+        part: Option<(String, Part)>,
+    },
     /// The text is a label, the separator and the identifier; the label tells the kind.
     Labels {
         /// Between label and identifier; the first one counts.
@@ -140,6 +145,15 @@ pub(crate) enum Read {
         /// Kind by name, compared without ASCII case.
         kinds: Vec<(String, Kinds)>,
     },
+}
+
+/// A part of a text, seen from the first separator in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What is before it; the whole text when there is none.
+    Before,
+    /// What is after it; nothing when there is none.
+    After,
 }
 
 /// The kinds that belong to a label.
