@@ -25,9 +25,9 @@ pub(super) fn write(composer: &Composer, input: &Input<'_>, risk: &Risk<'_>, out
         out.extend_from_slice(FALLBACK_MEMBER.as_bytes());
         out.extend_from_slice(b"\":");
     } else {
-        out.extend_from_slice(&composer.member);
+        out.extend_from_slice(&composer.key);
     }
-    risk.object(out);
+    risk.object(b"", out);
     out.extend_from_slice(close);
 }
 
