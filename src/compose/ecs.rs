@@ -74,7 +74,7 @@ pub(super) fn restored<'a>(composer: &Composer, input: &Input<'a>) -> Option<(No
         }
     }
     found |= composer.remove_ours(&mut alert)?;
-    for (place, original) in trace.into_places().filter(|(place, _)| place != RECORD) {
+    for (place, original) in trace.into_places() {
         match original {
             Some(original) => drop(set(&mut alert, &place, original)),
             None => unset(&mut alert, &place),

@@ -203,10 +203,13 @@ fn enrichment<'a>(entity: &EntityOutcome<'_>, risk: &Risk<'_>) -> Node<'a> {
         out.extend_from_slice(br#","created_time":"#);
         json::display(&mut out, answer.as_of().as_millisecond());
     }
-    let short = short_description(entity);
+    let (kind, short) = (entity.kind.label(), short_description(entity));
     json::member(&mut out, "short_desc", &short);
-    let asked = entity.provider.map(|provider| format!(" Asked: {provider}.")).unwrap_or_default();
-    json::member(&mut out, "desc", &format!("{short} for the {}.{asked}", entity.kind.label()));
+    let description = match entity.provider {
+        Some(provider) => format!("{provider} on this {kind}: {short}"),
+        None => format!("{short} is asked about this {kind}"),
+    };
+    json::member(&mut out, "desc", &description);
     out.push(b'}');
     tree::rendered(out)
 }
@@ -214,10 +217,10 @@ fn enrichment<'a>(entity: &EntityOutcome<'_>, risk: &Risk<'_>) -> Node<'a> {
 fn short_description(entity: &EntityOutcome<'_>) -> String {
     match entity.outcome {
         Outcome::Answered { answer, .. } => match (answer.score(), answer.level()) {
-            (Some(score), Some(level)) => format!("Risk score {score} of 100, {level}"),
-            _ => "No risk known".to_owned(),
+            (Some(score), Some(level)) => format!("Risk {score} of 100 ({level})"),
+            _ => "Risk unknown".to_owned(),
         },
-        Outcome::Failed(reason) => format!("Risk look-up failed, {reason}"),
+        Outcome::Failed(reason) => format!("Risk look-up failed ({reason})"),
         Outcome::Unrouted => "No provider".to_owned(),
     }
 }

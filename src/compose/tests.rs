@@ -50,7 +50,7 @@ fn compose(composer: &Composer, alert: &str, entities: &[EntityOutcome<'_>]) -> 
     let input = Input {
         original: alert.as_bytes(),
         shape: &shape,
-        format: Some("ocsf"),
+        format: Some("acme"),
         entities_cut: 0,
         key_and_header_bytes: OVERHEAD,
     };
@@ -102,8 +102,42 @@ fn user(outcome: Outcome<'_>) -> EntityOutcome<'_> {
     entity(EntityKind::User, "jdoe", &[], outcome)
 }
 
+/// Breaks a text into lines and changes nothing else of it: order and spelling of members are a contract.
 fn pretty(text: &str) -> String {
-    serde_json::to_string_pretty(&serde_json::from_str::<Value>(text).unwrap()).unwrap()
+    let (mut lines, mut depth, mut in_string, mut escaped) = (String::new(), 0, false, false);
+    for character in text.chars() {
+        let opens = !in_string && matches!(character, '{' | '[');
+        let closes = !in_string && matches!(character, '}' | ']');
+        if closes {
+            depth -= 1;
+            lines.truncate(lines.trim_end().len());
+            if !lines.ends_with(['{', '[']) {
+                lines.push_str(&format!("\n{:1$}", "", depth * 2));
+            }
+        }
+        lines.push(character);
+        depth += usize::from(opens);
+        if opens || (!in_string && character == ',') {
+            lines.push_str(&format!("\n{:1$}", "", depth * 2));
+        }
+        in_string ^= character == '"' && !escaped;
+        escaped = in_string && character == '\\' && !escaped;
+    }
+    lines
+}
+
+/// The value without what is empty in it.
+fn pruned(mut value: Value) -> Value {
+    fn prune(value: &mut Value) -> bool {
+        match value {
+            Value::Object(members) => members.retain(|_, member| prune(member)),
+            Value::Array(items) => items.retain_mut(prune),
+            _ => return true,
+        }
+        !matches!(value, Value::Object(members) if members.is_empty()) && value != &json!([])
+    }
+    prune(&mut value);
+    value
 }
 
 #[test]
@@ -119,6 +153,7 @@ fn the_status_says_how_far_the_alert_could_be_answered() {
         (vec![user(hit(&answer))], 3, AlertStatus::Partial),
         (vec![failed, user(Outcome::Unrouted)], 0, AlertStatus::Failed),
         (vec![failed], 3, AlertStatus::Failed),
+        (vec![user(Outcome::Unrouted)], 3, AlertStatus::Partial),
     ] {
         assert_eq!(Summary::of(&entities, cut).status, status, "{entities:?} {cut}");
     }
@@ -146,7 +181,7 @@ fn a_zero_is_a_score_and_unknown_is_none() {
 
 #[test]
 fn the_member_goes_before_the_closing_brace_and_nothing_else_changes() {
-    let risk = r#""risk":{"schema":"riskstream/v1","status":"no_entities","format":"ocsf","entities":[]}"#;
+    let risk = r#""risk":{"schema":"riskstream/v1","status":"no_entities","format":"acme","entities":[]}"#;
     for (alert, expected) in [
         ("{}", format!("{{{risk}}}")),
         (" { }\n", format!(" {{ {risk}}}\n")),
@@ -209,6 +244,23 @@ fn details_are_cut_before_the_alert_goes_out_bare() {
     let (bare, summary) = compose(&none, alert, &entities);
     assert_eq!((bare.as_str(), summary.cut), (r#"{"a":1}"#, Cut::Bare));
     assert_eq!(summary.score, Score::clamped(85.0));
+}
+
+#[test]
+fn an_alert_of_no_known_format_and_entities_beyond_the_bound_are_marked() {
+    let input = Input {
+        original: b"{}",
+        shape: &shape("{}"),
+        format: None,
+        entities_cut: 7,
+        key_and_header_bytes: 0,
+    };
+    let mut out = Vec::new();
+    envelope().compose(input, &[], &mut out);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        r#"{"risk":{"schema":"riskstream/v1","status":"partial","format":"unknown","entities_cut":7,"entities":[]}}"#
+    );
 }
 
 #[test]
@@ -299,6 +351,22 @@ fn what_stands_in_the_way_in_ecs_stays() {
     assert_eq!(value["user"], json!({"risk": "high"}));
     assert_eq!(value["event"]["risk_score"], 85);
     assert_eq!(value["riskstream"]["entities"][0]["score"], 85);
+}
+
+#[test]
+fn a_foreign_value_under_our_name_is_kept_and_comes_back() {
+    let ocsf = composer(OutputFormat::Ocsf, OnConflict::Rename, usize::MAX);
+    for alert in [
+        r#"{"unmapped":{"riskstream":null,"x":1}}"#,
+        r#"{"unmapped":"text","enrichments":{"a":1}}"#,
+        r#"{"unmapped":null}"#,
+    ] {
+        let (once, _) = compose(&ocsf, alert, &[]);
+        assert!(once.contains(r#""original":{"/"#), "{once}");
+        assert_eq!(compose(&ocsf, &once, &[]).0, once);
+        let (restored, _) = compose(&Composer { max_bytes: 0, ..ocsf.clone() }, &once, &[]);
+        assert_eq!(restored.replace(r#","enrichments":[]"#, ""), alert);
+    }
 }
 
 #[test]
@@ -445,6 +513,20 @@ proptest! {
             prop_assert_eq!(compose(&composer, &once, entities), (once, summary));
             Ok(())
         })?;
+    }
+
+    #[test]
+    fn what_was_overwritten_comes_back(
+        alert in any_object(any_json()),
+        found in any_entities(),
+        format in any_format(),
+    ) {
+        let alert = alert.replace("riskstream/", "elsewhere/");
+        let whole = composer(format, OnConflict::Rename, usize::MAX);
+        let (enriched, _) = with_entities(&found, |entities| compose(&whole, &alert, entities));
+        let (restored, _) = compose(&Composer { max_bytes: 0, ..whole }, &enriched, &[]);
+        let value = |text: &str| pruned(serde_json::from_str(text).unwrap());
+        prop_assert_eq!(value(&restored), value(&alert));
     }
 
     #[test]

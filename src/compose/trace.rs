@@ -2,7 +2,7 @@
 //!
 //! Owns the members `written` (the places that we set) and `original` (what stood there). Contract: putting
 //! an earlier trace back undoes that pass, so composing twice gives what composing once gives, and a score
-//! that is no longer known does not stay behind. Pure.
+//! that is no longer known does not stay behind; only an object that was made to hold it may, empty. Pure.
 
 use super::json;
 use super::tree::Node;
@@ -36,9 +36,10 @@ impl<'a> Trace<'a> {
         trace
     }
 
-    /// What stood at `place`.
+    /// Takes out that `place` was set; returns what stood there.
     pub fn take(&mut self, place: &str) -> Option<Node<'a>> {
-        self.0.iter_mut().find(|(known, _)| known == place)?.1.take()
+        let index = self.0.iter().position(|(known, _)| known == place)?;
+        self.0.remove(index).1
     }
 
     /// The places and what stood there.
