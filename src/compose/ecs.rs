@@ -50,7 +50,7 @@ pub(super) fn enriched<'a>(composer: &Composer, input: &Input<'a>, risk: &Risk<'
         }
     }
 
-    if let Some(foreign) = alert.put(RECORD, Node::new("null")) {
+    if let Some(foreign) = alert.put(RECORD, Node::default()) {
         trace.note(RECORD, Some(foreign));
     }
     let mut record = Vec::with_capacity(1024);
@@ -66,11 +66,12 @@ pub(super) fn restored<'a>(composer: &Composer, input: &Input<'a>) -> Option<(No
     let mut alert = Node::new(std::str::from_utf8(input.original).ok()?.trim());
     let mut found = false;
     let mut trace = Trace::default();
-    if let Some(record) = alert.get(RECORD).filter(|node| node.is_ours()) {
+    if let Some(node) = alert.get(RECORD).filter(|node| node.is_ours()) {
         found = true;
-        trace = Trace::read(record, may_have_set);
-        if let Some(foreign) = trace.take(RECORD) {
-            alert.put(RECORD, foreign);
+        trace = Trace::read(std::mem::take(node), may_have_set);
+        match trace.take(RECORD) {
+            Some(foreign) => *node = foreign,
+            None => alert.remove(RECORD),
         }
     }
     found |= composer.remove_ours(&mut alert)?;

@@ -8,12 +8,12 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`answer`] | what is constant of an answer, as text |
-//! | [`risk`] | the `risk` object: statuses and entities |
-//! | [`envelope`] | the alert's own bytes plus that object |
-//! | [`ocsf`], [`ecs`] | the same as those schemas would have it |
-//! | [`tree`], [`trace`] | editing an alert in place, and what was overwritten |
-//! | [`headers`] | the same for consumers that do not parse |
+//! | `answer` | what is constant of an answer, as text |
+//! | `risk` | the `risk` object: statuses and entities |
+//! | `envelope` | the alert's own bytes plus that object |
+//! | `ocsf`, `ecs` | the same as those schemas would have it |
+//! | `tree`, `trace` | editing an alert in place, and what was overwritten |
+//! | `headers` | the same for consumers that do not parse |
 
 pub mod answer;
 mod ecs;
@@ -152,7 +152,8 @@ impl AlertStatus {
 pub enum Cut {
     /// Nothing.
     Nothing,
-    /// Reasons and attributes; the added object says `"truncated":true`.
+    /// Reasons, attributes and all but the first path of each entity; the added object says
+    /// `"truncated":true`.
     Details,
     /// Everything: the alert goes out as it came, and only its headers say what is known.
     Bare,

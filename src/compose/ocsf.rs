@@ -7,7 +7,10 @@
 //! `risk_score`, `risk_level` and `risk_level_id` exist on the `user` and `device` objects, and on every
 //! class of the category Findings but Incident Finding (2005), which has them, as any class, under the
 //! profile `security_control` (ocsf/ocsf-schema: `objects/user.json`, `objects/device.json`,
-//! `events/findings/finding.json`, `profiles/security_control.json`). They are set nowhere else.
+//! `events/findings/finding.json`, `profiles/security_control.json`). They are set nowhere else, and in no
+//! more than [`MAX_TARGETS`] objects of an alert.
+
+use std::collections::BTreeMap;
 
 use super::risk::{self, Highest, Risk};
 use super::trace::Trace;
@@ -21,6 +24,10 @@ const RECORD: &str = "riskstream";
 const SCORE: &str = "risk_score";
 const LEVEL: &str = "risk_level";
 const LEVEL_ID: &str = "risk_level_id";
+
+/// Beyond that many users and devices only `enrichments[]` has the risk: finding each one's place in the
+/// alert takes a search, and their number is whatever the sender likes.
+const MAX_TARGETS: usize = 32;
 
 /// Objects that are a part of the user or device that they stand in, and have no risk of their own.
 const PARTS: [&str; 3] = ["account", "agent_list", "network_interfaces"];
@@ -43,7 +50,7 @@ pub(super) fn enriched<'a>(composer: &Composer, input: &Input<'a>, risk: &Risk<'
     }
 
     let unmapped = alert.get(UNMAPPED)?;
-    if let Some(foreign) = unmapped.put(RECORD, Node::new("null")) {
+    if let Some(foreign) = unmapped.put(RECORD, Node::default()) {
         trace.note("/unmapped/riskstream", Some(foreign));
     }
     let mut record = vec![b'{'];
@@ -58,8 +65,8 @@ pub(super) fn enriched<'a>(composer: &Composer, input: &Input<'a>, risk: &Risk<'
 pub(super) fn restored<'a>(composer: &Composer, input: &Input<'a>) -> Option<(Node<'a>, bool)> {
     let mut alert = Node::new(std::str::from_utf8(input.original).ok()?.trim());
     let mut found = composer.remove_ours(&mut alert)?;
-    let unmapped = alert.get(UNMAPPED);
-    if let Some(record) = unmapped.and_then(|node| node.get(RECORD)).filter(|node| node.is_ours()) {
+    let record = alert.get(UNMAPPED).and_then(|node| node.get(RECORD)).filter(|node| node.is_ours());
+    if let Some(record) = record.map(std::mem::take) {
         found = true;
         let mut trace = Trace::read(record, may_have_set);
         let unmapped = alert.get(UNMAPPED)?;
@@ -108,10 +115,11 @@ fn container<'a>(
     empty: &'static str,
     trace: &mut Trace<'a>,
 ) {
-    if !alert.get(name).is_some_and(|node| is(node)) {
-        if let Some(foreign) = alert.put(name, Node::new(empty)) {
-            trace.note(&format!("/{name}"), Some(foreign));
-        }
+    if alert.get(name).is_some_and(|node| is(node)) {
+        return;
+    }
+    if let Some(foreign) = alert.put(name, Node::new(empty)) {
+        trace.note(&format!("/{name}"), Some(foreign));
     }
 }
 
@@ -144,13 +152,12 @@ fn has_risk(alert: &mut Node<'_>) -> bool {
 }
 
 /// The `user` and `device` objects that scored entities stand in, each with the highest of them.
-fn targets<'e>(entities: &'e [EntityOutcome<'_>]) -> Vec<(&'e str, Highest)> {
-    let mut targets: Vec<(&str, Highest)> = Vec::new();
+fn targets<'e>(entities: &'e [EntityOutcome<'_>]) -> BTreeMap<&'e str, Highest> {
+    let mut targets: BTreeMap<&str, Highest> = BTreeMap::new();
     for entity in entities {
         for place in entity.paths.iter().filter_map(|path| target(entity.kind, path)) {
-            match targets.iter_mut().find(|(known, _)| *known == place) {
-                Some((_, highest)) => highest.add(entity),
-                None => targets.push((place, Highest::of([entity]))),
+            if targets.len() < MAX_TARGETS || targets.contains_key(place) {
+                targets.entry(place).or_default().add(entity);
             }
         }
     }
@@ -247,6 +254,22 @@ mod tests {
         ] {
             assert_eq!(target(kind, path), place, "{kind} {path}");
         }
+    }
+
+    #[test]
+    fn an_alert_with_very_many_users_has_risk_on_the_first_ones() {
+        let answer = crate::provider::Answer::Unknown { detail: None };
+        let answer = super::super::Rendered::of(&answer, jiff::Timestamp::UNIX_EPOCH);
+        let outcome = Outcome::Answered {
+            answer: &answer,
+            age: std::time::Duration::ZERO,
+            source: super::super::Source::Cache,
+        };
+        let paths: Vec<_> = (0..1000).map(|index| format!("/users/{index}/name")).collect();
+        let entity =
+            EntityOutcome { kind: EntityKind::User, value: "x", paths: &paths, provider: None, outcome };
+        assert_eq!(targets(&[entity, entity]).len(), MAX_TARGETS);
+        const { assert!(3 * (MAX_TARGETS + 1) + 3 <= super::super::trace::MAX_PLACES) };
     }
 
     #[test]

@@ -61,14 +61,15 @@ impl Risk<'_> {
     }
 }
 
-/// Writes the members of one entity, without braces.
+/// Writes the members of one entity, without braces. Reasons and attributes are details, and so is every
+/// place where it stands but the first: how often that is, is for the alert's sender to choose.
 pub(super) fn entity(entity: &EntityOutcome<'_>, with_details: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(br#""kind":""#);
     out.extend_from_slice(entity.kind.label().as_bytes());
     out.extend_from_slice(br#"","value":"#);
     json::string(out, entity.value);
     out.extend_from_slice(br#","paths":"#);
-    json::strings(out, entity.paths);
+    json::strings(out, entity.paths.get(..1).filter(|_| !with_details).unwrap_or(entity.paths));
     if let Some(provider) = entity.provider {
         json::member(out, "provider", provider);
     }

@@ -247,6 +247,18 @@ fn details_are_cut_before_the_alert_goes_out_bare() {
 }
 
 #[test]
+fn an_identifier_repeated_without_end_does_not_push_the_score_out() {
+    let answer = scored(85.0, Level::High);
+    let paths: Vec<_> = (0..1000).map(|index| format!("/users/{index}/name")).collect();
+    let entities = [entity(EntityKind::User, "jdoe", &paths, hit(&answer))];
+    let bounded = composer(OutputFormat::Envelope, OnConflict::Rename, 1000);
+    let (text, summary) = compose(&bounded, r#"{"a":1}"#, &entities);
+    assert_eq!(summary.cut, Cut::Details);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["risk"]["entities"][0]["paths"], json!(["/users/0/name"]));
+}
+
+#[test]
 fn an_alert_of_no_known_format_and_entities_beyond_the_bound_are_marked() {
     let input = Input {
         original: b"{}",

@@ -4,8 +4,13 @@
 //! an earlier trace back undoes that pass, so composing twice gives what composing once gives, and a score
 //! that is no longer known does not stay behind; only an object that was made to hold it may, empty. Pure.
 
+use std::collections::BTreeMap;
+
 use super::json;
 use super::tree::Node;
+
+/// More places are never set in one alert.
+pub(super) const MAX_PLACES: usize = 128;
 
 /// Places that we set in one alert, in order, each with what stood there.
 #[derive(Default)]
@@ -18,22 +23,24 @@ impl<'a> Trace<'a> {
     }
 
     /// Reads the trace out of a record of an earlier pass. What `allowed` says no to, given the place and
-    /// what stood there, is passed over: the record may be forged.
-    pub fn read(record: &mut Node<'a>, allowed: impl Fn(&str, Option<&Node<'a>>) -> bool) -> Trace<'a> {
-        let mut places = Vec::new();
+    /// what stood there, is passed over, and so is what is beyond [`MAX_PLACES`]: the record may be forged.
+    pub fn read(mut record: Node<'a>, allowed: impl Fn(&str, Option<&Node<'a>>) -> bool) -> Trace<'a> {
+        let mut places: Vec<String> = Vec::new();
         for item in record.get("written").and_then(Node::items).into_iter().flatten() {
-            places.extend(item.string());
-        }
-        let mut trace = Trace::default();
-        for place in places {
-            // What is taken leaves a record behind that is thrown away.
-            let original = record.get("original").and_then(|node| node.get(&place));
-            let original = original.map(|node| std::mem::replace(node, Node::new("null")));
-            if allowed(&place, original.as_ref()) {
-                trace.0.push((place, original));
+            match item.string() {
+                Some(place) if places.len() < MAX_PLACES && !places.contains(&place) => places.push(place),
+                _ => {}
             }
         }
-        trace
+        let mut originals = BTreeMap::new();
+        for member in record.get("original").and_then(Node::members).into_iter().flat_map(std::mem::take) {
+            originals.insert(member.name().into_owned(), member.value);
+        }
+        let trace = places.into_iter().map(|place| {
+            let original = originals.remove(&place);
+            (place, original)
+        });
+        Trace(trace.filter(|(place, original)| allowed(place, original.as_ref())).collect())
     }
 
     /// Takes out that `place` was set; returns what stood there.

@@ -37,6 +37,13 @@ impl Member<'_> {
     }
 }
 
+impl Default for Node<'_> {
+    /// `null`.
+    fn default() -> Self {
+        Node::new("null")
+    }
+}
+
 impl<'a> Node<'a> {
     pub fn new(text: &'a str) -> Self {
         Node::Text(Cow::Borrowed(text))
@@ -44,10 +51,10 @@ impl<'a> Node<'a> {
 
     /// The members, when this is an object.
     pub fn members(&mut self) -> Option<&mut Vec<Member<'a>>> {
-        if let Node::Text(Cow::Borrowed(text)) = *self {
-            if let Some(members) = object(text) {
-                *self = Node::Object(members);
-            }
+        if let Node::Text(Cow::Borrowed(text)) = *self
+            && let Some(members) = object(text)
+        {
+            *self = Node::Object(members);
         }
         match self {
             Node::Object(members) => Some(members),
@@ -57,10 +64,10 @@ impl<'a> Node<'a> {
 
     /// The items, when this is an array.
     pub fn items(&mut self) -> Option<&mut Vec<Node<'a>>> {
-        if let Node::Text(Cow::Borrowed(text)) = *self {
-            if let Ok(items) = serde_json::from_str::<Vec<&'a RawValue>>(text) {
-                *self = Node::Array(items.into_iter().map(|item| Node::new(item.get())).collect());
-            }
+        if let Node::Text(Cow::Borrowed(text)) = *self
+            && let Ok(items) = serde_json::from_str::<Vec<&'a RawValue>>(text)
+        {
+            *self = Node::Array(items.into_iter().map(|item| Node::new(item.get())).collect());
         }
         match self {
             Node::Array(items) => Some(items),
@@ -113,10 +120,10 @@ impl<'a> Node<'a> {
 
     /// Takes the last member of that name out.
     pub fn remove(&mut self, name: &str) {
-        if let Some(members) = self.members() {
-            if let Some(index) = members.iter().rposition(|member| member.name() == name) {
-                members.remove(index);
-            }
+        if let Some(members) = self.members()
+            && let Some(index) = members.iter().rposition(|member| member.name() == name)
+        {
+            members.remove(index);
         }
     }
 
