@@ -77,11 +77,6 @@ impl Rendered {
         self.raw.as_ref()
     }
 
-    /// Whether there are details to leave out.
-    pub(super) fn has_details(&self) -> bool {
-        self.details.0 < self.details.1
-    }
-
     /// Writes the members.
     pub(super) fn write(&self, with_details: bool, out: &mut Vec<u8>) {
         let text = self.text.as_bytes();
@@ -194,7 +189,6 @@ mod tests {
             text(&rendered, true),
             r#"{"status":"scored","score":0,"level":"info","raw":{"scale":"levels"},"as_of":"2026-05-29T14:23:27Z"}"#
         );
-        assert!(!rendered.has_details());
         assert_eq!(text(&rendered, true), text(&rendered, false));
     }
 

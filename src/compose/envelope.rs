@@ -25,9 +25,9 @@ pub(super) fn write(composer: &Composer, input: &Input<'_>, risk: &Risk<'_>, out
         out.extend_from_slice(FALLBACK_MEMBER.as_bytes());
         out.extend_from_slice(b"\":");
     } else {
-        out.extend_from_slice(&composer.member);
+        out.extend_from_slice(&composer.key);
     }
-    risk.object(out);
+    risk.object(b"", out);
     out.extend_from_slice(close);
 }
 
@@ -47,14 +47,20 @@ fn goes(composer: &Composer, member: &Occurrence) -> bool {
 fn write_body<'a>(input: &Input<'a>, goes: impl Fn(&Occurrence) -> bool, out: &mut Vec<u8>) -> &'a [u8] {
     let bytes = input.original;
     let mut copied = 0;
+    // Where the white space at the end of `out` begins. Looked for in what is new only: an alert may hold
+    // very many members of ours, and very much white space.
+    let mut solid = out.len();
     for member in input.shape.members.iter().filter(|member| goes(member)) {
-        out.extend_from_slice(bytes.get(copied..member.span.start).unwrap_or_default());
+        let kept = bytes.get(copied..member.span.start).unwrap_or_default();
+        if !kept.trim_ascii_end().is_empty() {
+            solid = out.len() + kept.trim_ascii_end().len();
+        }
+        out.extend_from_slice(kept);
         copied = member.span.end;
         // Before a key stands the comma of the member before it, or the opening brace.
-        let before = out.trim_ascii_end();
-        if before.last() == Some(&b',') {
-            let length = before.len() - 1;
-            out.truncate(length);
+        if solid.checked_sub(1).and_then(|last| out.get(last)) == Some(&b',') {
+            solid -= 1;
+            out.truncate(solid);
         } else {
             let after = bytes.get(copied..).unwrap_or_default();
             let gap = after.len() - after.trim_ascii_start().len();

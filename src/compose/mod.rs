@@ -8,16 +8,22 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`answer`] | what is constant of an answer, as text |
-//! | [`risk`] | the `risk` object: statuses and entities |
-//! | [`envelope`] | the alert's own bytes plus that object |
-//! | [`headers`] | the same for consumers that do not parse |
+//! | `answer` | what is constant of an answer, as text |
+//! | `risk` | the `risk` object: statuses and entities |
+//! | `envelope` | the alert's own bytes plus that object |
+//! | `ocsf`, `ecs` | the same as those schemas would have it |
+//! | `tree`, `trace` | editing an alert in place, and what was overwritten |
+//! | `headers` | the same for consumers that do not parse |
 
 pub mod answer;
+mod ecs;
 mod envelope;
 pub mod headers;
 mod json;
+mod ocsf;
 mod risk;
+mod trace;
+mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +37,7 @@ use crate::provider::FailureKind;
 use crate::score::{Level, Score};
 
 pub use answer::Rendered;
-use risk::Risk;
+use risk::{Highest, Risk};
 
 /// The `schema` of everything that we add. What begins with `riskstream/` is ours, whatever the version.
 pub const SCHEMA: &str = "riskstream/v1";
@@ -146,7 +152,8 @@ impl AlertStatus {
 pub enum Cut {
     /// Nothing.
     Nothing,
-    /// Reasons and attributes; the added object says `"truncated":true`.
+    /// Reasons, attributes and all but the first path of each entity; the added object says
+    /// `"truncated":true`.
     Details,
     /// Everything: the alert goes out as it came, and only its headers say what is known.
     Bare,
@@ -185,20 +192,9 @@ impl Summary {
         Summary { status: AlertStatus::NoEntities, score: None, level: None, cut: Cut::Nothing };
 
     fn of(entities: &[EntityOutcome<'_>], entities_cut: usize) -> Summary {
-        let mut summary = Summary::NO_ENTITIES;
-        let (mut answered, mut failed) = (false, false);
-        for entity in entities {
-            match entity.outcome {
-                Outcome::Answered { answer, .. } => {
-                    answered = true;
-                    summary.score = summary.score.max(answer.score());
-                    summary.level = summary.level.max(answer.level());
-                }
-                Outcome::Failed(_) => failed = true,
-                Outcome::Unrouted => {}
-            }
-        }
-        summary.status = match (answered, failed) {
+        let answered = entities.iter().any(|entity| matches!(entity.outcome, Outcome::Answered { .. }));
+        let failed = entities.iter().any(|entity| matches!(entity.outcome, Outcome::Failed(_)));
+        let status = match (answered, failed) {
             // Nobody was asked about the entities that were left out, so not everything is known.
             (true, false) | (false, false) if entities_cut > 0 => AlertStatus::Partial,
             (true, false) => AlertStatus::Complete,
@@ -206,7 +202,8 @@ impl Summary {
             (false, true) => AlertStatus::Failed,
             (false, false) => AlertStatus::NoEntities,
         };
-        summary
+        let highest = Highest::of(entities);
+        Summary { status, score: highest.score, level: highest.level, cut: Cut::Nothing }
     }
 }
 
@@ -214,8 +211,9 @@ impl Summary {
 #[derive(Clone, Debug)]
 pub struct Composer {
     format: OutputFormat,
-    /// `"risk":`, escaped.
-    member: Box<[u8]>,
+    member: Box<str>,
+    /// The member's name as JSON, with its colon.
+    key: Box<[u8]>,
     replace_foreign: bool,
     max_bytes: usize,
 }
@@ -223,12 +221,13 @@ pub struct Composer {
 impl Composer {
     /// A composer for `output`.
     pub fn new(output: &Output) -> Composer {
-        let mut member = Vec::new();
-        json::string(&mut member, &output.member);
-        member.push(b':');
+        let mut key = Vec::new();
+        json::string(&mut key, &output.member);
+        key.push(b':');
         Composer {
             format: output.format,
-            member: member.into(),
+            member: output.member.as_str().into(),
+            key: key.into(),
             replace_foreign: output.on_conflict == OnConflict::Replace,
             max_bytes: output.max_bytes,
         }
@@ -244,7 +243,7 @@ impl Composer {
         for cut in [Cut::Nothing, Cut::Details] {
             summary.cut = cut;
             out.clear();
-            self.write(&input, Risk { summary, input, entities }, out);
+            self.write(&input, &Risk { summary, input, entities }, out);
             if out.len() <= room {
                 return summary;
             }
@@ -263,15 +262,40 @@ impl Composer {
         out.push(b'}');
     }
 
-    fn write(&self, input: &Input<'_>, risk: Risk<'_>, out: &mut Vec<u8>) {
-        match self.format {
-            OutputFormat::Envelope | OutputFormat::Ocsf | OutputFormat::Ecs => {
-                envelope::write(self, input, &risk, out)
-            }
+    fn write(&self, input: &Input<'_>, risk: &Risk<'_>, out: &mut Vec<u8>) {
+        let alert = match self.format {
+            OutputFormat::Envelope => None,
+            OutputFormat::Ocsf => ocsf::enriched(self, input, risk),
+            OutputFormat::Ecs => ecs::enriched(self, input, risk),
+        };
+        match alert {
+            Some(alert) => alert.write(out),
+            None => envelope::write(self, input, risk, out),
         }
     }
 
     fn write_bare(&self, input: &Input<'_>, out: &mut Vec<u8>) {
-        envelope::write_bare(self, input, out);
+        let restored = match self.format {
+            OutputFormat::Envelope => None,
+            OutputFormat::Ocsf => ocsf::restored(self, input),
+            OutputFormat::Ecs => ecs::restored(self, input),
+        };
+        match restored {
+            Some((alert, true)) => alert.write(out),
+            Some((_, false)) => out.extend_from_slice(input.original),
+            None => envelope::write_bare(self, input, out),
+        }
+    }
+
+    /// Takes every top-level member out that speaks in our name; says whether there was one. `None` when
+    /// `alert` is not an object.
+    fn remove_ours(&self, alert: &mut tree::Node<'_>) -> Option<bool> {
+        let members = alert.members()?;
+        let before = members.len();
+        members.retain(|member| {
+            let name = member.name();
+            !((name == *self.member || name == FALLBACK_MEMBER) && member.value.is_ours())
+        });
+        Some(members.len() < before)
     }
 }
