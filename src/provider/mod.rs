@@ -10,6 +10,8 @@
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
+pub mod cloudflare;
+pub mod datadog;
 pub mod error;
 pub mod registry;
 pub mod transport;
