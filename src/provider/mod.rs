@@ -18,6 +18,8 @@ pub mod gate;
 pub mod limiter;
 pub mod meter;
 pub mod quota;
+#[cfg(test)]
+pub(crate) mod recorder;
 pub mod registry;
 pub mod transport;
 

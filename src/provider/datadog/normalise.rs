@@ -58,14 +58,13 @@ fn is_markup(body: &[u8]) -> bool {
 }
 
 fn scored(body: &[u8], scale: &Scale) -> Result<Scored, Failure> {
-    // The parser's own message could quote the entity, so only the kind of mistake is told.
-    let document: Document = serde_json::from_slice(body)
-        .map_err(|error| Failure::malformed(format!("200 without Datadog's JSON ({:?})", error.classify())))?;
+    let document: Document =
+        wire::parse(body).map_err(|what| Failure::malformed(format!("HTTP 200 with a body that is {what}")))?;
     let resource = document.data.unwrap_or_default();
     let attributes = resource.attributes.unwrap_or_default();
     let number = attributes.risk_score.clone();
     let score = number.as_ref().and_then(Number::as_f64).and_then(Score::clamped);
-    let score = score.ok_or_else(|| Failure::malformed("200 without a number in data.attributes.riskScore"))?;
+    let score = score.ok_or_else(|| Failure::malformed("HTTP 200 without a number in data.attributes.riskScore"))?;
     let given = attributes.severity.clone().filter(|word| !word.is_empty());
     let level = given.as_deref().and_then(|word| word.to_ascii_lowercase().parse::<Level>().ok());
     Ok(Scored {
