@@ -12,12 +12,16 @@
 
 pub mod breaker;
 pub mod doubt;
+pub mod cloudflare;
+pub mod datadog;
 pub mod error;
 pub mod gate;
 pub mod guard;
 pub mod limiter;
 pub mod meter;
 pub mod quota;
+#[cfg(test)]
+pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
 pub mod transport;

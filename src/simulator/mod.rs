@@ -12,10 +12,13 @@
 //! | [`calls`] | what was asked, how often, how many at once |
 //! | [`server`] | the listener, the frame around each vendor's pages |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
+//! | [`datadog`], [`cloudflare`] | that vendor's pages |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
 pub mod calls;
+pub mod cloudflare;
 pub mod control;
+pub mod datadog;
 pub mod faults;
 mod line;
 pub mod population;
@@ -34,7 +37,8 @@ pub const VENDORS: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloud
 
 /// Each vendor's pages below its prefix.
 fn vendors(world: &Arc<World>) -> axum::Router {
-    let _ = world;
     axum::Router::new()
+        .nest("/datadog", datadog::router(Arc::clone(world)))
+        .nest("/cloudflare", cloudflare::router(Arc::clone(world)))
     // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
 }
