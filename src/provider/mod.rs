@@ -10,7 +10,10 @@
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
+pub mod cortex_xdr;
 pub mod error;
+pub mod lenient;
+pub mod oracle_casb;
 pub mod registry;
 pub mod transport;
 
