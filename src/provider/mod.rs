@@ -10,10 +10,15 @@
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
+pub mod breaker;
 pub mod cortex_xdr;
 pub mod error;
+pub mod gate;
 pub mod lenient;
+pub mod limiter;
+pub mod meter;
 pub mod oracle_casb;
+pub mod quota;
 pub mod registry;
 pub mod transport;
 
