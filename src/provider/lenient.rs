@@ -3,12 +3,8 @@
 //! Pure. Contract: what cannot be read is `None`, never a default: no reader here turns something that it did
 //! not understand into a number, a text or a time.
 
-use std::time::Duration;
-
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Number, Value};
-
-use crate::http::Response;
 
 /// Seconds since 1970 stay below this until the year 5138; milliseconds have been above it since 1973.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
@@ -55,11 +51,6 @@ pub fn moment(value: &Value) -> Option<Timestamp> {
         Timestamp::from_millisecond(epoch)
     }
     .ok()
-}
-
-/// How long `Retry-After` asks us to wait, where it counts in seconds.
-pub fn retry_after(response: &Response) -> Option<Duration> {
-    response.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]

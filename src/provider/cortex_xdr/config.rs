@@ -1,7 +1,6 @@
 //! The keys of `type: cortex_xdr`: which tenant, and which API key.
 
-use secrecy::{ExposeSecret, SecretString};
-
+use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -33,9 +32,9 @@ impl Config {
         self.address.as_ref()
     }
 
-    /// What tells one credential from another. Instances with the same one share a quota. Secret: hash it.
-    pub fn credential(&self) -> SecretString {
-        format!("cortex_xdr\n{}\n{}", self.key_id, self.key.current().expose_secret()).into()
+    /// What tells one credential from another: instances with the same one share a quota.
+    pub fn credential(&self) -> Fingerprint {
+        self.key.fingerprint()
     }
 }
 

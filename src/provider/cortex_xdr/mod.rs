@@ -19,8 +19,9 @@ use serde_json::json;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
+use crate::provider::quota::Quota;
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, lenient};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::score::Scale;
 
 pub use config::{Config, KeyType, read};
@@ -64,7 +65,7 @@ impl CortexXdr {
     async fn risk(&self, asked: Question<'_>) -> Result<Answer, Failure> {
         let response = self.transport.send(self.request(asked.id)?).await?;
         normalise::answer(asked, response.status, &response.body, &self.scale).map_err(|mut failure| {
-            failure.retry_after = lenient::retry_after(&response);
+            failure.retry_after = Quota::read(&response.headers, Timestamp::now()).retry_after;
             failure
         })
     }

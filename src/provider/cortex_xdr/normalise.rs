@@ -37,16 +37,21 @@ pub struct Question<'a> {
 pub fn answer(asked: Question<'_>, status: u16, body: &[u8], scale: &Scale) -> Result<Answer, Failure> {
     let read = Body::read(body);
     let error = read.as_ref().and_then(Body::error);
-    match (status, read, error) {
-        (200..=299, _, Some(error)) => refusal(asked, code(&error).unwrap_or(500), Some(&error)),
-        (200..=299, Some(body), None) => found(asked, &body.risk().map_err(Failure::malformed)?, scale),
-        (200..=299, None, None) => Err(Failure::malformed("the body is not a JSON object")),
-        (500, None, _) if body.trim_ascii_start().starts_with(WRONG_CALL) => Err(Failure::new(
-            FailureKind::BadRequest,
-            "500 without JSON: the vendor does not know this path or body; check fqdn or base_url",
-        )),
-        (status, _, error) => refusal(asked, status, error.as_ref()),
+    if !(200..300).contains(&status) {
+        let wrong_call = status == 500 && read.is_none() && body.trim_ascii_start().starts_with(WRONG_CALL);
+        return if wrong_call { Err(not_json()) } else { refusal(asked, status, error.as_ref()) };
     }
+    let read = read.ok_or_else(|| Failure::malformed("the body is not a JSON object"))?;
+    match (read.risk(), error) {
+        (Ok(risk), _) if risk.is_rated() => found(asked, &risk, scale),
+        (_, Some(error)) => refusal(asked, code(&error).unwrap_or(500), Some(&error)),
+        (risk, None) => found(asked, &risk.map_err(Failure::malformed)?, scale),
+    }
+}
+
+fn not_json() -> Failure {
+    let detail = "500 without JSON: the vendor does not know this path or body; check fqdn or base_url";
+    Failure::new(FailureKind::BadRequest, detail)
 }
 
 /// The status that an error names itself.
@@ -141,7 +146,7 @@ fn found(asked: Question<'_>, risk: &Risk, scale: &Scale) -> Result<Answer, Fail
 
 /// The vendor knows the id, or so it seems, and gives neither number nor level.
 fn without_score(risk: &Risk) -> Result<Answer, Failure> {
-    if risk.score.is_some() || risk.norm_risk_score.is_some() || risk.risk_level.is_some() {
+    if risk.is_rated() {
         Err(Failure::malformed("neither score nor risk_level can be understood"))
     } else if risk.id.is_some() {
         Ok(Answer::Unknown { detail: Some("no_level") })

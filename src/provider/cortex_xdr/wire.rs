@@ -62,9 +62,10 @@ impl Body {
         serde_json::from_slice(body).ok().map(Body)
     }
 
-    /// The error in it, under `reply`, under `data` or at the root.
+    /// The error in it: under `reply`, under `data` or at the root.
     pub fn error(&self) -> Option<ApiError> {
-        self.places().find_map(ApiError::read)
+        let inner = ["reply", "data"].into_iter().find_map(|name| self.0.get(name)?.as_object());
+        ApiError::read(inner.unwrap_or(&self.0))
     }
 
     /// The answer in it; the reason why not when there is none.
@@ -75,11 +76,6 @@ impl Body {
             Some(Value::Null) | None => Err("the body has no reply"),
             Some(_) => Err("reply is not an object"),
         }
-    }
-
-    fn places(&self) -> impl Iterator<Item = &Map<String, Value>> {
-        let inner = ["reply", "data"].into_iter().filter_map(|name| self.0.get(name)?.as_object());
-        inner.chain(std::iter::once(&self.0))
     }
 }
 
@@ -94,6 +90,11 @@ impl Risk {
             email: member(reply, "email"),
             reasons: member(reply, "reasons"),
         }
+    }
+
+    /// Whether it says anything of a score or level, understood or not.
+    pub fn is_rated(&self) -> bool {
+        self.score.is_some() || self.norm_risk_score.is_some() || self.risk_level.is_some()
     }
 
     /// Its reasons that are objects.

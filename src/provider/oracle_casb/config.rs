@@ -1,8 +1,9 @@
 //! The keys of `type: oracle_casb`: the key pair, and which applications to look at.
 
 use ring::digest;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
+use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -26,10 +27,9 @@ impl Config {
         None
     }
 
-    /// What tells one credential from another. Instances with the same one share a quota. Secret: hash it.
-    pub fn credential(&self) -> SecretString {
-        let (key, secret) = (self.access_key.current(), self.access_secret.current());
-        format!("oracle_casb\n{}\n{}", key.expose_secret(), secret.expose_secret()).into()
+    /// What tells one credential from another: instances with the same one share a quota.
+    pub fn credential(&self) -> Fingerprint {
+        self.access_key.fingerprint()
     }
 
     /// The start of the access key's hash: stands for the tenant, which the address does not name.

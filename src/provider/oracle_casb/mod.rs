@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request, Response};
+use crate::provider::quota::Quota;
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, lenient};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::score::Scale;
 
 pub use config::{Config, read};
@@ -143,7 +144,7 @@ fn accept(response: &Response) -> Result<(), Failure> {
         return Ok(());
     }
     let mut failure = normalise::refusal(response.status);
-    failure.retry_after = lenient::retry_after(response);
+    failure.retry_after = Quota::read(&response.headers, Timestamp::now()).retry_after;
     Err(failure)
 }
 
