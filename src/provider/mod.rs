@@ -20,6 +20,8 @@ pub mod meter;
 pub mod oracle_casb;
 pub mod quota;
 pub mod registry;
+#[cfg(test)]
+mod scripted;
 pub mod transport;
 
 use std::future::Future;
