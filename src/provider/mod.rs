@@ -17,13 +17,18 @@ pub mod datadog;
 pub mod error;
 pub mod gate;
 pub mod guard;
+pub mod cortex_xdr;
+pub mod lenient;
 pub mod limiter;
 pub mod meter;
+pub mod oracle_casb;
 pub mod quota;
 #[cfg(test)]
 pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
+#[cfg(test)]
+mod scripted;
 pub mod transport;
 
 use std::future::Future;
