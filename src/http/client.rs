@@ -224,7 +224,7 @@ fn failed(error: reqwest::Error) -> HttpError {
         HttpError::Unreachable("the connection was not established in time".to_owned())
     } else if error.is_builder() {
         HttpError::BadRequest(detail)
-    } else if error.is_decode() {
+    } else if error.is_decode() && causes(&error).any(is_unpacking) {
         HttpError::BodyBroken(detail)
     } else {
         HttpError::Unreachable(detail)
@@ -237,6 +237,13 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
         Some(outer) => outer.get_ref().map(|inner| inner as &(dyn Error + 'static)),
         None => error.source(),
     })
+}
+
+/// Whether the bytes arrived and are not what they should be; a connection that broke within a body is
+/// reported by the library as an error of decoding too.
+fn is_unpacking(cause: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    cause.downcast_ref::<io::Error>().is_some_and(|error| matches!(error.kind(), InvalidData | InvalidInput))
 }
 
 fn innermost(error: &(dyn Error + 'static)) -> String {

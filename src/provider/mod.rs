@@ -10,7 +10,12 @@
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
+pub mod breaker;
 pub mod error;
+pub mod gate;
+pub mod limiter;
+pub mod meter;
+pub mod quota;
 pub mod registry;
 pub mod transport;
 
