@@ -3,10 +3,17 @@
 //! Owns the file's keys and their defaults. Contract: [`Config`] holds only values that can be used; whoever
 //! has one need not check again. The only place that reads our own settings from the environment.
 
+mod document;
+mod overrides;
+mod problem;
 pub mod provider;
-pub mod raw;
+mod raw;
 pub mod secret;
 pub mod section;
+mod units;
+
+#[cfg(test)]
+mod section_tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,8 +22,10 @@ use std::time::Duration;
 
 use crate::entity::EntityKind;
 
+pub use document::Document;
+pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
-pub use secret::Secret;
+pub use secret::{Fingerprint, Secret};
 pub use section::Section;
 
 /// Everything that `riskstream` can be told.
@@ -317,4 +326,10 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+/// A document without environment in which secrets may be literal: for tests of whatever reads a [`Section`].
+#[cfg(test)]
+pub(crate) fn parse_for_tests(yaml: &str) -> Document {
+    Document::parse("test.yaml", yaml, []).with_literals()
 }
