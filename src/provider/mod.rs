@@ -13,6 +13,7 @@
 pub mod breaker;
 pub mod error;
 pub mod gate;
+pub mod google_secops;
 pub mod limiter;
 pub mod meter;
 pub mod quota;

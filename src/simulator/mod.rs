@@ -17,6 +17,7 @@
 pub mod calls;
 pub mod control;
 pub mod faults;
+pub mod google_secops;
 mod line;
 pub mod population;
 pub mod server;
@@ -34,7 +35,7 @@ pub const VENDORS: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloud
 
 /// Each vendor's pages below its prefix.
 fn vendors(world: &Arc<World>) -> axum::Router {
-    let _ = world;
     axum::Router::new()
-    // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
+        // One line a vendor.
+        .nest("/google_secops", google_secops::router(Arc::clone(world)))
 }

@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 use super::command;
 use super::config::Credential;
 use crate::http::{BaseUrl, Request, Response};
-use crate::provider::transport::Transport;
+use crate::provider::limiter::Priority;
+use crate::provider::transport::{Call, Transport};
 use crate::provider::{Failure, FailureKind};
 
 /// The scope that the vendor's page asks for.
@@ -105,7 +106,9 @@ impl Tokens {
                 _ => {}
             }
         }
-        let fetched = self.fetch(transport).await;
+        // Others wait for it, too, so that no one's deadline may end it.
+        let call = Call { priority: Priority::Alert, until: None };
+        let fetched = call.scope(self.fetch(transport)).await;
         let mut state = self.state();
         match fetched {
             Ok(token) => {
@@ -241,8 +244,8 @@ impl ServiceAccount {
     /// # Errors
     /// Says which member is wrong, and never what is in it.
     pub fn read(json: &SecretString) -> Result<Self, String> {
-        let file: Value =
-            serde_json::from_str(json.expose_secret()).map_err(|_| "not JSON: not a service account's key file")?;
+        let file: Value = serde_json::from_str(json.expose_secret())
+            .map_err(|_| "not JSON: not a service account's key file")?;
         let member = |name: &str| file.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let required = |name: &str| member(name).ok_or_else(|| format!("the member {name} is missing"));
         if let Some(other) = member("type").filter(|kind| *kind != "service_account") {
@@ -255,7 +258,8 @@ impl ServiceAccount {
             return Err("token_uri is http://: it would send the signature in the open".to_owned());
         }
         let bad_key = || "private_key is not an RSA key in PKCS#8 PEM form".to_owned();
-        let der = PrivatePkcs8KeyDer::from_pem_slice(required("private_key")?.as_bytes()).map_err(|_| bad_key())?;
+        let der =
+            PrivatePkcs8KeyDer::from_pem_slice(required("private_key")?.as_bytes()).map_err(|_| bad_key())?;
         let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| bad_key())?;
         Ok(ServiceAccount {
             email: required("client_email")?.to_owned(),

@@ -78,7 +78,9 @@ pub fn question(entity: &Entity, template: Option<&str>) -> Result<Question, Fai
         | EntityKind::CloudIdentity
         | EntityKind::Domain
         | EntityKind::File
-        | EntityKind::ServiceAccount => return Err(invalid("no condition for this kind: write it in `identifiers`")),
+        | EntityKind::ServiceAccount => {
+            return Err(invalid("no condition for this kind: write it in `identifiers`"));
+        }
     };
     Ok(Question { condition, value })
 }
@@ -120,10 +122,16 @@ mod tests {
 
     #[test]
     fn each_kind_asks_for_its_own_indicator() {
-        assert_eq!(condition(EntityKind::User, "a@example.com"), r#"entity_indicator.email: "a@example.com""#);
+        assert_eq!(
+            condition(EntityKind::User, "a@example.com"),
+            r#"entity_indicator.email: "a@example.com""#
+        );
         assert_eq!(condition(EntityKind::User, r"ACME\jdoe"), r#"entity_indicator.user_name = "ACME\\jdoe""#);
         assert_eq!(condition(EntityKind::Host, "WS-17"), r#"entity_indicator.hostname = "ws-17""#);
-        assert_eq!(condition(EntityKind::Ip, "2001:db8::1"), r#"entity_indicator.asset_ip_address = "2001:db8::1""#);
+        assert_eq!(
+            condition(EntityKind::Ip, "2001:db8::1"),
+            r#"entity_indicator.asset_ip_address = "2001:db8::1""#
+        );
     }
 
     #[test]
@@ -151,10 +159,19 @@ mod tests {
         assert_eq!(spelled.condition, r#"entity_indicator.email: "jdoe@example.com""#);
         assert_eq!(spelled.value, "jdoe@example.com");
         let sid = r#"entity_indicator.windows_sid = "{value}""#;
-        assert_eq!(ask(EntityKind::User, "S-1-5", sid).condition, r#"entity_indicator.windows_sid = "S-1-5""#);
-        assert_eq!(ask(EntityKind::User, "a@b.example", sid).condition, r#"entity_indicator.email: "a@b.example""#);
+        assert_eq!(
+            ask(EntityKind::User, "S-1-5", sid).condition,
+            r#"entity_indicator.windows_sid = "S-1-5""#
+        );
+        assert_eq!(
+            ask(EntityKind::User, "a@b.example", sid).condition,
+            r#"entity_indicator.email: "a@b.example""#
+        );
         let asset = r#"entity_indicator.asset_id = "{value}""#;
-        assert_eq!(ask(EntityKind::Endpoint, "x\"y", asset).condition, r#"entity_indicator.asset_id = "x\"y""#);
+        assert_eq!(
+            ask(EntityKind::Endpoint, "x\"y", asset).condition,
+            r#"entity_indicator.asset_id = "x\"y""#
+        );
     }
 
     #[test]
@@ -168,9 +185,10 @@ mod tests {
         ] {
             assert!(check(kind, template).is_err(), "{template}");
         }
-        for (kind, template) in
-            [(EntityKind::User, "{value}@example.com"), (EntityKind::File, r#"entity.file.sha256 = "{value}""#)]
-        {
+        for (kind, template) in [
+            (EntityKind::User, "{value}@example.com"),
+            (EntityKind::File, r#"entity.file.sha256 = "{value}""#),
+        ] {
             assert_eq!(check(kind, template), Ok(()));
         }
     }
