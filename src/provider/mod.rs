@@ -19,6 +19,7 @@ pub mod gate;
 pub mod guard;
 pub mod cortex_xdr;
 pub mod lenient;
+pub mod google_secops;
 pub mod limiter;
 pub mod meter;
 pub mod oracle_casb;

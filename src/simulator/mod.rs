@@ -22,6 +22,7 @@ pub mod control;
 pub mod datadog;
 pub mod cortex_xdr;
 pub mod faults;
+pub mod google_secops;
 mod line;
 pub mod oracle_casb;
 pub mod population;
@@ -46,4 +47,6 @@ fn vendors(world: &Arc<World>) -> axum::Router {
         .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
         .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
     // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
+        // One line a vendor.
+        .nest("/google_secops", google_secops::router(Arc::clone(world)))
 }
