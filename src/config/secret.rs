@@ -1,21 +1,169 @@
 //! Secrets: where they come from, read again when a file changes, never printable.
+//!
+//! Contract: a [`Secret`] that exists has a value; a file that later becomes unreadable or empty leaves the last
+//! good one. Neither the value nor its [`Fingerprint`] reaches `Debug` or an error.
 
-use secrecy::SecretString;
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use ring::digest;
+use secrecy::{ExposeSecret, SecretString};
+
+/// How often a file is looked at, at most.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A secret above this size is surely the wrong file.
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// A secret by reference: `{env: NAME}` or `{file: PATH}`; a literal only where `allow_literal_secrets` is set.
 ///
 /// `Debug` shows where it comes from, never what it is. Cloning shares the value.
-#[derive(Clone, Debug)]
-pub struct Secret {}
+#[derive(Clone)]
+pub struct Secret(Arc<Origin>);
+
+enum Origin {
+    Literal(SecretString),
+    Variable(String, SecretString),
+    File(PathBuf, Mutex<Kept>),
+}
+
+/// The last good value of a file.
+struct Kept {
+    value: SecretString,
+    mark: Mark,
+    checked: Instant,
+}
+
+/// What tells one version of a file from the next: a mounted secret is replaced by another inode, an edited one
+/// gets another time or length.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+impl Mark {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Mark { modified: metadata.modified().ok(), length: metadata.len(), inode }
+    }
+}
+
+/// Tells whether two secrets have the same value, without being one. Not printable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 8]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
+
+/// Why a file gives no secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// There is nothing in it.
+    #[error("is empty")]
+    Empty,
+}
 
 impl Secret {
     /// A secret that is known already: for tests and the simulator.
-    pub fn literal(_value: &str) -> Self {
-        todo!()
+    pub fn literal(value: &str) -> Self {
+        Secret(Arc::new(Origin::Literal(value.into())))
+    }
+
+    /// The value of the variable `name`; `None` when it is empty.
+    pub(crate) fn from_variable(name: &str, value: &str) -> Option<Self> {
+        let value = without_newline(value);
+        let origin = Origin::Variable(name.to_owned(), value.into());
+        (!value.is_empty()).then(|| Secret(Arc::new(origin)))
+    }
+
+    /// Stands for a secret that nobody will ask for, where no vendor is called.
+    pub(crate) fn absent(name: &str) -> Self {
+        Secret(Arc::new(Origin::Variable(name.to_owned(), SecretString::default())))
+    }
+
+    /// What stands in the file at `path`.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, Unusable> {
+        let (value, mark) = read(path)?;
+        let kept = Kept { value, mark, checked: Instant::now() };
+        Ok(Secret(Arc::new(Origin::File(path.to_owned(), Mutex::new(kept)))))
     }
 
     /// The value as it is now; a file that changed is read again. A file that cannot be read keeps its last value.
     pub fn current(&self) -> SecretString {
-        todo!()
+        self.at(Instant::now())
     }
+
+    /// Equal for equal values: two provider instances with the same credential share one quota.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let hash = digest::digest(&digest::SHA256, self.current().expose_secret().as_bytes());
+        // SHA-256 is longer than eight bytes, so every place is filled.
+        let mut first = [0; 8];
+        first.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Fingerprint(first)
+    }
+
+    /// Whether the value can stand in an HTTP header as it is.
+    pub(crate) fn is_visible_ascii(&self) -> bool {
+        self.current().expose_secret().bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
+    fn at(&self, now: Instant) -> SecretString {
+        match &*self.0 {
+            Origin::Literal(value) | Origin::Variable(_, value) => value.clone(),
+            Origin::File(path, kept) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if now.saturating_duration_since(kept.checked) >= CHECK_EVERY {
+                    kept.checked = now;
+                    let changed = fs::metadata(path).is_ok_and(|metadata| Mark::of(&metadata) != kept.mark);
+                    // A failed read leaves the mark as it was, so the next check tries again.
+                    if changed && let Ok((value, mark)) = read(path) {
+                        (kept.value, kept.mark) = (value, mark);
+                    }
+                }
+                kept.value.clone()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Origin::Literal(_) => f.write_str("Secret(literal)"),
+            Origin::Variable(name, _) => write!(f, "Secret(env {name})"),
+            Origin::File(path, _) => write!(f, "Secret(file {})", path.display()),
+        }
+    }
+}
+
+/// Reads a secret and the mark of the file that it came from.
+fn read(path: &Path) -> Result<(SecretString, Mark), Unusable> {
+    let file = File::open(path)?;
+    let mark = Mark::of(&file.metadata()?);
+    if mark.length > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 KiB").into());
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    let value = without_newline(&text);
+    if value.is_empty() { Err(Unusable::Empty) } else { Ok((value.into(), mark)) }
+}
+
+/// Editors and `echo` end a file with a newline that no credential has.
+fn without_newline(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
 }

@@ -4,103 +4,488 @@
 //! recorded a problem with file, line, key, the value given and what to write instead. [`Section::finish`]
 //! reports every key that nobody asked for, with the nearest known one.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Secret;
+use crate::config::document::Document;
+use crate::config::raw::{Entry, Node, Place, Value};
+use crate::config::{Secret, units};
 use crate::http::BaseUrl;
+
+/// Stands for a mapping that is absent: everything in it has its default.
+static NOTHING: Node = Node { place: Place::START, value: Value::Null };
 
 /// A cursor on one mapping of the configuration tree.
 pub struct Section<'t> {
-    _tree: std::marker::PhantomData<&'t ()>,
+    document: &'t Document,
+    node: &'t Node,
+    path: String,
+    /// Every key that a reader asked about.
+    known: RefCell<BTreeSet<String>>,
 }
 
-#[allow(unused_variables)]
+/// A scalar value and where it stands.
+pub(crate) struct Text<'t> {
+    pub(crate) text: String,
+    /// The dotted path of the value: `routes[0].kinds[1]`.
+    pub(crate) path: String,
+    node: &'t Node,
+}
+
+/// An item of a list that may be a word or a mapping.
+pub(crate) enum Item<'t> {
+    Text(Text<'t>),
+    Section(Section<'t>),
+}
+
 impl<'t> Section<'t> {
+    pub(crate) fn new(document: &'t Document, node: &'t Node, path: String) -> Self {
+        Section { document, node, path, known: RefCell::default() }
+    }
+
     /// The dotted path of this mapping: `providers.datadog`.
     pub fn path(&self) -> &str {
-        todo!()
+        &self.path
     }
+
     /// Whether the key is there (and not null).
     pub fn has(&self, key: &str) -> bool {
-        todo!()
+        self.known.borrow_mut().insert(key.to_owned());
+        self.node.get(key).is_some_and(|node| !matches!(node.value, Value::Null))
     }
+
+    /// Declares keys that exist though this run has no reason to read them, so that [`finish`](Section::finish)
+    /// does not take them for slips.
+    pub fn know(&mut self, keys: &[&str]) {
+        self.known.get_mut().extend(keys.iter().map(|key| (*key).to_owned()));
+    }
+
     /// A string; a number or flag is taken as it is spelled.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
-        todo!()
+        let text = self.scalar(key)?;
+        if text.is_empty() {
+            self.problem(key, "empty", "write a value, or remove the key");
+            return None;
+        }
+        Some(text.to_owned())
     }
+
     /// A string that must be there; `example` shows what to write.
     pub fn required_text(&mut self, key: &'static str, example: &str) -> Option<String> {
-        todo!()
+        self.required(key, &format!("write {key}: {example}"));
+        self.text(key)
     }
+
     /// One of a closed set of words.
     pub fn choice<T: Clone>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
-        todo!()
+        let given = self.scalar(key)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
+            return Some(value.clone());
+        }
+        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let cure = format!("write {}", or(&all));
+        self.problem(key, format!("not a choice{}", hint(given, &all)), cure);
+        None
     }
+
     /// `true` or `false`.
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
-        todo!()
+        let given = self.scalar(key)?;
+        match given.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            "yes" | "on" => self.refuse(key, "not a flag in YAML 1.2", "write true"),
+            "no" | "off" => self.refuse(key, "not a flag in YAML 1.2", "write false"),
+            _ => self.refuse(key, "not a flag", "write true or false"),
+        }
     }
+
     /// A whole number in a range.
     pub fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        todo!()
+        let given = self.scalar(key)?.replace('_', "");
+        let cure = format!("write a whole number from {} to {}", range.start(), range.end());
+        match given.parse::<u64>() {
+            Ok(number) if range.contains(&number) => Some(number),
+            Ok(_) => self.refuse(key, "out of range", cure),
+            Err(_) => self.refuse(key, "not a whole number in range", cure),
+        }
     }
+
     /// A number in a range.
     pub fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
-        todo!()
+        let given = self.scalar(key)?;
+        let cure = format!("write a number from {} to {}", range.start(), range.end());
+        match given.parse::<f64>() {
+            // NaN is in no range.
+            Ok(number) if range.contains(&number) => Some(number),
+            Ok(_) => self.refuse(key, "out of range", cure),
+            Err(_) => self.refuse(key, "not a number", cure),
+        }
     }
+
     /// A duration: `250ms`, `2s`, `15m`, `24h`, `7d`.
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        todo!()
+        match units::duration(self.scalar(key)?) {
+            Ok(duration) => Some(duration),
+            Err(cure) => self.refuse(key, "not a duration", cure),
+        }
     }
+
+    /// A duration above zero.
+    pub fn positive_duration(&mut self, key: &'static str) -> Option<Duration> {
+        let duration = self.duration(key)?;
+        if duration.is_zero() {
+            self.refuse(key, "zero", "write a duration above zero")
+        } else {
+            Some(duration)
+        }
+    }
+
     /// A size in bytes: `900KB` (1000), `64MiB` (1024).
     pub fn bytes(&mut self, key: &'static str) -> Option<u64> {
-        todo!()
+        match units::bytes(self.scalar(key)?) {
+            Ok(bytes) => Some(bytes),
+            Err(cure) => self.refuse(key, "not a size", cure),
+        }
     }
-    /// A secret.
+
+    /// A secret: `{env: NAME}` or `{file: PATH}`. A variable laid over the key is one by itself.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        todo!()
+        let node = self.value(key)?;
+        let path = self.child(key);
+        self.secret_at(node, &path)
     }
+
     /// A secret that must be there.
     pub fn required_secret(&mut self, key: &'static str) -> Option<Secret> {
-        todo!()
+        self.required(key, &format!("write {key}: {{env: NAME}} or {key}: {{file: PATH}}"));
+        self.secret(key)
     }
-    /// The path of a file, relative to the configuration file.
+
+    /// The path of a file, relative to the configuration file. It must exist.
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
-        todo!()
+        let path = self.document.resolve(&self.text(key)?);
+        if path.is_file() || self.document.is_offline() {
+            return Some(path);
+        }
+        self.refuse(key, "no such file", format!("put a readable file at {}", path.display()))
     }
+
     /// An address of an HTTP service.
     pub fn url(&mut self, key: &'static str) -> Option<BaseUrl> {
-        todo!()
+        // Not shown while there is an `@` in it: a password may stand before it.
+        let node = self.value(key)?;
+        if let Value::Scalar(text) = &node.value
+            && text.contains('@')
+        {
+            return self.refuse(
+                key,
+                "credentials in an address",
+                "write the address without user and password",
+            );
+        }
+        match BaseUrl::parse(self.scalar(key)?) {
+            Ok(url) => Some(url),
+            Err(error) => self.refuse(key, error.to_string(), "write https://HOST[:PORT][/PREFIX]"),
+        }
     }
+
     /// A list of strings; one string stands for a list of one.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        todo!()
+        Some(self.texts_with_places(key)?.into_iter().map(|text| text.text).collect())
     }
+
     /// A nested mapping.
     pub fn section(&mut self, key: &'static str) -> Option<Section<'t>> {
-        todo!()
+        let node = self.value(key)?;
+        let path = self.child(key);
+        self.section_at(node, path)
     }
+
+    /// A nested mapping; an absent one is read as an empty one, so that its keys have their defaults.
+    pub(crate) fn section_or_empty(&mut self, key: &'static str) -> Section<'t> {
+        self.section(key).unwrap_or_else(|| Section::new(self.document, &NOTHING, self.child(key)))
+    }
+
     /// Every entry of this mapping as (key, nested mapping): for maps with free keys. Entries of another form
     /// are problems.
     pub fn sections(&mut self) -> Vec<(String, Section<'t>)> {
-        todo!()
+        let mut sections = Vec::new();
+        for Entry { key, value, .. } in self.entries() {
+            if let Some(section) = self.section_at(value, self.child(key)) {
+                sections.push((key.clone(), section));
+            }
+        }
+        sections
     }
+
     /// Every entry of this mapping as (key, text): for maps with free keys.
     pub fn all_texts(&mut self) -> Vec<(String, String)> {
-        todo!()
+        let mut texts = Vec::new();
+        for Entry { key, value, .. } in self.entries() {
+            if let Some(text) = self.text_at(value, self.child(key)) {
+                texts.push((key.clone(), text.text));
+            }
+        }
+        texts
     }
+
     /// A list of mappings.
     pub fn list(&mut self, key: &'static str) -> Option<Vec<Section<'t>>> {
-        todo!()
+        let items = self.list_at(key, "a list of mappings")?;
+        Some(items.into_iter().filter_map(|(node, path)| self.section_at(node, path)).collect())
     }
+
     /// Records a problem with `key`: what is wrong with the value given, and what to write instead.
     pub fn problem(&mut self, key: &str, what: impl Into<String>, cure: impl Into<String>) {
-        todo!()
+        let (place, given) = match self.node.get(key) {
+            Some(node) => (&node.place, self.document.given(node)),
+            None => (&self.node.place, None),
+        };
+        let path = if key.is_empty() { self.path.clone() } else { self.child(key) };
+        self.document.report(place, path, given, what, cure);
     }
+
     /// Reports the keys that nobody asked for.
     pub fn finish(self) {
-        todo!()
+        let known = self.known.borrow();
+        let words: Vec<&str> = known.iter().map(String::as_str).collect();
+        for entry in self.entries().iter().filter(|entry| !known.contains(&entry.key)) {
+            // The value is not repeated: it may be a secret under a misspelt key.
+            let cure = match nearest(&entry.key, &words) {
+                Some(word) => format!("write {word}"),
+                None => format!("remove it; known here: {}", words.join(", ")),
+            };
+            self.document.report(&entry.place, self.child(&entry.key), None, "unknown key", cure);
+        }
     }
+
+    /// The list under `key` as words or mappings.
+    pub(crate) fn items(&mut self, key: &'static str) -> Option<Vec<Item<'t>>> {
+        if let Some(Node { value: Value::Scalar(_), .. }) = self.node.get(key) {
+            return Some(self.texts_with_places(key)?.into_iter().map(Item::Text).collect());
+        }
+        let items = self.list_at(key, "a list")?;
+        let item = |(node, path): (&'t Node, String)| match node.value {
+            Value::Map(_) => self.section_at(node, path).map(Item::Section),
+            _ => self.text_at(node, path).map(Item::Text),
+        };
+        Some(items.into_iter().filter_map(item).collect())
+    }
+
+    /// The list of strings under `key`, each with its place; a variable's is split at commas.
+    pub(crate) fn texts_with_places(&mut self, key: &'static str) -> Option<Vec<Text<'t>>> {
+        let node = self.value(key)?;
+        if let Value::Scalar(text) = &node.value {
+            self.document.show(node);
+            let split = matches!(node.place, Place::Variable(_));
+            let parts = if split { text.split(',').map(str::trim).collect() } else { vec![text.as_str()] };
+            let path = self.child(key);
+            let text = |text: &str| Text { text: text.to_owned(), path: path.clone(), node };
+            return Some(parts.into_iter().map(text).collect());
+        }
+        let items = self.list_at(key, "a list of words")?;
+        Some(items.into_iter().filter_map(|(node, path)| self.text_at(node, path)).collect())
+    }
+
+    /// The entries of this mapping.
+    pub(crate) fn entries(&self) -> &'t [Entry] {
+        match &self.node.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// A path in the file, as the process can open it.
+    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
+        self.document.resolve(path)
+    }
+
+    /// The value of one of [`entries`](Section::entries) as text.
+    pub(crate) fn entry_text(&self, entry: &'t Entry) -> Option<String> {
+        Some(self.text_at(&entry.value, self.child(&entry.key))?.text)
+    }
+
+    /// The value of one of [`entries`](Section::entries) as a secret.
+    pub(crate) fn entry_secret(&self, entry: &'t Entry) -> Option<Secret> {
+        self.secret_at(&entry.value, &self.child(&entry.key))
+    }
+
+    /// Records a problem with a key itself: its value is not repeated, for it may be a secret.
+    pub(crate) fn problem_of_key(&self, entry: &Entry, what: impl Into<String>, cure: impl Into<String>) {
+        self.document.report(&entry.place, self.child(&entry.key), None, what, cure);
+    }
+
+    /// Records a problem with one item of a list.
+    pub(crate) fn problem_at(&self, text: &Text<'_>, what: impl Into<String>, cure: impl Into<String>) {
+        self.document.report(&text.node.place, text.path.clone(), self.document.given(text.node), what, cure);
+    }
+
+    /// A secret in `node`.
+    fn secret_at(&self, node: &'t Node, path: &str) -> Option<Secret> {
+        let report =
+            |place: &Place, what: String, cure: &str| self.document.report(place, path, None, what, cure);
+        const FORM: &str = "write {env: NAME} or {file: PATH}";
+        match (&node.value, &node.place) {
+            (Value::Scalar(value), Place::Variable(name)) => Secret::from_variable(name, value),
+            (Value::Scalar(value), _) if self.document.allows_literals() && !value.is_empty() => {
+                Some(Secret::literal(value))
+            }
+            (Value::Scalar(_), place) => {
+                let cure =
+                    "write {env: NAME} or {file: PATH}; allow_literal_secrets: true permits it for trials";
+                report(place, "a secret in plain sight".to_owned(), cure);
+                None
+            }
+            (Value::Map(_), place) => {
+                let mut section = Section::new(self.document, node, path.to_owned());
+                let (variable, file) = (section.text("env"), section.text("file"));
+                let secret = match (variable, file) {
+                    (Some(name), None) => self.variable(&section, &name),
+                    (None, Some(file)) => {
+                        let file = self.document.resolve(&file);
+                        match Secret::from_file(&file) {
+                            Ok(secret) => Some(secret),
+                            Err(_) if self.document.is_offline() => {
+                                Some(Secret::absent(&file.to_string_lossy()))
+                            }
+                            Err(error) => {
+                                let cure = format!("put the secret into {}", file.display());
+                                section.refuse("file", format!("the file {error}"), cure)
+                            }
+                        }
+                    }
+                    (Some(_), Some(_)) => {
+                        report(place, "both env and file".to_owned(), FORM);
+                        None
+                    }
+                    (None, None) => {
+                        if !section.has("env") && !section.has("file") {
+                            report(place, "neither env nor file".to_owned(), FORM);
+                        }
+                        None
+                    }
+                };
+                section.finish();
+                secret
+            }
+            (Value::Null | Value::List(_), place) => {
+                report(place, "not a secret".to_owned(), FORM);
+                None
+            }
+        }
+    }
+
+    fn variable(&self, section: &Section<'_>, name: &str) -> Option<Secret> {
+        let secret = self.document.variable(name).map(|value| Secret::from_variable(name, value));
+        let what = match secret {
+            Some(Some(secret)) => return Some(secret),
+            _ if self.document.is_offline() => return Some(Secret::absent(name)),
+            Some(None) => format!("the environment variable {name} is empty"),
+            None => format!("the environment variable {name} is not set"),
+        };
+        let place = section.node.get("env").map_or(&section.node.place, |node| &node.place);
+        let cure = format!("set {name}, or write {{file: PATH}}");
+        self.document.report(place, section.child("env"), Some(name.to_owned()), what, cure);
+        None
+    }
+
+    /// Records a problem and gives nothing.
+    fn refuse<T>(&mut self, key: &str, what: impl Into<String>, cure: impl Into<String>) -> Option<T> {
+        self.problem(key, what, cure);
+        None
+    }
+
+    fn required(&mut self, key: &'static str, cure: &str) {
+        if !self.has(key) {
+            self.problem(key, "missing", cure);
+        }
+    }
+
+    fn child(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The value of `key`, unless it is absent or null.
+    fn value(&mut self, key: &'static str) -> Option<&'t Node> {
+        self.known.get_mut().insert(key.to_owned());
+        self.node.get(key).filter(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// The text under `key`, as it is spelled.
+    fn scalar(&mut self, key: &'static str) -> Option<&'t str> {
+        let node = self.value(key)?;
+        match &node.value {
+            Value::Scalar(text) => {
+                self.document.show(node);
+                Some(text)
+            }
+            _ => self.refuse(key, "not a single value", "write one value"),
+        }
+    }
+
+    fn text_at(&self, node: &'t Node, path: String) -> Option<Text<'t>> {
+        let Value::Scalar(text) = &node.value else {
+            let given = self.document.given(node);
+            self.document.report(&node.place, path, given, "not a single value", "write one value");
+            return None;
+        };
+        self.document.show(node);
+        Some(Text { text: text.clone(), path, node })
+    }
+
+    fn section_at(&self, node: &'t Node, path: String) -> Option<Section<'t>> {
+        if matches!(node.value, Value::Map(_)) {
+            return Some(Section::new(self.document, node, path));
+        }
+        self.document.report(
+            &node.place,
+            path,
+            self.document.given(node),
+            "not a mapping",
+            "write `key: value` lines, indented, or {key: value}",
+        );
+        None
+    }
+
+    fn list_at(&mut self, key: &'static str, form: &str) -> Option<Vec<(&'t Node, String)>> {
+        let node = self.value(key)?;
+        let path = self.child(key);
+        match &node.value {
+            Value::List(items) => Some(
+                items.iter().enumerate().map(|(number, item)| (item, format!("{path}[{number}]"))).collect(),
+            ),
+            _ => {
+                self.refuse(key, "not a list", format!("write {form}: [...], or lines that begin with `- `"))
+            }
+        }
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+pub(crate) fn or(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// The known word that `word` was probably meant to be.
+pub(crate) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+    let word = word.to_lowercase().replace('-', "_");
+    known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// `; nearest: word`, where one is near.
+pub(crate) fn hint(word: &str, known: &[&str]) -> String {
+    nearest(word, known).map(|word| format!(", nearest is {word}")).unwrap_or_default()
 }
