@@ -11,6 +11,8 @@
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
 pub mod breaker;
+pub mod cloudflare;
+pub mod datadog;
 pub mod doubt;
 pub mod error;
 pub mod gate;

@@ -3,3 +3,38 @@
 //! Behaves as the vendors' pages and known traps say: authentication is checked, limits are enforced,
 //! unknown entities and every error shape are there. Deterministic: what a vendor knows of an identifier is a
 //! function of the identifier. Never a stand-in inside the program: it is only reached through HTTP.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`population`] | who is known, and with which risk |
+//! | [`world`] | what all vendors share: population, faults, limits, counts |
+//! | [`faults`] | the script of what goes wrong |
+//! | [`calls`] | what was asked, how often, how many at once |
+//! | [`server`] | the listener, the frame around each vendor's pages |
+//! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
+//! | `line` | a connection that can be cut or slowed down on the wire |
+
+pub mod calls;
+pub mod control;
+pub mod faults;
+mod line;
+pub mod population;
+pub mod server;
+pub mod world;
+
+pub use faults::{Answer, Fault, Latency};
+pub use population::Profile;
+pub use server::{Simulator, serve};
+pub use world::{Limit, Options, Quota, World};
+
+use std::sync::Arc;
+
+/// Each vendor's path prefix, which is also its name in faults, limits and counts.
+pub const VENDORS: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloudflare", "oracle_casb"];
+
+/// Each vendor's pages below its prefix.
+fn vendors(world: &Arc<World>) -> axum::Router {
+    let _ = world;
+    axum::Router::new()
+    // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
+}
