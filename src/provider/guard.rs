@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, Change, Condition, Ended, Leave, Reason};
 use super::doubt::{Doubt, Tally};
+use super::error::Verdict;
 use super::limiter::Priority;
 use super::meter::Meter;
 use super::retry::{self, Budget};
@@ -234,13 +235,17 @@ impl Guard {
                         Failure::new(FailureKind::Timeout, "too many calls were slower than `breaker.slow`")
                     }
                 };
-                tracing::warn!(
-                    provider = %self.name,
-                    reason = failure.kind.label(),
-                    detail = %failure.detail,
-                    seconds = time.as_secs_f64(),
-                    "the vendor is left alone: the breaker is open",
-                );
+                // A probe that fails while the vendor is down is no news; that it still refuses us is.
+                let news = watch.trouble.is_none() || failure.kind.verdict() == Verdict::Refused;
+                if news {
+                    tracing::warn!(
+                        provider = %self.name,
+                        reason = failure.kind.label(),
+                        detail = %failure.detail,
+                        seconds = time.as_secs_f64(),
+                        "the vendor is left alone: the breaker is open",
+                    );
+                }
                 let since = watch.trouble.take().map_or_else(Timestamp::now, |(_, since)| since);
                 watch.trouble = Some((failure, since));
                 self.meter.breaker(Condition::Open);
@@ -286,3 +291,6 @@ fn random() -> f64 {
     let bits = RandomState::new().hash_one(0_u8) >> 11;
     bits as f64 / (1_u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests;

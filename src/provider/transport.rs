@@ -65,7 +65,7 @@ impl Call {
 }
 
 /// Counts a request from when it leaves, so that an abandoned one is counted too.
-fn count(elapsed: Duration, requests: u32) {
+pub(super) fn count(elapsed: Duration, requests: u32) {
     // Outside a call (a probe) nobody asks.
     let _ = CALL.try_with(|scope| {
         let sent = scope.sent.get();
@@ -204,10 +204,13 @@ fn no_slot(refused: Refused, max_wait: Duration) -> Failure {
             FailureKind::RateLimited,
             format!("no slot within {max_wait:?}: `limit` or `concurrency` is too low for the load"),
         ),
-        Refused::TooLong(Some(blocked)) => Failure {
+        Refused::TooLong(Some(time)) => Failure {
             kind: FailureKind::RateLimited,
-            detail: format!("the vendor wants no requests for {} s", blocked.as_secs().max(1)),
-            retry_after: Some(blocked),
+            detail: format!(
+                "the vendor takes no requests for {} s: its quota is used up",
+                time.as_secs().max(1)
+            ),
+            retry_after: Some(time),
         },
     }
 }
