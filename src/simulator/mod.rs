@@ -19,8 +19,8 @@
 pub mod calls;
 pub mod cloudflare;
 pub mod control;
-pub mod datadog;
 pub mod cortex_xdr;
+pub mod datadog;
 pub mod faults;
 pub mod google_secops;
 mod line;
@@ -46,7 +46,7 @@ fn vendors(world: &Arc<World>) -> axum::Router {
         .nest("/cloudflare", cloudflare::router(Arc::clone(world)))
         .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
         .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
-    // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
+        // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
         // One line a vendor.
         .nest("/google_secops", google_secops::router(Arc::clone(world)))
 }

@@ -1,0 +1,70 @@
+//! `riskstream extract`: what would be looked up, and where. No vendor is called.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::alerts;
+use super::enrich::select;
+use super::output::note;
+use super::{End, engine_problem};
+use crate::alert::{Scratch, Select};
+use crate::app::Engine;
+use crate::config::Config;
+use crate::entity::canonical;
+use crate::pipeline::Pipeline;
+use crate::routing::Decision;
+
+/// Runs the command.
+pub fn run(path: Option<&Path>, format: Option<&str>, files: &[PathBuf]) -> Result<(), End> {
+    let config = match path {
+        Some(path) => {
+            Config::load_offline(path, crate::config::environment()).map_err(End::Configuration)?
+        }
+        None => Config::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let engine = Engine::build(&config, runtime.handle().clone())
+        .map_err(|error| engine_problem(path.unwrap_or(Path::new("")), &error))?;
+    let select = select(&engine.pipeline.formats, format)?;
+    let mut scratch = Scratch::default();
+    let mut out = BufWriter::new(std::io::stdout());
+    let mut bad = 0;
+    alerts::each(files, |item| {
+        match line(&engine.pipeline, &item.bytes, select, &mut scratch) {
+            Ok(line) => writeln!(out, "{line}")?,
+            Err(error) => {
+                bad += 1;
+                note(&format!("{}: {error}", item.place));
+            }
+        }
+        Ok(())
+    })?;
+    out.flush()?;
+    if bad > 0 { Err(End::Quiet) } else { Ok(()) }
+}
+
+/// One alert's entities and who would be asked about each.
+fn line(
+    pipeline: &Pipeline,
+    alert: &[u8],
+    select: Select,
+    scratch: &mut Scratch,
+) -> Result<serde_json::Value, crate::alert::DecodeError> {
+    let decoded = pipeline.decoder.decode(alert, select, scratch)?;
+    let entities: Vec<_> = decoded
+        .found
+        .iter()
+        .map(|found| {
+            let id = canonical(found.kind, &found.value);
+            let provider = match pipeline.routing.decide("", decoded.format, found.kind, &id) {
+                Decision::Ask(provider) => pipeline.names.get(usize::from(provider.0)),
+                Decision::Unrouted | Decision::Ignored => None,
+            };
+            json!({ "kind": found.kind.label(), "value": found.value, "paths": found.paths, "provider": provider })
+        })
+        .collect();
+    let format = decoded.format.map_or("unknown", |format| pipeline.formats.name(format));
+    Ok(json!({ "format": format, "entities": entities }))
+}

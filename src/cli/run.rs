@@ -1,0 +1,64 @@
+//! `riskstream run`: the service.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{ConfigArgument, End, engine_problem, load};
+use crate::app::{Engine, Service};
+use crate::supervisor::Stop;
+use crate::telemetry;
+
+/// Runs until a signal or an error.
+pub fn run(argument: &ConfigArgument) -> Result<(), End> {
+    let config = Arc::new(load(&argument.config)?);
+    telemetry::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
+    let engine = Engine::build(&config, runtime.handle().clone())
+        .map_err(|error| engine_problem(&argument.config, &error))?;
+    let stop = Stop::default();
+    let service = runtime.block_on(async {
+        listen_for_signals(stop.clone())?;
+        Service::start(Arc::clone(&config), &engine, stop).await.map_err(anyhow::Error::from)
+    })?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        admin = %service.admin,
+        group = config.input.group,
+        output = config.output.topic,
+        "started"
+    );
+    let result = service.wait();
+    // Flights that nobody waits for any more end here.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => {
+            tracing::info!(
+                consumed = engine.metrics.consumed.get(),
+                published = engine.metrics.published.get(),
+                dead_lettered = engine.metrics.dead_letters(),
+                "stopped"
+            );
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(%error, "stopped");
+            Err(End::Quiet)
+        }
+    }
+}
+
+/// Turns SIGTERM, SIGINT and SIGQUIT into a request to stop; the second one means at once.
+fn listen_for_signals(stop: Stop) -> anyhow::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()] {
+        let mut signals = signal(kind)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                tracing::info!(signal = kind.as_raw_value(), "stop requested");
+                stop.request();
+            }
+        });
+    }
+    Ok(())
+}
