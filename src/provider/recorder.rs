@@ -57,16 +57,17 @@ impl Recorder {
     pub(crate) async fn start(answers: impl IntoIterator<Item = Told>) -> Self {
         let state = Arc::new(Mutex::new((answers.into_iter().collect(), Vec::new())));
         let shared: Arc<Mutex<(VecDeque<Told>, Vec<Asked>)>> = Arc::clone(&state);
-        let app = axum::Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap| async move {
-            let (answers, asked) = &mut *shared.lock().unwrap();
-            asked.push(Asked { method, target: uri.path_and_query().unwrap().to_string(), headers });
-            let told = answers.pop_front().unwrap_or_else(|| told(500, "nothing more to say"));
-            let mut response = Response::builder().status(told.status);
-            for (name, value) in told.headers {
-                response = response.header(name, value);
-            }
-            response.body(Body::from(told.body)).unwrap()
-        });
+        let app =
+            axum::Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap| async move {
+                let (answers, asked) = &mut *shared.lock().unwrap();
+                asked.push(Asked { method, target: uri.path_and_query().unwrap().to_string(), headers });
+                let told = answers.pop_front().unwrap_or_else(|| told(500, "nothing more to say"));
+                let mut response = Response::builder().status(told.status);
+                for (name, value) in told.headers {
+                    response = response.header(name, value);
+                }
+                response.body(Body::from(told.body)).unwrap()
+            });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });

@@ -85,7 +85,9 @@ fn signed_in(headers: &HeaderMap) -> Result<(), Response> {
         None if headers.contains_key("x-auth-key") => {
             Err(refuse(StatusCode::BAD_REQUEST, 9103, "Unknown X-Auth-Key or X-Auth-Email"))
         }
-        None => Err(refuse(StatusCode::BAD_REQUEST, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization")),
+        None => {
+            Err(refuse(StatusCode::BAD_REQUEST, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization"))
+        }
     }
 }
 

@@ -34,7 +34,8 @@ pub fn router(world: Arc<World>) -> Router {
 
 async fn one(State(world): State<Arc<World>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     admitted(&world, &method, &headers, || {
-        let written = uri.path().strip_prefix(LIST).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
+        let written =
+            uri.path().strip_prefix(LIST).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         if written.contains('/') {
             return refuse(StatusCode::NOT_FOUND, "Not found");
         }
@@ -58,7 +59,8 @@ async fn list(State(world): State<Arc<World>>, method: Method, headers: HeaderMa
     admitted(&world, &method, &headers, || {
         let known = LISTED.iter().filter_map(|id| Some(entity(id, &world.profile(id)?)));
         let data: Vec<Value> = known.collect();
-        let meta = json!({"pageNumber": 1, "pageSize": 10, "queryId": "simulated", "totalRowCount": data.len()});
+        let meta =
+            json!({"pageNumber": 1, "pageSize": 10, "queryId": "simulated", "totalRowCount": data.len()});
         axum::Json(json!({"data": data, "meta": meta})).into_response()
     })
 }

@@ -74,7 +74,11 @@ fn credential(section: &mut Section<'_>) -> Option<Credential> {
             if is_email(&email) && email.is_ascii() {
                 return Some(Credential::Key { email, key: key? });
             }
-            section.problem("email", "not an e-mail address", "write the address of the user whose key it is");
+            section.problem(
+                "email",
+                "not an e-mail address",
+                "write the address of the user whose key it is",
+            );
             None
         }
         [false, true, false] => complain(section, "key", "email is there without key"),

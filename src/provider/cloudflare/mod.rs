@@ -21,9 +21,9 @@ use uuid::Uuid;
 
 use crate::entity::{Entity, EntityKind, is_email};
 use crate::http::{BaseUrl, Request, Response};
+use crate::provider::error::Verdict;
 use crate::provider::quota::Quota;
 use crate::provider::transport::Transport;
-use crate::provider::error::Verdict;
 use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::score::Scale;
 
@@ -157,7 +157,8 @@ impl Cloudflare {
         let mut segments = vec!["accounts", self.config.account_id.as_str()];
         segments.extend(path);
         let url = self.base.join(&segments, "", query);
-        let url = url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `account_id` and `base_url`"))?;
+        let url =
+            url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `account_id` and `base_url`"))?;
         let request = Request::get(url).header("accept", "application/json");
         let request = match &self.config.credential {
             Credential::Token(token) => {

@@ -377,7 +377,8 @@ async fn a_list_of_users_without_a_number_of_pages_ends_with_an_empty_or_repeate
 #[tokio::test]
 async fn a_token_that_may_not_list_users_is_not_a_refusal_of_the_scores() {
     let recorder =
-        Recorder::start([told(200, fixture!("summary.json")), told(403, fixture!("authentication.json"))]).await;
+        Recorder::start([told(200, fixture!("summary.json")), told(403, fixture!("authentication.json"))])
+            .await;
     let provider = cloudflare(recorder.base("/client/v4"));
     for _ in 0..2 {
         assert_eq!(kind(provider.ask(&user("grace@example.com")).await), FailureKind::Unresolved);
@@ -404,7 +405,9 @@ async fn a_failed_list_is_read_again_for_the_next_who_asks() {
 async fn what_is_neither_uuid_nor_email_is_not_sent() {
     let recorder = Recorder::start([]).await;
     let provider = cloudflare(recorder.base("/client/v4"));
-    for id in ["summary", "behaviors", "integrations", "", ".", "..", "../summary", "ACME\\jdoe", "a@b@c", "a b@c"] {
+    for id in
+        ["summary", "behaviors", "integrations", "", ".", "..", "../summary", "ACME\\jdoe", "a@b@c", "a b@c"]
+    {
         assert_eq!(kind(provider.ask(&user(id)).await), FailureKind::InvalidIdentifier, "{id}");
     }
     let host = Entity::new(EntityKind::Host, ID);
@@ -414,7 +417,8 @@ async fn what_is_neither_uuid_nor_email_is_not_sent() {
 
 #[tokio::test]
 async fn other_kinds_are_asked_about_through_their_template() {
-    let summary = json!({"success": true, "result": {"users": [{"user_id": ID, "email": "bot@svc.example.com"}]}});
+    let summary =
+        json!({"success": true, "result": {"users": [{"user_id": ID, "email": "bot@svc.example.com"}]}});
     let recorder = Recorder::start([told(200, summary.to_string()), told(200, fixture!("user.json"))]).await;
     let provider = cloudflare(recorder.base("/client/v4"));
     assert_eq!(provider.kinds(), [EntityKind::ServiceAccount, EntityKind::User]);
@@ -491,7 +495,7 @@ async fn many_who_ask_at_once_share_one_reading_of_the_lists() {
         task.await.unwrap().unwrap();
     }
     // The summary, three pages of 250 users, and one question for each.
-    assert_eq!(simulator.world().requests("cloudflare"), 1 + 3 + 20);
+    assert_eq!(simulator.world().calls("cloudflare").total, 1 + 3 + 20);
 }
 
 #[tokio::test]
@@ -567,8 +571,9 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     };
     let names = prop::sample::select(vec!["risk_level", "events", "email", "last_reset_time", "other"]);
     let result = prop::collection::btree_map(names, scalar(), 0..5);
-    let envelope = (scalar(), result, scalar())
-        .prop_map(|(success, result, errors)| json!({"success": success, "result": result, "errors": errors}));
+    let envelope = (scalar(), result, scalar()).prop_map(
+        |(success, result, errors)| json!({"success": success, "result": result, "errors": errors}),
+    );
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..200),
         scalar().prop_map(|value| serde_json::to_vec(&json!({"success": true, "result": value})).unwrap()),
