@@ -495,7 +495,7 @@ async fn many_who_ask_at_once_share_one_reading_of_the_lists() {
         task.await.unwrap().unwrap();
     }
     // The summary, three pages of 250 users, and one question for each.
-    assert_eq!(simulator.world().requests("cloudflare"), 1 + 3 + 20);
+    assert_eq!(simulator.world().calls("cloudflare").total, 1 + 3 + 20);
 }
 
 #[tokio::test]
