@@ -24,6 +24,7 @@ pub struct Document {
     env: BTreeMap<String, String>,
     parsed: Parsed,
     literals: bool,
+    offline: bool,
     problems: RefCell<Vec<Problem>>,
     /// Where values stand that were read as plain text and may be shown.
     shown: RefCell<HashSet<Place>>,
@@ -47,6 +48,7 @@ impl Document {
             base: PathBuf::new(),
             env,
             literals: literals_allowed(&parsed.root),
+            offline: false,
             parsed,
             problems: RefCell::default(),
             shown: RefCell::default(),
@@ -70,6 +72,12 @@ impl Document {
     #[must_use]
     pub fn relative_to(self, base: impl Into<PathBuf>) -> Self {
         Document { base: base.into(), ..self }
+    }
+
+    /// Lets secrets and files be absent: for commands that call nobody, on machines that know no secrets.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        Document { offline: true, ..self }
     }
 
     /// Permits literal secrets, whatever the file says.
@@ -96,6 +104,11 @@ impl Document {
     /// Whether secrets may stand in the file.
     pub(crate) fn allows_literals(&self) -> bool {
         self.literals
+    }
+
+    /// Whether secrets and files may be absent.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// A variable of the environment.

@@ -4,10 +4,13 @@
 //! has one need not check again. The only place that reads our own settings from the environment.
 
 mod document;
+mod kafka;
 mod overrides;
 mod problem;
 pub mod provider;
 mod raw;
+mod read;
+mod routes;
 pub mod secret;
 pub mod section;
 mod units;
@@ -17,7 +20,7 @@ mod section_tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::entity::EntityKind;
@@ -53,6 +56,74 @@ pub struct Config {
     pub admin: Admin,
     /// Logging.
     pub log: Log,
+}
+
+impl Config {
+    /// Reads the file at `path` with the variables of `env` laid over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, Problems> {
+        Self::of(Self::open(path, env)?)
+    }
+
+    /// As [`load`](Config::load), but secrets and files that it names may be absent: for commands that call
+    /// nobody.
+    ///
+    /// # Errors
+    /// Everything else that is wrong with it.
+    pub fn load_offline(
+        path: &Path,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
+        Self::of(Self::open(path, env)?.offline())
+    }
+
+    /// Reads `text`, which problems call `name`; paths in it are relative to `base`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        base: &Path,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
+        Self::of(Document::parse(name, text, env).relative_to(base))
+    }
+
+    fn open(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Document, Problems> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let base = path.parent().unwrap_or(Path::new(""));
+                Ok(Document::parse(name, &text, env).relative_to(base))
+            }
+            Err(error) => {
+                let what = format!("cannot be read: {error}");
+                Err(Problems::new(vec![Problem::of_file(name, what, "name a readable file of UTF-8 text")]))
+            }
+        }
+    }
+
+    fn of(document: Document) -> Result<Self, Problems> {
+        let config = read::read(&document);
+        let problems = document.problems();
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}
+
+/// What an empty file means: every default, no providers.
+impl Default for Config {
+    fn default() -> Self {
+        read::read(&Document::parse("defaults", "", []))
+    }
+}
+
+/// The environment of this process, for [`Config::load`]. Variables that are not UTF-8 are left out.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// `kafka`.
@@ -93,7 +164,7 @@ pub enum Security {
 }
 
 /// `kafka.tls`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tls {
     /// PEM file of the authorities to trust; the system's when absent.
     pub ca: Option<PathBuf>,
@@ -105,6 +176,12 @@ pub struct Tls {
     pub key_password: Option<Secret>,
     /// Whether the broker's name must be the certificate's. Only false when written.
     pub verify_hostname: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls { ca: None, certificate: None, key: None, key_password: None, verify_hostname: true }
+    }
 }
 
 /// `kafka.sasl`.

@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Ttl;
-use crate::entity::EntityKind;
+use crate::config::section::{hint, or};
+use crate::config::{Section, Ttl, routes, units};
+use crate::entity::{EntityKind, UnknownKind};
 use crate::http::BaseUrl;
-use crate::score::Scale;
+use crate::provider::registry::VendorConfig;
+use crate::score::{Level, Levels, Points, Scale, Score};
+
+/// Longest name of a provider, in characters.
+const MAX_NAME: usize = 64;
 
 /// One configured vendor instance.
 #[derive(Clone, Debug)]
@@ -91,4 +96,170 @@ pub struct Breaker {
     pub open_for: Duration,
     /// The same after credentials, permission or licence were refused (default 60 s).
     pub refused_for: Duration,
+}
+
+impl ProviderConfig {
+    /// Reads one entry of `providers`.
+    pub(super) fn read(name: &str, mut section: Section<'_>, ttl: Ttl, scale: Scale) -> Option<Self> {
+        let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(known) || name == routes::NOBODY {
+            let cure = "write 1 to 64 of a-z, 0-9, _ and -, and not `none`: it becomes a metric label";
+            section.problem("", "not a name for a provider", cure);
+        }
+        let common = Common::read(&mut section, ttl, scale);
+        // Which keys there are depends on the vendor: without one, none can be called unknown.
+        let vendor = section.required_text("type", "datadog")?;
+        let vendor = VendorConfig::read(&vendor, &mut section);
+        section.finish();
+        Some(ProviderConfig { name: name.to_owned(), common, vendor: vendor? })
+    }
+}
+
+impl Common {
+    /// Reads the keys that every provider has; `ttl` and `scale` are what it has without its own.
+    pub(super) fn read(section: &mut Section<'_>, ttl: Ttl, scale: Scale) -> Self {
+        let allow_http = section.flag("allow_http").unwrap_or(false);
+        let timeout = section.positive_duration("timeout").unwrap_or(Duration::from_secs(1));
+        let base_url = section.url("base_url");
+        if base_url.as_ref().is_some_and(|url| url.is_plain() && !url.is_loopback() && !allow_http) {
+            let cure = "write https://, or allow_http: true where the network between is trusted";
+            section.problem("base_url", "unencrypted", cure);
+        }
+        Common {
+            base_url,
+            timeout,
+            concurrency: section.integer("concurrency", 1..=10_000).map_or(64, size),
+            queue: section.integer("queue", 0..=10_000_000).map_or(10_000, size),
+            max_wait: section.duration("max_wait").unwrap_or(Duration::from_secs(10)),
+            limit: section.section("limit").and_then(limit),
+            retry: retry(section.section_or_empty("retry")),
+            breaker: breaker(section.section_or_empty("breaker"), timeout),
+            ttl: ttl_in(section.section_or_empty("ttl"), ttl),
+            identifiers: section.section("identifiers").map(identifiers).unwrap_or_default(),
+            scale: scale_in(section, scale),
+            // The way to a proxy may be plain: what goes through it is encrypted end to end.
+            proxy: section.url("proxy"),
+            ca: section.file("ca"),
+            client_cert: section.file("client_cert"),
+            allow_http,
+        }
+    }
+}
+
+/// Reads `ttl`; what is absent is as in `fallback`.
+pub(super) fn ttl_in(mut section: Section<'_>, fallback: Ttl) -> Ttl {
+    let ttl = Ttl {
+        scored: section.positive_duration("scored").unwrap_or(fallback.scored),
+        unknown: section.positive_duration("unknown").unwrap_or(fallback.unknown),
+        failed: section.positive_duration("failed").unwrap_or(fallback.failed),
+    };
+    section.finish();
+    ttl
+}
+
+/// Reads `levels` and `points` of `section`; what is absent is as in `fallback`.
+pub(super) fn scale_in(section: &mut Section<'_>, fallback: Scale) -> Scale {
+    let mut levels = section.section_or_empty("levels");
+    let mut cut = |key, other| levels.number(key, 0.0..=100.0).unwrap_or(other);
+    let Levels { low, medium, high, critical } = fallback.levels;
+    let cuts = Levels {
+        low: cut("low", low),
+        medium: cut("medium", medium),
+        high: cut("high", high),
+        critical: cut("critical", critical),
+    };
+    if !(cuts.low <= cuts.medium && cuts.medium <= cuts.high && cuts.high <= cuts.critical) {
+        let cure = format!(
+            "write low <= medium <= high <= critical; now {}, {}, {}, {}",
+            cuts.low, cuts.medium, cuts.high, cuts.critical
+        );
+        levels.problem("", "not ascending", cure);
+    }
+    levels.finish();
+
+    let mut section = section.section_or_empty("points");
+    let mut point = |key, other| section.number(key, 0.0..=100.0).and_then(Score::clamped).unwrap_or(other);
+    let Points { info, low, medium, high, critical } = fallback.points;
+    let points = Points {
+        info: point("info", info),
+        low: point("low", low),
+        medium: point("medium", medium),
+        high: point("high", high),
+        critical: point("critical", critical),
+    };
+    let ascending = Level::ALL.map(|level| points.score(level)).is_sorted();
+    if !ascending {
+        section.problem("", "not ascending", "write info <= low <= medium <= high <= critical");
+    }
+    section.finish();
+    Scale { levels: cuts, points }
+}
+
+fn limit(mut section: Section<'_>) -> Option<Limit> {
+    for (key, cure) in [("requests", "write requests: 50"), ("per", "write per: 1s")] {
+        if !section.has(key) {
+            section.problem(key, "missing", cure);
+        }
+    }
+    let requests =
+        section.integer("requests", 1..=1_000_000).and_then(|requests| u32::try_from(requests).ok());
+    let per = section.positive_duration("per");
+    let share = section.text("share").map_or(Some((1, 1)), |text| units::share(&text));
+    if share.is_none() {
+        section.problem("share", "not a share", "write 1/N for one of N replicas: 1/3");
+    }
+    section.finish();
+    Some(Limit { requests: requests?, per: per?, share: share? })
+}
+
+fn retry(mut section: Section<'_>) -> Retry {
+    let retry = Retry {
+        // Within u32 by the range.
+        attempts: section.integer("attempts", 1..=10).map_or(3, |attempts| attempts as u32),
+        backoff: section.duration("backoff").unwrap_or(Duration::from_millis(100)),
+        max_backoff: section.duration("max_backoff").unwrap_or(Duration::from_secs(2)),
+    };
+    if retry.backoff > retry.max_backoff {
+        let key = if section.has("max_backoff") { "max_backoff" } else { "backoff" };
+        section.problem(key, "backoff is above max_backoff", "write backoff <= max_backoff (default 2s)");
+    }
+    section.finish();
+    retry
+}
+
+fn breaker(mut section: Section<'_>, timeout: Duration) -> Breaker {
+    let breaker = Breaker {
+        ratio: section.number("ratio", 0.01..=1.0).unwrap_or(0.5),
+        // Within u32 by the range.
+        minimum: section.integer("minimum", 1..=100_000).map_or(20, |calls| calls as u32),
+        window: section.positive_duration("window").unwrap_or(Duration::from_secs(10)),
+        slow: section.positive_duration("slow").unwrap_or(timeout),
+        open_for: section.positive_duration("open_for").unwrap_or(Duration::from_secs(5)),
+        refused_for: section.positive_duration("refused_for").unwrap_or(Duration::from_secs(60)),
+    };
+    section.finish();
+    breaker
+}
+
+fn identifiers(mut section: Section<'_>) -> Vec<(EntityKind, String)> {
+    let mut templates = Vec::new();
+    for (key, template) in section.all_texts() {
+        if !template.contains("{value}") {
+            section.problem(&key, "no place for the identifier", "write {value} where the identifier goes");
+        }
+        match key.parse() {
+            Ok(kind) => templates.push((kind, template)),
+            Err(UnknownKind(_)) => {
+                let labels = EntityKind::ALL.map(EntityKind::label);
+                let what = format!("not an entity kind{}", hint(&key, &labels));
+                section.problem(&key, what, format!("write {}", or(&labels)));
+            }
+        }
+    }
+    templates
+}
+
+/// A number that a range has bounded below any `usize`.
+pub(super) fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

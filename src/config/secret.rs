@@ -90,6 +90,11 @@ impl Secret {
         (!value.is_empty()).then(|| Secret(Arc::new(origin)))
     }
 
+    /// Stands for a secret that nobody will ask for, where no vendor is called.
+    pub(crate) fn absent(name: &str) -> Self {
+        Secret(Arc::new(Origin::Variable(name.to_owned(), SecretString::default())))
+    }
+
     /// What stands in the file at `path`.
     pub(crate) fn from_file(path: &Path) -> Result<Self, Unusable> {
         let (value, mark) = read(path)?;
@@ -109,6 +114,11 @@ impl Secret {
         let mut first = [0; 8];
         first.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
         Fingerprint(first)
+    }
+
+    /// Whether the value can stand in an HTTP header as it is.
+    pub(crate) fn is_visible_ascii(&self) -> bool {
+        self.current().expose_secret().bytes().all(|byte| byte.is_ascii_graphic())
     }
 
     fn at(&self, now: Instant) -> SecretString {

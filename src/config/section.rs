@@ -4,6 +4,7 @@
 //! recorded a problem with file, line, key, the value given and what to write instead. [`Section::finish`]
 //! reports every key that nobody asked for, with the nearest known one.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ pub struct Section<'t> {
     document: &'t Document,
     node: &'t Node,
     path: String,
-    known: BTreeSet<&'static str>,
+    /// Every key that a reader asked about.
+    known: RefCell<BTreeSet<String>>,
 }
 
 /// A scalar value and where it stands.
@@ -41,7 +43,7 @@ pub(crate) enum Item<'t> {
 
 impl<'t> Section<'t> {
     pub(crate) fn new(document: &'t Document, node: &'t Node, path: String) -> Self {
-        Section { document, node, path, known: BTreeSet::new() }
+        Section { document, node, path, known: RefCell::default() }
     }
 
     /// The dotted path of this mapping: `providers.datadog`.
@@ -51,13 +53,14 @@ impl<'t> Section<'t> {
 
     /// Whether the key is there (and not null).
     pub fn has(&self, key: &str) -> bool {
+        self.known.borrow_mut().insert(key.to_owned());
         self.node.get(key).is_some_and(|node| !matches!(node.value, Value::Null))
     }
 
     /// Declares keys that exist though this run has no reason to read them, so that [`finish`](Section::finish)
     /// does not take them for slips.
-    pub fn know(&mut self, keys: &[&'static str]) {
-        self.known.extend(keys);
+    pub fn know(&mut self, keys: &[&str]) {
+        self.known.get_mut().extend(keys.iter().map(|key| (*key).to_owned()));
     }
 
     /// A string; a number or flag is taken as it is spelled.
@@ -131,6 +134,16 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A duration above zero.
+    pub fn positive_duration(&mut self, key: &'static str) -> Option<Duration> {
+        let duration = self.duration(key)?;
+        if duration.is_zero() {
+            self.refuse(key, "zero", "write a duration above zero")
+        } else {
+            Some(duration)
+        }
+    }
+
     /// A size in bytes: `900KB` (1000), `64MiB` (1024).
     pub fn bytes(&mut self, key: &'static str) -> Option<u64> {
         match units::bytes(self.scalar(key)?) {
@@ -155,7 +168,7 @@ impl<'t> Section<'t> {
     /// The path of a file, relative to the configuration file. It must exist.
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path = self.document.resolve(&self.text(key)?);
-        if path.is_file() {
+        if path.is_file() || self.document.is_offline() {
             return Some(path);
         }
         self.refuse(key, "no such file", format!("put a readable file at {}", path.display()))
@@ -238,12 +251,13 @@ impl<'t> Section<'t> {
 
     /// Reports the keys that nobody asked for.
     pub fn finish(self) {
-        let known: Vec<&str> = self.known.iter().copied().collect();
-        for entry in self.entries().iter().filter(|entry| !self.known.contains(entry.key.as_str())) {
+        let known = self.known.borrow();
+        let words: Vec<&str> = known.iter().map(String::as_str).collect();
+        for entry in self.entries().iter().filter(|entry| !known.contains(&entry.key)) {
             // The value is not repeated: it may be a secret under a misspelt key.
-            let cure = match nearest(&entry.key, &known) {
+            let cure = match nearest(&entry.key, &words) {
                 Some(word) => format!("write {word}"),
-                None => format!("remove it; known here: {}", known.join(", ")),
+                None => format!("remove it; known here: {}", words.join(", ")),
             };
             self.document.report(&entry.place, self.child(&entry.key), None, "unknown key", cure);
         }
@@ -285,9 +299,24 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// The document, for problems with values that a reader here walks itself.
-    pub(crate) fn document(&self) -> &'t Document {
-        self.document
+    /// A path in the file, as the process can open it.
+    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
+        self.document.resolve(path)
+    }
+
+    /// The value of one of [`entries`](Section::entries) as text.
+    pub(crate) fn entry_text(&self, entry: &'t Entry) -> Option<String> {
+        Some(self.text_at(&entry.value, self.child(&entry.key))?.text)
+    }
+
+    /// The value of one of [`entries`](Section::entries) as a secret.
+    pub(crate) fn entry_secret(&self, entry: &'t Entry) -> Option<Secret> {
+        self.secret_at(&entry.value, &self.child(&entry.key))
+    }
+
+    /// Records a problem with a key itself: its value is not repeated, for it may be a secret.
+    pub(crate) fn problem_of_key(&self, entry: &Entry, what: impl Into<String>, cure: impl Into<String>) {
+        self.document.report(&entry.place, self.child(&entry.key), None, what, cure);
     }
 
     /// Records a problem with one item of a list.
@@ -296,7 +325,7 @@ impl<'t> Section<'t> {
     }
 
     /// A secret in `node`.
-    pub(crate) fn secret_at(&self, node: &'t Node, path: &str) -> Option<Secret> {
+    fn secret_at(&self, node: &'t Node, path: &str) -> Option<Secret> {
         let report =
             |place: &Place, what: String, cure: &str| self.document.report(place, path, None, what, cure);
         const FORM: &str = "write {env: NAME} or {file: PATH}";
@@ -320,6 +349,9 @@ impl<'t> Section<'t> {
                         let file = self.document.resolve(&file);
                         match Secret::from_file(&file) {
                             Ok(secret) => Some(secret),
+                            Err(_) if self.document.is_offline() => {
+                                Some(Secret::absent(&file.to_string_lossy()))
+                            }
                             Err(error) => {
                                 let cure = format!("put the secret into {}", file.display());
                                 section.refuse("file", format!("the file {error}"), cure)
@@ -351,6 +383,7 @@ impl<'t> Section<'t> {
         let secret = self.document.variable(name).map(|value| Secret::from_variable(name, value));
         let what = match secret {
             Some(Some(secret)) => return Some(secret),
+            _ if self.document.is_offline() => return Some(Secret::absent(name)),
             Some(None) => format!("the environment variable {name} is empty"),
             None => format!("the environment variable {name} is not set"),
         };
@@ -378,7 +411,7 @@ impl<'t> Section<'t> {
 
     /// The value of `key`, unless it is absent or null.
     fn value(&mut self, key: &'static str) -> Option<&'t Node> {
-        self.known.insert(key);
+        self.known.get_mut().insert(key.to_owned());
         self.node.get(key).filter(|node| !matches!(node.value, Value::Null))
     }
 

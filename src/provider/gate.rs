@@ -94,7 +94,7 @@ struct Member {
 pub enum Refused {
     /// As many wait already as may.
     Full,
-    /// No slot came, or can come, in time; the vendor blocks us for so long, where it does.
+    /// No slot came, or can come, in time; nothing is left at the vendor for so long, where it said so.
     TooLong(Option<Duration>),
 }
 
@@ -137,8 +137,8 @@ impl Gate {
             // The sender is only dropped with the gate, which this call holds.
             Ok(Err(_)) | Err(_) => {
                 let now = now();
-                let blocked = locked(&self.state).limiter.blocked_until(now);
-                Err(Refused::TooLong(blocked.map(|until| until - now)))
+                let closed = locked(&self.state).limiter.closed_until(now);
+                Err(Refused::TooLong(closed.map(|until| until - now)))
             }
         }
     }
@@ -151,7 +151,7 @@ impl Gate {
     ) -> Result<Waiting, Refused> {
         let now = now();
         let mut state = locked(&self.state);
-        if let Some(until) = state.limiter.blocked_until(now).filter(|until| *until > now + max_wait) {
+        if let Some(until) = state.limiter.closed_until(now).filter(|until| *until > now + max_wait) {
             return Err(Refused::TooLong(Some(until - now)));
         }
         let ticket = state.tickets;
@@ -334,3 +334,6 @@ fn now() -> Instant {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

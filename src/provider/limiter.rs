@@ -131,9 +131,14 @@ impl Limiter {
         Ok(())
     }
 
-    /// Until when nothing may be taken, where that is later than `now`.
-    pub fn blocked_until(&self, now: Instant) -> Option<Instant> {
-        self.blocked_until.filter(|until| *until > now)
+    /// Until when the vendor gets nothing, where that is later than `now`: it asked for it, or nothing is left.
+    pub fn closed_until(&self, now: Instant) -> Option<Instant> {
+        let empty = self.hint.as_ref().filter(|hint| hint.left == 0).map(|hint| hint.until);
+        self.blocked_until.max(empty).filter(|until| *until > now)
+    }
+
+    fn blocked(&self, now: Instant) -> bool {
+        self.blocked_until.is_some_and(|until| until > now)
     }
 
     /// Learns from a response: its status and what its headers say. `under_way` are the requests that the
@@ -143,7 +148,7 @@ impl Limiter {
         if refused {
             let wait = quota.wait_after_refusal().filter(|wait| !wait.is_zero());
             // Answers to requests that left before the block do not prolong it unless they say so.
-            if wait.is_none() && self.blocked_until(now).is_some() {
+            if wait.is_none() && self.blocked(now) {
                 return;
             }
             let own = FIRST_BLOCK.saturating_mul(1 << self.refusals.min(6)).min(LONGEST_OWN_BLOCK);
@@ -152,7 +157,7 @@ impl Limiter {
             self.hint = None;
             return;
         }
-        if self.blocked_until(now).is_none() {
+        if !self.blocked(now) {
             self.refusals = 0;
         }
         for window in &quota.windows {
@@ -221,3 +226,6 @@ impl Limiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

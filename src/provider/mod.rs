@@ -11,15 +11,20 @@
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
 pub mod breaker;
+pub mod cloudflare;
 pub mod cortex_xdr;
+pub mod datadog;
+pub mod doubt;
 pub mod error;
 pub mod gate;
+pub mod guard;
 pub mod lenient;
 pub mod limiter;
 pub mod meter;
 pub mod oracle_casb;
 pub mod quota;
 pub mod registry;
+pub mod retry;
 #[cfg(test)]
 mod scripted;
 pub mod transport;

@@ -4,6 +4,7 @@
 //! before its time-out starts; quota headers of every response reach the limiter before the response
 //! reaches the vendor's code. Never retries and never looks at a body: that is the guard's and the vendor's.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::provider::{Failure, FailureKind};
 
 tokio::task_local! {
     /// For whom the requests of this task are made. Vendors need not know: they only hand requests over.
-    static CALL: Call;
+    static CALL: Scope;
 }
 
 /// For whom a request is made.
@@ -32,19 +33,47 @@ pub struct Call {
     pub until: Option<Instant>,
 }
 
+/// What an attempt sent on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Requests that left for the vendor.
+    pub requests: u32,
+    /// The longest of their exchanges, waiting for a slot not counted.
+    pub slowest: Duration,
+}
+
+struct Scope {
+    call: Call,
+    sent: Cell<Sent>,
+}
+
 impl Call {
-    /// Runs `asking` so that every request it sends is made for this call.
-    pub async fn scope<F: Future>(self, asking: F) -> F::Output {
-        CALL.scope(self, asking).await
+    /// Runs `asking` so that every request it sends is made for this call; tells what it sent.
+    pub async fn scope<F: Future>(self, asking: F) -> (F::Output, Sent) {
+        let scope = Scope { call: self, sent: Cell::default() };
+        let both = async { (asking.await, CALL.with(|scope| scope.sent.get())) };
+        CALL.scope(scope, both).await
     }
 
     fn current() -> Call {
-        CALL.try_with(|call| *call).unwrap_or(Call { priority: Priority::Alert, until: None })
+        CALL.try_with(|scope| scope.call).unwrap_or(Call { priority: Priority::Alert, until: None })
     }
 
     fn bounded(&self, time: Duration) -> Duration {
         self.until.map_or(time, |until| time.min(until.saturating_duration_since(Instant::now())))
     }
+}
+
+/// Counts a request from when it leaves, so that an abandoned one is counted too.
+pub(super) fn count(elapsed: Duration, requests: u32) {
+    // Outside a call (a probe) nobody asks.
+    let _ = CALL.try_with(|scope| {
+        let sent = scope.sent.get();
+        scope.sent.set(Sent {
+            requests: sent.requests.saturating_add(requests),
+            slowest: sent.slowest.max(elapsed),
+        });
+    });
 }
 
 /// The metered HTTP client of one provider instance. Clones share everything.
@@ -143,11 +172,25 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request, call: &Call) -> Result<Response, Failure> {
+        let timeout = call.bounded(self.inner.timeout);
         let started = Instant::now();
-        let exchange = self.inner.client.send(request, call.bounded(self.inner.timeout)).await;
+        count(Duration::ZERO, 1);
+        let exchange = self.inner.client.send(request, timeout).await;
+        let elapsed = started.elapsed();
+        count(elapsed, 0);
         let outcome = meter::outcome(exchange.as_ref().map(|response| response.status));
-        self.inner.meter.request(outcome, started.elapsed());
-        exchange.map_err(failure)
+        self.inner.meter.request(outcome, elapsed);
+        exchange.map_err(|error| match error {
+            // Our own patience ended before the vendor's time did, which says nothing about the vendor.
+            HttpError::Timeout(_) if timeout < self.inner.timeout => Failure::new(
+                FailureKind::Deadline,
+                format!(
+                    "the look-up's time was over before the provider's time-out of {:?}",
+                    self.inner.timeout
+                ),
+            ),
+            error => failure(error),
+        })
     }
 }
 
@@ -161,10 +204,13 @@ fn no_slot(refused: Refused, max_wait: Duration) -> Failure {
             FailureKind::RateLimited,
             format!("no slot within {max_wait:?}: `limit` or `concurrency` is too low for the load"),
         ),
-        Refused::TooLong(Some(blocked)) => Failure {
+        Refused::TooLong(Some(time)) => Failure {
             kind: FailureKind::RateLimited,
-            detail: format!("the vendor wants no requests for {} s", blocked.as_secs().max(1)),
-            retry_after: Some(blocked),
+            detail: format!(
+                "the vendor takes no requests for {} s: its quota is used up",
+                time.as_secs().max(1)
+            ),
+            retry_after: Some(time),
         },
     }
 }

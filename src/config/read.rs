@@ -1,0 +1,316 @@
+//! The whole configuration from its document: every section, every default, and what must fit together.
+//!
+//! Contract: always gives a complete [`Config`]; it may be used only when the document has no problems.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::document::Document;
+use crate::config::provider::{scale_in, size, ttl_in};
+use crate::config::section::Item;
+use crate::config::{
+    Admin, Cache, Config, DeadLetters, Delivery, Input, InputTopic, Kafka, Log, LogFormat, OffsetReset,
+    OnConflict, OnFailure, Order, Output, OutputFormat, OutputPartition, Pipeline, ProviderConfig, Section,
+    Ttl, kafka, routes,
+};
+use crate::score::Scale;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Reads everything.
+pub(super) fn read(document: &Document) -> Config {
+    let mut root = document.root();
+    // The document itself acts on it: a secret may be read before this line would be.
+    root.flag("allow_literal_secrets");
+    let kafka = kafka::read(root.section_or_empty("kafka"));
+    let input = input(root.section_or_empty("input"));
+    let output = output(root.section_or_empty("output"), &input);
+    let dead_letters = dead_letters(root.section_or_empty("dead_letters"), &input, &output);
+    let formats = formats(&mut root);
+    let pipeline = pipeline(root.section_or_empty("pipeline"), &kafka);
+    let cache = cache(root.section_or_empty("cache"));
+    let scale = scale_in(&mut root, Scale::default());
+    let entries = root.section("providers").map(|mut section| section.sections()).unwrap_or_default();
+    let names: Vec<String> = entries.iter().map(|(name, _)| name.clone()).collect();
+    let routes = routes::read(&mut root, &input.topics, &names);
+    let read = |(name, section): (String, _)| ProviderConfig::read(&name, section, cache.ttl, scale);
+    let providers = entries.into_iter().filter_map(read).collect();
+    let admin = admin(root.section_or_empty("admin"));
+    let log = log(root.section_or_empty("log"));
+    root.finish();
+    Config { kafka, input, output, dead_letters, formats, pipeline, cache, providers, routes, admin, log }
+}
+
+/// Whether Kafka takes `name` for a topic.
+fn is_topic(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
+}
+
+const TOPIC: &str = "write 1 to 249 of letters, digits, `.`, `_` and `-`";
+
+fn input(mut section: Section<'_>) -> Input {
+    let common = section.text("format");
+    let mut topics: Vec<InputTopic> = Vec::new();
+    let items = section.items("topics");
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        section.problem("topics", "no topic", "write topics: [security.alerts]");
+    }
+    for item in items.unwrap_or_default() {
+        let fault = |name: &str| {
+            if !is_topic(name) {
+                Some(("not a topic", TOPIC))
+            } else if topics.iter().any(|topic| topic.name == name) {
+                Some(("the topic stands twice", "remove one of the two"))
+            } else {
+                None
+            }
+        };
+        let (name, format) = match item {
+            Item::Text(text) => {
+                if let Some((what, cure)) = fault(&text.text) {
+                    section.problem_at(&text, what, cure);
+                }
+                (text.text, None)
+            }
+            Item::Section(mut topic) => {
+                let name = topic.required_text("name", "security.alerts");
+                if let Some((what, cure)) = name.as_deref().and_then(fault) {
+                    topic.problem("name", what, cure);
+                }
+                let format = topic.text("format");
+                topic.finish();
+                match name {
+                    Some(name) => (name, format),
+                    None => continue,
+                }
+            }
+        };
+        let format = format.or_else(|| common.clone()).filter(|format| format != "auto");
+        topics.push(InputTopic { name, format });
+    }
+    if !section.has("topics") {
+        let format = common.filter(|format| format != "auto");
+        topics.push(InputTopic { name: "security.alerts".to_owned(), format });
+    }
+    let (earliest, latest) = (OffsetReset::Earliest, OffsetReset::Latest);
+    let ranges = [("stop", None), ("earliest", Some(earliest)), ("latest", Some(latest))];
+    let input = Input {
+        topics,
+        group: section.text("group").unwrap_or_else(|| "riskstream".to_owned()),
+        offset_reset: section
+            .choice("offset_reset", &[("earliest", earliest), ("latest", latest)])
+            .unwrap_or(earliest),
+        out_of_range: section.choice("out_of_range", &ranges).flatten(),
+    };
+    section.finish();
+    input
+}
+
+/// Reads the name of a topic that we write to: never one that we read from.
+fn output_topic(section: &mut Section<'_>, default: &str, input: &Input) -> String {
+    let topic = section.text("topic").unwrap_or_else(|| default.to_owned());
+    if !is_topic(&topic) {
+        section.problem("topic", "not a topic", TOPIC);
+    }
+    if input.topics.iter().any(|input| input.name == topic) {
+        section.problem(
+            "topic",
+            format!("{topic} is an input topic too"),
+            "write another: this would go in circles",
+        );
+    }
+    topic
+}
+
+fn output(mut section: Section<'_>, input: &Input) -> Output {
+    let formats =
+        [("envelope", OutputFormat::Envelope), ("ocsf", OutputFormat::Ocsf), ("ecs", OutputFormat::Ecs)];
+    let conflicts = [("rename", OnConflict::Rename), ("replace", OnConflict::Replace)];
+    let partitions = [("input", OutputPartition::Input), ("key", OutputPartition::Key)];
+    let output = Output {
+        topic: output_topic(&mut section, "security.alerts.enriched", input),
+        format: section.choice("format", &formats).unwrap_or(OutputFormat::Envelope),
+        member: section.text("member").unwrap_or_else(|| "risk".to_owned()),
+        max_bytes: bytes(&mut section, "max_bytes", 900_000, KIB),
+        on_conflict: section.choice("on_conflict", &conflicts).unwrap_or(OnConflict::Rename),
+        partition: section.choice("partition", &partitions),
+    };
+    if output.member == "riskstream" && output.on_conflict == OnConflict::Rename {
+        let cure = "write another name, or on_conflict: replace";
+        section.problem("member", "the name to which a conflict is renamed", cure);
+    }
+    section.finish();
+    output
+}
+
+fn dead_letters(mut section: Section<'_>, input: &Input, output: &Output) -> DeadLetters {
+    let reactions = [("wait", OnFailure::Wait), ("stop", OnFailure::Stop)];
+    let dead_letters = DeadLetters {
+        topic: output_topic(&mut section, "security.alerts.dead-letters", input),
+        on_failure: section.choice("on_failure", &reactions).unwrap_or(OnFailure::Wait),
+    };
+    if dead_letters.topic == output.topic {
+        let cure = "write another: playbooks must not meet dead letters";
+        section.problem("topic", format!("{} is the output topic too", output.topic), cure);
+    }
+    section.finish();
+    dead_letters
+}
+
+/// Resolves the patterns of `formats`. A pattern may match nothing; a plain name must exist.
+fn formats(root: &mut Section<'_>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for pattern in root.texts_with_places("formats").unwrap_or_default() {
+        if !pattern.text.contains(['*', '?', '[']) {
+            let path = root.resolve(&pattern.text);
+            if !path.is_file() {
+                root.problem_at(&pattern, "no such file", format!("put a format at {}", path.display()));
+            }
+            files.push(path);
+            continue;
+        }
+        // The directory of the configuration is a name, not a pattern.
+        let base = glob::Pattern::escape(&root.resolve("").to_string_lossy());
+        let absolute = std::path::Path::new(&base).join(&pattern.text);
+        match glob::glob(&absolute.to_string_lossy()) {
+            Ok(paths) => files.extend(paths.flatten().filter(|path| path.is_file())),
+            Err(error) => {
+                root.problem_at(&pattern, format!("not a pattern: {}", error.msg), "write ./formats/*.yaml")
+            }
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    files
+}
+
+fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {
+    let orders = [("partition", Order::Partition), ("key", Order::Key), ("none", Order::None)];
+    let pipeline = Pipeline {
+        delivery: delivery(&mut section),
+        order: section.choice("order", &orders).unwrap_or(Order::Partition),
+        deadline: section.positive_duration("deadline").unwrap_or(Duration::from_secs(2)),
+        in_flight: section.integer("in_flight", 1..=10_000_000).map_or(10_000, size),
+        in_flight_bytes: bytes(&mut section, "in_flight_bytes", 64 * MIB, MIB),
+        threads: section.integer("threads", 1..=256).map_or(1, size),
+        drain: section.positive_duration("drain").unwrap_or(Duration::from_secs(20)),
+        shutdown: section.positive_duration("shutdown").unwrap_or(Duration::from_secs(25)),
+        max_alert_bytes: bytes(&mut section, "max_alert_bytes", MIB, KIB),
+        // The stack of a lane bounds how deep a document can be walked.
+        max_depth: section.integer("max_depth", 8..=1024).map_or(512, size),
+        max_entities: section.integer("max_entities", 1..=10_000).map_or(100, size),
+    };
+    let interval = kafka::max_poll_interval(kafka);
+    for (wrong, key, what, cure) in [
+        (
+            pipeline.drain < pipeline.deadline,
+            "drain",
+            format!("shorter than the deadline of {:?}: alerts could not be finished", pipeline.deadline),
+            "write a drain of at least pipeline.deadline".to_owned(),
+        ),
+        (
+            pipeline.shutdown <= pipeline.drain,
+            "shutdown",
+            format!("not longer than the drain of {:?}", pipeline.drain),
+            "write a shutdown above pipeline.drain".to_owned(),
+        ),
+        (
+            pipeline.drain >= interval,
+            "drain",
+            format!("Kafka takes the partitions away after {interval:?}"),
+            "write a drain below max.poll.interval.ms".to_owned(),
+        ),
+        (
+            pipeline.in_flight_bytes < pipeline.max_alert_bytes,
+            "in_flight_bytes",
+            "smaller than one alert may be".to_owned(),
+            format!("write at least max_alert_bytes, {} bytes", pipeline.max_alert_bytes),
+        ),
+    ] {
+        if wrong {
+            section.problem(key, what, cure);
+        }
+    }
+    section.finish();
+    pipeline
+}
+
+fn delivery(section: &mut Section<'_>) -> Delivery {
+    match section.choice("delivery", &[("at_least_once", true), ("exactly_once", false)]) {
+        Some(false) => section.problem(
+            "delivery",
+            "exactly_once is not available in this version",
+            "write at_least_once; consumers can drop repeats by the header risk-source",
+        ),
+        Some(true) | None => {}
+    }
+    Delivery::AtLeastOnce
+}
+
+fn cache(mut section: Section<'_>) -> Cache {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let fallback = Ttl { scored: minutes(15), unknown: minutes(5), failed: Duration::from_secs(30) };
+    let cache = Cache {
+        capacity: bytes(&mut section, "capacity", 256 * MIB, MIB) as u64,
+        ttl: ttl_in(section.section_or_empty("ttl"), fallback),
+        stale: section.duration("stale").unwrap_or(minutes(24 * 60)),
+        jitter: section.number("jitter", 0.0..=0.5).unwrap_or(0.1),
+        refresh_ahead: section.number("refresh_ahead", 0.1..=1.0).unwrap_or(0.8),
+    };
+    section.finish();
+    cache
+}
+
+/// Reads a size that must not be below `least`.
+fn bytes(section: &mut Section<'_>, key: &'static str, default: u64, least: u64) -> usize {
+    let given = section.bytes(key).unwrap_or(default);
+    if given < least {
+        section.problem(key, "too small to work with", format!("write at least {least} bytes"));
+    }
+    size(given)
+}
+
+fn admin(mut section: Section<'_>) -> Admin {
+    let default = SocketAddr::from(([127, 0, 0, 1], 9464));
+    let listen = section.text("listen").map_or(Some(default), |text| text.parse().ok());
+    if listen.is_none() {
+        let cure = "write ADDRESS:PORT: 127.0.0.1:9464, or 0.0.0.0:9464 for every interface";
+        section.problem("listen", "not an address", cure);
+    }
+    let token = section.secret("token");
+    if token.as_ref().is_some_and(|token| !token.is_visible_ascii()) {
+        section.problem(
+            "token",
+            "not fit for a header",
+            "use letters, digits and signs, without white space",
+        );
+    }
+    section.finish();
+    Admin { listen: listen.unwrap_or(default), token }
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let formats = [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
+    let level = section.text("level").unwrap_or_else(|| "info".to_owned());
+    if !level.split(',').all(is_directive) {
+        section.problem(
+            "level",
+            "not a log filter",
+            "write error, warn, info, debug or trace, or info,riskstream=debug",
+        );
+    }
+    let format = section.choice("format", &formats).unwrap_or(LogFormat::Auto);
+    section.finish();
+    Log { level, format }
+}
+
+/// Whether `text` is `level` or `target=level`. A lone word of another kind is a slip, though `tracing` would
+/// take it for a target.
+fn is_directive(text: &str) -> bool {
+    let (target, level) = text.split_once('=').unwrap_or(("", text));
+    let named = target.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+    named && matches!(level.trim(), "off" | "error" | "warn" | "info" | "debug" | "trace")
+}
