@@ -23,6 +23,8 @@ pub mod limiter;
 pub mod meter;
 pub mod oracle_casb;
 pub mod quota;
+#[cfg(test)]
+pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
 #[cfg(test)]
