@@ -12,7 +12,7 @@
 //! | [`calls`] | what was asked, how often, how many at once |
 //! | [`server`] | the listener, the frame around each vendor's pages |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
-//! | [`datadog`], [`cortex_xdr`], [`cloudflare`], [`oracle_casb`] | that vendor's pages |
+//! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | that vendor's pages |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
 pub mod calls;
@@ -21,6 +21,7 @@ pub mod control;
 pub mod cortex_xdr;
 pub mod datadog;
 pub mod faults;
+pub mod google_secops;
 mod line;
 pub mod oracle_casb;
 pub mod population;
@@ -40,8 +41,9 @@ pub const VENDORS: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloud
 /// Each vendor's pages below its prefix.
 fn vendors(world: &Arc<World>) -> axum::Router {
     axum::Router::new()
-        .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
-        .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
         .nest("/datadog", datadog::router(Arc::clone(world)))
+        .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
+        .nest("/google_secops", google_secops::router(Arc::clone(world)))
         .nest("/cloudflare", cloudflare::router(Arc::clone(world)))
+        .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
 }
