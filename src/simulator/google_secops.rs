@@ -43,6 +43,7 @@ pub const PUBLIC_KEY: &str = "MIIBCgKCAQEArwG9oMAGq358Ai3nQbuKeiPagoO8Iu4C8Y0fwV
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const LIFE: u64 = 3599;
 
+/// The vendor's pages, below its prefix.
 pub fn router(world: Arc<World>) -> Router {
     Router::new()
         .route("/token", post(token))
@@ -257,7 +258,7 @@ fn row(profile: &Profile, member: &str, id: &str, window: [Timestamp; 2], score:
         "entity_id": STANDARD.encode(format!("{id}:{member}:")),
     });
     // A default value is left out.
-    let mut put = |into: &mut Value, name: &str, value: Value, is_default: bool| {
+    let put = |into: &mut Value, name: &str, value: Value, is_default: bool| {
         if let (Some(members), false) = (into.as_object_mut(), is_default) {
             members.insert(name.to_owned(), value);
         }

@@ -33,6 +33,9 @@ const ASSERTION_LIFE: Duration = Duration::from_secs(3600);
 /// The life of a token whose maker does not tell it.
 const DEFAULT_LIFE: Duration = Duration::from_secs(300);
 
+/// How long a failed renewal is left alone while the token is still good.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The tokens of one provider instance.
 pub struct Tokens {
     credential: Credential,
@@ -83,17 +86,20 @@ impl Tokens {
     /// # Errors
     /// `unauthorised` when the key, the program or the token end point refuses; else what the way there failed of.
     pub async fn get(&self, transport: &Transport) -> Result<Arc<Token>, Failure> {
-        if let Credential::Token(secret) = &self.credential {
-            let token = Token::new(secret.current().expose_secret().trim(), DEFAULT_LIFE, Instant::now());
-            return Ok(Arc::new(token));
+        if let Credential::Token(_) = &self.credential {
+            return self.fetch(transport).await.map(Arc::new);
         }
         let asked = Instant::now();
-        let current = self.state().token.clone();
+        let (current, failed_just_now) = {
+            let state = self.state();
+            let failed = state.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < PATIENCE);
+            (state.token.clone(), failed)
+        };
         let _alone = match current {
             Some(token) if asked < token.renew_at => return Ok(token),
             Some(token) if asked < token.ends_at => match self.fetching.try_lock() {
-                Ok(alone) => alone,
-                Err(_) => return Ok(token),
+                Ok(alone) if !failed_just_now => alone,
+                _ => return Ok(token),
             },
             _ => self.fetching.lock().await,
         };
@@ -132,11 +138,26 @@ impl Tokens {
         }
     }
 
+    /// Makes the token older.
+    #[cfg(test)]
+    pub(super) fn age(&self, by: Duration) {
+        let mut state = self.state();
+        state.failed = None;
+        state.token = state.token.take().map(|token| {
+            Arc::new(Token {
+                header: token.header.clone(),
+                renew_at: token.renew_at - by,
+                ends_at: token.ends_at - by,
+                refused: AtomicBool::new(false),
+            })
+        });
+    }
+
     async fn fetch(&self, transport: &Transport) -> Result<Token, Failure> {
         match &self.credential {
-            Credential::Token(secret) => {
-                Ok(Token::new(secret.current().expose_secret(), DEFAULT_LIFE, Instant::now()))
-            }
+            Credential::Token(secret) => token_in(secret.current().expose_secret()).ok_or_else(|| {
+                refused("`token` holds something that is no token: blanks, or nothing at all")
+            }),
             Credential::Command(words) => {
                 let output = command::run(words, command::TIMEOUT).await?;
                 token_in(output.expose_secret()).ok_or_else(|| {

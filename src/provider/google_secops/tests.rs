@@ -241,18 +241,22 @@ async fn a_refused_token_is_fetched_anew_after_renew_and_only_then() {
 }
 
 #[tokio::test]
-async fn a_token_that_ends_soon_is_renewed_and_used_on_while_that_fails() {
+async fn a_token_is_renewed_before_it_ends_and_used_on_while_that_fails() {
     let simulator = simulator(1.0).await;
     let provider = by_account(&simulator);
-    let body = format!(r#"{{"access_token": "{TOKEN}", "expires_in": "3"}}"#);
-    simulator.world().fault(Fault::status("/google_secops/token", 200, &body).times(1));
-    simulator.world().fault(Fault::status("/google_secops/token", 503, "").times(1));
-    let until = tokio::time::Instant::now() + Duration::from_secs(20);
-    while token_calls(&simulator) < 3 {
+    assert!(provider.ask(&user(EMAIL)).await.is_ok());
+    // The simulator's tokens live for an hour, less a second.
+    provider.tokens.age(Duration::from_secs(3400));
+    simulator.world().fault(Fault::status("/google_secops/token", 503, ""));
+    for _ in 0..3 {
         assert!(provider.ask(&user(EMAIL)).await.is_ok());
-        assert!(tokio::time::Instant::now() < until, "never renewed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    assert_eq!(token_calls(&simulator), 2, "one renewal is tried, and not by every question");
+    provider.tokens.age(Duration::from_secs(200));
+    assert_eq!(kind(&provider, &user(EMAIL)).await, FailureKind::ServerError, "it has ended");
+    simulator.world().clear_faults();
+    assert!(provider.ask(&user(EMAIL)).await.is_ok());
+    assert_eq!(token_calls(&simulator), 4);
 }
 
 #[tokio::test]

@@ -217,9 +217,11 @@ fn every_status_has_its_kind() {
         (503, ServerError),
         (504, ServerError),
     ] {
-        assert_eq!(refusal(status).kind, kind, "{status}");
+        assert_eq!(refusal(status, fixture("error")).kind, kind, "{status}");
     }
-    assert!(refusal(403).detail.contains("CASB APIs are not enabled"));
+    assert!(refusal(403, b"").detail.contains("CASB APIs are not enabled"));
+    assert_eq!(refusal(404, b"").kind, BadRequest);
+    assert_eq!(refusal(404, b" <html>").kind, MalformedResponse);
 }
 
 fn packed(bytes: &[u8]) -> Vec<u8> {
