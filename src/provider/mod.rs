@@ -17,6 +17,7 @@ pub mod datadog;
 pub mod doubt;
 pub mod error;
 pub mod gate;
+pub mod google_secops;
 pub mod guard;
 pub mod lenient;
 pub mod limiter;
