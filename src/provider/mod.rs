@@ -27,6 +27,8 @@ pub mod quota;
 pub mod registry;
 pub mod retry;
 pub mod transport;
+#[cfg(test)]
+pub(crate) mod recorder;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -11,13 +11,15 @@
 //! | [`faults`] | the script of what goes wrong |
 //! | [`calls`] | what was asked, how often, how many at once |
 //! | [`server`] | the listener, the frame around each vendor's pages |
-//! | [`cortex_xdr`], [`oracle_casb`] | one vendor's pages each |
+//! | [`datadog`], [`cortex_xdr`], [`cloudflare`], [`oracle_casb`] | one vendor's pages each |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
 pub mod calls;
+pub mod cloudflare;
 pub mod control;
 pub mod cortex_xdr;
+pub mod datadog;
 pub mod faults;
 mod line;
 pub mod oracle_casb;
@@ -38,7 +40,8 @@ pub const VENDORS: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloud
 /// Each vendor's pages below its prefix.
 fn vendors(world: &Arc<World>) -> axum::Router {
     axum::Router::new()
+        .nest("/datadog", datadog::router(Arc::clone(world)))
         .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
+        .nest("/cloudflare", cloudflare::router(Arc::clone(world)))
         .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
-    // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
 }

@@ -3,6 +3,7 @@
 //! Contract: a [`Config`] has a well-formed account id and exactly one way to sign in. Never holds a secret's value.
 
 use crate::config::{Secret, Section};
+use crate::entity::is_email;
 use crate::http::BaseUrl;
 
 /// The one address of the API, world-wide.
@@ -55,7 +56,7 @@ fn account_id(section: &mut Section<'_>) -> Option<String> {
     }
     section.problem(
         "account_id",
-        format!("{written:?} is not an account id"),
+        "not an account id",
         "write the 32 hexadecimal digits that the dashboard's address shows",
     );
     None
@@ -67,16 +68,28 @@ fn credential(section: &mut Section<'_>) -> Option<Credential> {
     let (token, email, key) = (section.secret("token"), section.text("email"), section.secret("key"));
     match has {
         [true, false, false] => token.map(Credential::Token),
-        [false, true, true] => Some(Credential::Key { email: email?, key: key? }),
-        [false, true, false] => complain(section, "key", "`email` is there without `key`"),
-        [false, false, true] => complain(section, "email", "`key` is there without `email`"),
+        [false, true, true] => {
+            let email = email?;
+            // It becomes a header, which holds printable ASCII only.
+            if is_email(&email) && email.is_ascii() {
+                return Some(Credential::Key { email, key: key? });
+            }
+            section.problem(
+                "email",
+                "not an e-mail address",
+                "write the address of the user whose key it is",
+            );
+            None
+        }
+        [false, true, false] => complain(section, "key", "email is there without key"),
+        [false, false, true] => complain(section, "email", "key is there without email"),
         [false, false, false] => complain(section, "token", "there is no way to sign in"),
         [true, _, _] => complain(section, "token", "there are two ways to sign in"),
     }
 }
 
 fn complain(section: &mut Section<'_>, key: &str, what: &str) -> Option<Credential> {
-    section.problem(key, what, "write either `token`, or `email` and `key`");
+    section.problem(key, what, "write either token, or email and key");
     None
 }
 

@@ -1,7 +1,7 @@
 //! From an e-mail to the UUID that Cloudflare asks for: two lists of the account, kept for a while.
 //!
 //! Contract: a list is fetched once for all who ask at the same time, and kept for its lifetime; a failed fetch
-//! answers those who waited for it and nobody after them. Bounded: no more than [`MOST_USERS`] of a list are kept.
+//! answers those who waited for it and nobody after them. Bounded: no more than 100,000 users of a list are kept.
 //! Never asks anything itself: what to fetch is passed in.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::provider::Failure;
 use crate::score::Level;
 
 /// Users of one list that are kept, about 100 bytes each.
-pub const MOST_USERS: usize = 100_000;
+const MOST_USERS: usize = 100_000;
 
 /// The id of each e-mail in lower case.
 pub type Ids = HashMap<Box<str>, Uuid>;

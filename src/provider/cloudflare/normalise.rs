@@ -63,9 +63,8 @@ pub fn opened(status: u16, body: &[u8], wait: Option<Duration>) -> Result<Envelo
 }
 
 fn is_no_such_user(status: u16, body: &[u8]) -> bool {
-    let speaks_of = |envelope: &Envelope, codes: &[i64]| {
-        envelope.errors.iter().any(|error| codes.contains(&error.code))
-    };
+    let speaks_of =
+        |envelope: &Envelope, codes: &[i64]| envelope.errors.iter().any(|error| codes.contains(&error.code));
     status == 404
         && wire::envelope(body).is_some_and(|envelope| {
             !envelope.success
@@ -79,9 +78,10 @@ fn refusal(status: u16, envelope: Option<&Envelope>, body: &[u8], wait: Option<D
     let credentials = codes.iter().any(|code| CREDENTIAL_CODES.contains(code));
     let (kind, cure) = match status {
         // A firewall's or proxy's page: not the API's word about our credentials, so it must not count as one.
-        401 | 403 if is_markup(body) => {
-            (FailureKind::MalformedResponse, "a page that the API did not write: is there a proxy on the way?")
-        }
+        401 | 403 if is_markup(body) => (
+            FailureKind::MalformedResponse,
+            "a page that the API did not write: is there a proxy on the way?",
+        ),
         403 => (
             FailureKind::Forbidden,
             "the token needs the permission `Zero Trust: PII Read` on this account; check `account_id`",
@@ -97,7 +97,9 @@ fn refusal(status: u16, envelope: Option<&Envelope>, body: &[u8], wait: Option<D
         200 | 404 if envelope.is_none() => {
             (FailureKind::MalformedResponse, "not Cloudflare's JSON: check `base_url`")
         }
-        200 | 400..=499 => (FailureKind::BadRequest, "Cloudflare takes the request for wrong: check `account_id`"),
+        200 | 400..=499 => {
+            (FailureKind::BadRequest, "Cloudflare takes the request for wrong: check `account_id`")
+        }
         _ => (FailureKind::MalformedResponse, "not a status of this API: check `base_url`"),
     };
     let codes: String = codes.iter().map(|code| format!(", code {code}")).take(3).collect();
@@ -113,8 +115,9 @@ fn scored(user: User, scale: &Scale) -> Result<Answer, Failure> {
     let Some(word) = user.risk_level.clone().filter(|word| !word.is_empty()) else {
         return Ok(Answer::Unknown { detail: Some("no_level") });
     };
-    let level = level(&word)
-        .ok_or_else(|| Failure::malformed("`risk_level` is none of low, medium, high: riskstream must learn it"))?;
+    let level = level(&word).ok_or_else(|| {
+        Failure::malformed("`risk_level` is none of low, medium, high: riskstream must learn it")
+    })?;
     let seen = || user.events.iter().filter_map(|event| event.timestamp.as_ref()?.parse::<Timestamp>().ok());
     Ok(Answer::Scored(Box::new(Scored {
         score: scale.points.score(level),

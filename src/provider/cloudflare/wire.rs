@@ -120,8 +120,11 @@ pub struct AccessUser {
     pub email: Option<String>,
 }
 
-/// The envelope in `body`, where Cloudflare wrote it.
+/// The envelope in `body`, where Cloudflare wrote it. It must be an object: serde alone would also take an array.
 pub fn envelope(body: &[u8]) -> Option<Envelope> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     serde_json::from_slice(body).ok()
 }
 

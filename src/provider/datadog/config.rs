@@ -48,8 +48,8 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
         None => {
             section.problem(
                 "site",
-                format!("{written:?} is not a Datadog site"),
-                format!("use one of {}; `base_url` takes any other address", SITES.join(", ")),
+                "not a Datadog site",
+                format!("write one of {}; base_url takes any other address", SITES.join(", ")),
             );
             None
         }

@@ -33,16 +33,21 @@ pub fn answer(status: u16, body: &[u8], wait: Option<Duration>, scale: &Scale) -
 pub fn refusal(status: u16, body: &[u8], wait: Option<Duration>) -> Failure {
     let (kind, cure) = match status {
         // A firewall's or proxy's page: not a word from Datadog about our keys, so it must not count as one.
-        401 | 403 if is_markup(body) => {
-            (FailureKind::MalformedResponse, "a page that Datadog did not write: is there a proxy on the way?")
-        }
+        401 | 403 if is_markup(body) => (
+            FailureKind::MalformedResponse,
+            "a page that Datadog did not write: is there a proxy on the way?",
+        ),
         400 => (FailureKind::BadRequest, "Datadog takes this entity id or request for wrong"),
-        401 => (FailureKind::Unauthorised, "check `api_key` and `application_key`, and that `site` is theirs"),
+        401 => {
+            (FailureKind::Unauthorised, "check `api_key` and `application_key`, and that `site` is theirs")
+        }
         403 => (
             FailureKind::Forbidden,
             "check that the keys are of this `site` and that the application key may read security signals",
         ),
-        404 => (FailureKind::MalformedResponse, "not Datadog's own \"not found\": check `site` or `base_url`"),
+        404 => {
+            (FailureKind::MalformedResponse, "not Datadog's own \"not found\": check `site` or `base_url`")
+        }
         408 | 504 => (FailureKind::Timeout, "Datadog gave up waiting for itself"),
         429 => (FailureKind::RateLimited, "Datadog's quota is used up: set `limit`"),
         500..=599 => (FailureKind::ServerError, "Datadog failed"),
@@ -58,14 +63,14 @@ fn is_markup(body: &[u8]) -> bool {
 }
 
 fn scored(body: &[u8], scale: &Scale) -> Result<Scored, Failure> {
-    // The parser's own message could quote the entity, so only the kind of mistake is told.
-    let document: Document = serde_json::from_slice(body)
-        .map_err(|error| Failure::malformed(format!("200 without Datadog's JSON ({:?})", error.classify())))?;
+    let document: Document = wire::parse(body)
+        .map_err(|what| Failure::malformed(format!("HTTP 200 with a body that is {what}")))?;
     let resource = document.data.unwrap_or_default();
     let attributes = resource.attributes.unwrap_or_default();
     let number = attributes.risk_score.clone();
     let score = number.as_ref().and_then(Number::as_f64).and_then(Score::clamped);
-    let score = score.ok_or_else(|| Failure::malformed("200 without a number in data.attributes.riskScore"))?;
+    let score =
+        score.ok_or_else(|| Failure::malformed("HTTP 200 without a number in data.attributes.riskScore"))?;
     let given = attributes.severity.clone().filter(|word| !word.is_empty());
     let level = given.as_deref().and_then(|word| word.to_ascii_lowercase().parse::<Level>().ok());
     Ok(Scored {

@@ -6,6 +6,7 @@
 
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use serde_json::{Number, Value};
 
 /// `{"data": {...}}`: one entity's score.
@@ -141,9 +142,24 @@ impl ErrorItem {
     }
 }
 
+/// Reads a body, which must be an object: serde alone would also take an array for a struct.
+///
+/// # Errors
+/// What is wrong, without repeating any of it: it could hold the entity's id.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, &'static str> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err("not a JSON object");
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Eof | Category::Io => "cut off",
+        Category::Syntax => "not JSON",
+        Category::Data => "JSON of another form",
+    })
+}
+
 /// The errors in `body`, where it has the form in which Datadog itself refuses.
 pub fn errors(body: &[u8]) -> Option<Vec<ErrorItem>> {
-    let Errors { errors } = serde_json::from_slice(body).ok()?;
+    let Errors { errors } = parse(body).ok()?;
     (!errors.is_empty()).then_some(errors)
 }
 
@@ -153,7 +169,7 @@ pub fn is_list(body: &[u8]) -> bool {
     struct List {
         data: Value,
     }
-    serde_json::from_slice::<List>(body).is_ok_and(|list| list.data.is_array())
+    parse::<List>(body).is_ok_and(|list| list.data.is_array())
 }
 
 /// A value of the expected form, or nothing.
