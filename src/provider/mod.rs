@@ -26,6 +26,8 @@ pub mod oracle_casb;
 pub mod quota;
 pub mod registry;
 pub mod retry;
+#[cfg(test)]
+mod scripted;
 pub mod transport;
 #[cfg(test)]
 pub(crate) mod recorder;

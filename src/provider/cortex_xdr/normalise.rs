@@ -78,12 +78,14 @@ fn refusal(asked: Question<'_>, status: u16, error: Option<&ApiError>) -> Result
              advanced key this machine's clock",
         ),
         403 => (FailureKind::Forbidden, "403: the role of the API key lacks the permission for risk scores"),
-        404 => (FailureKind::BadRequest, "404: the vendor does not know this path; check fqdn or base_url"),
+        404 if error.is_none() => {
+            return Err(Failure::malformed("404 that is not the vendor's own; check fqdn or base_url"));
+        }
         429 => (FailureKind::RateLimited, "429: the vendor wants fewer requests"),
         408 | 500..=599 => {
             return Err(Failure::new(FailureKind::ServerError, format!("the vendor answered {status}")));
         }
-        400..=499 => {
+        _ if (400..500).contains(&status) => {
             return Err(Failure::new(
                 FailureKind::BadRequest,
                 format!("the vendor refuses the request with {status}"),

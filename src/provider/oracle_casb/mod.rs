@@ -143,7 +143,7 @@ fn accept(response: &Response) -> Result<(), Failure> {
     if (200..300).contains(&response.status) {
         return Ok(());
     }
-    let mut failure = normalise::refusal(response.status);
+    let mut failure = normalise::refusal(response.status, &response.body);
     failure.retry_after = Quota::read(&response.headers, Timestamp::now()).retry_after;
     Err(failure)
 }

@@ -18,8 +18,10 @@ use crate::score::{Level, Scale, Score};
 /// Rows beside the riskiest one that an answer keeps.
 const OTHER_ROWS: usize = 20;
 
-/// The failure that a status other than 2xx stands for.
-pub fn refusal(status: u16) -> Failure {
+/// The failure that a status other than 2xx stands for. Of the body only this counts: a web page comes from
+/// somebody between us and the vendor, who does not know its applications.
+pub fn refusal(status: u16, body: &[u8]) -> Failure {
+    let is_page = body.trim_ascii_start().starts_with(b"<");
     let (kind, detail) = match status {
         400 => (FailureKind::BadRequest, "400: the vendor says that the request has a wrong field"),
         401 => (
@@ -29,6 +31,7 @@ pub fn refusal(status: u16) -> Failure {
         403 => {
             (FailureKind::Forbidden, "403: the CASB APIs are not enabled for the tenant; Oracle enables them")
         }
+        404 if is_page => return Failure::malformed("404 with a web page, which is not the vendor's; check base_url"),
         404 => (
             FailureKind::BadRequest,
             "404: there is no such application instance; check application_instance, and base_url",
@@ -37,7 +40,7 @@ pub fn refusal(status: u16) -> Failure {
         408 | 500..=599 => {
             return Failure::new(FailureKind::ServerError, format!("the vendor answered {status}"));
         }
-        400..=499 => {
+        _ if (400..500).contains(&status) => {
             return Failure::new(
                 FailureKind::BadRequest,
                 format!("the vendor refuses the request with {status}"),

@@ -85,7 +85,7 @@ impl Tokens {
     {
         let seen = {
             let kept = self.kept();
-            if let Some(token) = kept.usable() {
+            if let Some(token) = kept.usable(Instant::now()) {
                 return Ok(token);
             }
             kept.exchanges
@@ -93,7 +93,7 @@ impl Tokens {
         let _buying = self.buying.lock().await;
         {
             let kept = self.kept();
-            if let Some(token) = kept.usable() {
+            if let Some(token) = kept.usable(Instant::now()) {
                 return Ok(token);
             }
             if kept.exchanges > seen
@@ -142,8 +142,8 @@ impl Tokens {
 }
 
 impl Kept {
-    fn usable(&self) -> Option<Token> {
-        self.token.as_ref().filter(|token| Instant::now() < token.renew_at).cloned()
+    fn usable(&self, now: Instant) -> Option<Token> {
+        self.token.as_ref().filter(|token| now < token.renew_at).cloned()
     }
 }
 
@@ -247,6 +247,15 @@ mod tests {
         assert_eq!(crowd(&tokens, refuse).await, (1, 0));
         assert_eq!(crowd(&tokens, fresh).await, (1, 16));
         assert_eq!(crowd(&tokens, fresh).await, (0, 16));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_used_until_it_is_to_be_replaced() {
+        let tokens = Tokens::default();
+        let token = tokens.get(|| async { fresh() }).await.unwrap();
+        let just_before = token.renew_at.checked_sub(Duration::from_millis(1)).unwrap();
+        assert!(tokens.kept().usable(just_before).is_some());
+        assert!(tokens.kept().usable(token.renew_at).is_none());
     }
 
     #[tokio::test]
