@@ -26,9 +26,9 @@ pub mod oracle_casb;
 pub mod quota;
 pub mod registry;
 pub mod retry;
-#[cfg(test)]
 mod scripted;
 pub mod transport;
+#[cfg(test)]
 #[cfg(test)]
 pub(crate) mod recorder;
 

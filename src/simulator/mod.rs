@@ -11,7 +11,7 @@
 //! | [`faults`] | the script of what goes wrong |
 //! | [`calls`] | what was asked, how often, how many at once |
 //! | [`server`] | the listener, the frame around each vendor's pages |
-//! | [`datadog`], [`cortex_xdr`], [`cloudflare`], [`oracle_casb`] | one vendor's pages each |
+//! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | one vendor's pages each |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
@@ -21,6 +21,7 @@ pub mod control;
 pub mod cortex_xdr;
 pub mod datadog;
 pub mod faults;
+pub mod google_secops;
 mod line;
 pub mod oracle_casb;
 pub mod population;
@@ -42,6 +43,7 @@ fn vendors(world: &Arc<World>) -> axum::Router {
     axum::Router::new()
         .nest("/datadog", datadog::router(Arc::clone(world)))
         .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
+        .nest("/google_secops", google_secops::router(Arc::clone(world)))
         .nest("/cloudflare", cloudflare::router(Arc::clone(world)))
         .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
 }

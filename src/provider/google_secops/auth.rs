@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 use super::command;
 use super::config::Credential;
 use crate::http::{BaseUrl, Request, Response};
-use crate::provider::transport::Transport;
+use crate::provider::limiter::Priority;
+use crate::provider::transport::{Call, Transport};
 use crate::provider::{Failure, FailureKind};
 
 /// The scope that the vendor's page asks for.
@@ -31,6 +32,9 @@ pub const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const ASSERTION_LIFE: Duration = Duration::from_secs(3600);
 /// The life of a token whose maker does not tell it.
 const DEFAULT_LIFE: Duration = Duration::from_secs(300);
+
+/// How long a failed renewal is left alone while the token is still good.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The tokens of one provider instance.
 pub struct Tokens {
@@ -82,17 +86,20 @@ impl Tokens {
     /// # Errors
     /// `unauthorised` when the key, the program or the token end point refuses; else what the way there failed of.
     pub async fn get(&self, transport: &Transport) -> Result<Arc<Token>, Failure> {
-        if let Credential::Token(secret) = &self.credential {
-            let token = Token::new(secret.current().expose_secret().trim(), DEFAULT_LIFE, Instant::now());
-            return Ok(Arc::new(token));
+        if let Credential::Token(_) = &self.credential {
+            return self.fetch(transport).await.map(Arc::new);
         }
         let asked = Instant::now();
-        let current = self.state().token.clone();
+        let (current, failed_just_now) = {
+            let state = self.state();
+            let failed = state.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < PATIENCE);
+            (state.token.clone(), failed)
+        };
         let _alone = match current {
             Some(token) if asked < token.renew_at => return Ok(token),
             Some(token) if asked < token.ends_at => match self.fetching.try_lock() {
-                Ok(alone) => alone,
-                Err(_) => return Ok(token),
+                Ok(alone) if !failed_just_now => alone,
+                _ => return Ok(token),
             },
             _ => self.fetching.lock().await,
         };
@@ -105,7 +112,9 @@ impl Tokens {
                 _ => {}
             }
         }
-        let fetched = self.fetch(transport).await;
+        // Others wait for it, too, so that no one's deadline may end it.
+        let call = Call { priority: Priority::Alert, until: None };
+        let fetched = call.scope(self.fetch(transport)).await;
         let mut state = self.state();
         match fetched {
             Ok(token) => {
@@ -129,11 +138,26 @@ impl Tokens {
         }
     }
 
+    /// Makes the token older.
+    #[cfg(test)]
+    pub(super) fn age(&self, by: Duration) {
+        let mut state = self.state();
+        state.failed = None;
+        state.token = state.token.take().map(|token| {
+            Arc::new(Token {
+                header: token.header.clone(),
+                renew_at: token.renew_at - by,
+                ends_at: token.ends_at - by,
+                refused: AtomicBool::new(false),
+            })
+        });
+    }
+
     async fn fetch(&self, transport: &Transport) -> Result<Token, Failure> {
         match &self.credential {
-            Credential::Token(secret) => {
-                Ok(Token::new(secret.current().expose_secret(), DEFAULT_LIFE, Instant::now()))
-            }
+            Credential::Token(secret) => token_in(secret.current().expose_secret()).ok_or_else(|| {
+                refused("`token` holds something that is no token: blanks, or nothing at all")
+            }),
             Credential::Command(words) => {
                 let output = command::run(words, command::TIMEOUT).await?;
                 token_in(output.expose_secret()).ok_or_else(|| {
@@ -241,8 +265,8 @@ impl ServiceAccount {
     /// # Errors
     /// Says which member is wrong, and never what is in it.
     pub fn read(json: &SecretString) -> Result<Self, String> {
-        let file: Value =
-            serde_json::from_str(json.expose_secret()).map_err(|_| "not JSON: not a service account's key file")?;
+        let file: Value = serde_json::from_str(json.expose_secret())
+            .map_err(|_| "not JSON: not a service account's key file")?;
         let member = |name: &str| file.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let required = |name: &str| member(name).ok_or_else(|| format!("the member {name} is missing"));
         if let Some(other) = member("type").filter(|kind| *kind != "service_account") {
@@ -255,7 +279,8 @@ impl ServiceAccount {
             return Err("token_uri is http://: it would send the signature in the open".to_owned());
         }
         let bad_key = || "private_key is not an RSA key in PKCS#8 PEM form".to_owned();
-        let der = PrivatePkcs8KeyDer::from_pem_slice(required("private_key")?.as_bytes()).map_err(|_| bad_key())?;
+        let der =
+            PrivatePkcs8KeyDer::from_pem_slice(required("private_key")?.as_bytes()).map_err(|_| bad_key())?;
         let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| bad_key())?;
         Ok(ServiceAccount {
             email: required("client_email")?.to_owned(),

@@ -92,8 +92,23 @@ impl Config {
     }
 }
 
+/// Every key of this vendor's own.
+const KEYS: [&str; 10] = [
+    "project",
+    "location",
+    "instance",
+    "credentials",
+    "token",
+    "token_command",
+    "window",
+    "window_slack",
+    "order_by",
+    "page_size",
+];
+
 /// Reads the keys of this vendor; `None` when a problem was recorded.
 pub fn read(section: &mut Section<'_>) -> Option<Config> {
+    section.know(&KEYS);
     let project = name(section, "project", "my-project");
     let location = name(section, "location", "us");
     let instance = name(section, "instance", "2c46cdd9-92e3-5e5f-b3cf-0123456789ab");

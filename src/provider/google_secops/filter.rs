@@ -58,27 +58,31 @@ pub fn check(kind: EntityKind, template: &str) -> Result<(), String> {
 /// `invalid_identifier` when the identifier cannot be asked about.
 pub fn question(entity: &Entity, template: Option<&str>) -> Result<Question, Failure> {
     let id = &*entity.id;
-    if let Some(template) = template.filter(|template| template.contains('"')) {
-        if !(entity.kind == EntityKind::User && is_email(id)) {
-            return Ok(Question { condition: template.replace(PLACE, &escaped(id)?), value: id.to_owned() });
-        }
-    }
-    let spelling = template.filter(|template| !template.contains('"')).unwrap_or(PLACE);
+    let (condition, spelling) = match template {
+        Some(template) if template.contains('"') => (Some(template), PLACE),
+        Some(template) => (None, template),
+        None => (None, PLACE),
+    };
     let value = spelling.replace(PLACE, id);
     let text = escaped(&value)?;
-    let condition = match entity.kind {
-        EntityKind::User if is_email(&value) => format!("entity_indicator.email: \"{text}\""),
-        EntityKind::User => format!("entity_indicator.user_name = \"{text}\""),
-        EntityKind::Host => format!("entity_indicator.hostname = \"{text}\""),
-        EntityKind::Ip if value.parse::<IpAddr>().is_ok() => {
+    let is_email = entity.kind == EntityKind::User && is_email(&value);
+    let condition = match (entity.kind, condition) {
+        (EntityKind::User, _) if is_email => format!("entity_indicator.email: \"{text}\""),
+        (_, Some(condition)) => condition.replace(PLACE, &text),
+        (EntityKind::User, None) => format!("entity_indicator.user_name = \"{text}\""),
+        (EntityKind::Host, None) => format!("entity_indicator.hostname = \"{text}\""),
+        (EntityKind::Ip, None) if value.parse::<IpAddr>().is_ok() => {
             format!("entity_indicator.asset_ip_address = \"{text}\"")
         }
-        EntityKind::Ip => return Err(invalid("not an IP address")),
-        EntityKind::Endpoint
-        | EntityKind::CloudIdentity
-        | EntityKind::Domain
-        | EntityKind::File
-        | EntityKind::ServiceAccount => return Err(invalid("no condition for this kind: write it in `identifiers`")),
+        (EntityKind::Ip, None) => return Err(invalid("not an IP address")),
+        (
+            EntityKind::Endpoint
+            | EntityKind::CloudIdentity
+            | EntityKind::Domain
+            | EntityKind::File
+            | EntityKind::ServiceAccount,
+            None,
+        ) => return Err(invalid("no condition for this kind: write it in `identifiers`")),
     };
     Ok(Question { condition, value })
 }
@@ -120,10 +124,16 @@ mod tests {
 
     #[test]
     fn each_kind_asks_for_its_own_indicator() {
-        assert_eq!(condition(EntityKind::User, "a@example.com"), r#"entity_indicator.email: "a@example.com""#);
+        assert_eq!(
+            condition(EntityKind::User, "a@example.com"),
+            r#"entity_indicator.email: "a@example.com""#
+        );
         assert_eq!(condition(EntityKind::User, r"ACME\jdoe"), r#"entity_indicator.user_name = "ACME\\jdoe""#);
         assert_eq!(condition(EntityKind::Host, "WS-17"), r#"entity_indicator.hostname = "ws-17""#);
-        assert_eq!(condition(EntityKind::Ip, "2001:db8::1"), r#"entity_indicator.asset_ip_address = "2001:db8::1""#);
+        assert_eq!(
+            condition(EntityKind::Ip, "2001:db8::1"),
+            r#"entity_indicator.asset_ip_address = "2001:db8::1""#
+        );
     }
 
     #[test]
@@ -151,10 +161,19 @@ mod tests {
         assert_eq!(spelled.condition, r#"entity_indicator.email: "jdoe@example.com""#);
         assert_eq!(spelled.value, "jdoe@example.com");
         let sid = r#"entity_indicator.windows_sid = "{value}""#;
-        assert_eq!(ask(EntityKind::User, "S-1-5", sid).condition, r#"entity_indicator.windows_sid = "S-1-5""#);
-        assert_eq!(ask(EntityKind::User, "a@b.example", sid).condition, r#"entity_indicator.email: "a@b.example""#);
+        assert_eq!(
+            ask(EntityKind::User, "S-1-5", sid).condition,
+            r#"entity_indicator.windows_sid = "S-1-5""#
+        );
+        assert_eq!(
+            ask(EntityKind::User, "a@b.example", sid).condition,
+            r#"entity_indicator.email: "a@b.example""#
+        );
         let asset = r#"entity_indicator.asset_id = "{value}""#;
-        assert_eq!(ask(EntityKind::Endpoint, "x\"y", asset).condition, r#"entity_indicator.asset_id = "x\"y""#);
+        assert_eq!(
+            ask(EntityKind::Endpoint, "x\"y", asset).condition,
+            r#"entity_indicator.asset_id = "x\"y""#
+        );
     }
 
     #[test]
@@ -168,9 +187,10 @@ mod tests {
         ] {
             assert!(check(kind, template).is_err(), "{template}");
         }
-        for (kind, template) in
-            [(EntityKind::User, "{value}@example.com"), (EntityKind::File, r#"entity.file.sha256 = "{value}""#)]
-        {
+        for (kind, template) in [
+            (EntityKind::User, "{value}@example.com"),
+            (EntityKind::File, r#"entity.file.sha256 = "{value}""#),
+        ] {
             assert_eq!(check(kind, template), Ok(()));
         }
     }
@@ -194,7 +214,7 @@ mod tests {
         #[test]
         fn no_identifier_leaves_its_quotes(kind in 0usize..3, id in hostile()) {
             let entity = Entity::new(KINDS[kind], &id);
-            if let Ok(question) = question(&entity, None) {
+            if let Ok(question) = super::question(&entity, None) {
                 let now: Timestamp = "2026-05-29T12:00:00Z".parse().unwrap();
                 let filter =
                     format!("{} AND {}", question.condition, risk_window(Window::Day, Duration::ZERO, now));
@@ -203,6 +223,13 @@ mod tests {
                 prop_assert!(conditions[0].path.starts_with("entity_indicator."));
                 prop_assert_eq!(&conditions[0].value, &*entity.id);
                 prop_assert_eq!(&conditions[1].path, "risk_window.start_time");
+            }
+            let template = r#"a.b = "{value}""#;
+            let file = Entity::new(EntityKind::File, &id);
+            if let Ok(question) = super::question(&file, Some(template)) {
+                let value = file.id.to_string();
+                let only = Condition { path: "a.b".to_owned(), operator: "=".to_owned(), value };
+                prop_assert_eq!(parse(&question.condition), Ok(vec![only]));
             }
         }
     }

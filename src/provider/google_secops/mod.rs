@@ -106,8 +106,16 @@ impl GoogleSecops {
         query.extend(self.config.order_by.as_deref().map(|order| ("orderBy", order)));
         query.extend(token.map(|token| ("pageToken", token)));
         let Config { project, location, instance, .. } = &self.config;
-        let path =
-            ["v1alpha", "projects", project, "locations", location, "instances", instance, "entityRiskScores"];
+        let path = [
+            "v1alpha",
+            "projects",
+            project,
+            "locations",
+            location,
+            "instances",
+            instance,
+            "entityRiskScores",
+        ];
         let url = self.base.join(&path, ":query", &query).ok_or_else(|| {
             Failure::new(
                 FailureKind::BadRequest,
@@ -120,7 +128,7 @@ impl GoogleSecops {
         if (200..300).contains(&response.status) {
             return Page::read(&response.body);
         }
-        let failure = wire::refusal(&response);
+        let failure = wire::refusal(&response, Timestamp::now());
         if failure.kind == FailureKind::Unauthorised {
             token.refuse();
         }
@@ -153,7 +161,8 @@ impl Provider for GoogleSecops {
     }
 
     fn identity(&self) -> String {
-        let Config { project, location, instance, window, .. } = &self.config;
-        format!("{} {project}/{location}/{instance} {}", self.base.host(), window.label())
+        let Config { project, location, instance, window, slack, .. } = &self.config;
+        let place = format!("{} {project}/{location}/{instance}", self.base.host());
+        format!("{place} {} {slack:?} {:?}", window.label(), self.identifiers)
     }
 }

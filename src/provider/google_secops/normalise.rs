@@ -90,7 +90,10 @@ fn attributes(row: &Row) -> Map<String, Value> {
             all.insert(name.to_owned(), value);
         }
     };
-    put("risk_window", object([("start_time", moment(row.window_start)), ("end_time", moment(row.window_end))]));
+    put(
+        "risk_window",
+        object([("start_time", moment(row.window_start)), ("end_time", moment(row.window_end))]),
+    );
     put("raw_risk_score", row.raw_score.clone().map(Value::Number));
     put("risk_delta", row.delta.as_ref().and_then(change));
     put("raw_risk_delta", row.raw_delta.as_ref().and_then(change));

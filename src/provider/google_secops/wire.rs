@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use crate::http::Response;
+use crate::provider::quota::{LONGEST, Quota};
 use crate::provider::{Failure, FailureKind};
 
 /// One page of an answer.
@@ -74,8 +75,9 @@ impl Page {
     /// # Errors
     /// `malformed_response` for what is not a page: no JSON object, or one with only foreign members.
     pub fn read(body: &[u8]) -> Result<Page, Failure> {
-        let body: Value = serde_json::from_slice(body)
-            .map_err(|_| Failure::malformed("HTTP 200 with a body that is no JSON: is there a proxy between?"))?;
+        let body: Value = serde_json::from_slice(body).map_err(|_| {
+            Failure::malformed("HTTP 200 with a body that is no JSON: is there a proxy between?")
+        })?;
         let Value::Object(page) = body else {
             return Err(Failure::malformed("the answer is no JSON object"));
         };
@@ -178,8 +180,8 @@ fn time(object: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     member(object, name)?.as_str()?.trim().parse().ok()
 }
 
-/// What a status other than 2xx says.
-pub fn refusal(response: &Response) -> Failure {
+/// What a status other than 2xx says, at `now`.
+pub fn refusal(response: &Response, now: Timestamp) -> Failure {
     let status = response.status;
     let error = ErrorBody::read(&response.body);
     let word = error.as_ref().map_or(String::new(), |error| format!(" {}", error.status));
@@ -198,12 +200,8 @@ pub fn refusal(response: &Response) -> Failure {
         },
     };
     if failure.kind.retryable() {
-        let header = response.header("retry-after").and_then(|text| text.trim().parse().ok());
-        let seconds = header.or_else(|| error.and_then(|error| error.retry_seconds));
-        failure.retry_after = seconds.map(|seconds: f64| {
-            // An hour at most; negative numbers and NaN are none at all.
-            Duration::try_from_secs_f64(seconds.min(3600.0)).unwrap_or_default()
-        });
+        let header = Quota::read(&response.headers, now).wait_after_refusal();
+        failure.retry_after = header.or_else(|| error.and_then(|error| error.retry_after));
     }
     failure
 }
@@ -213,7 +211,7 @@ pub fn refusal(response: &Response) -> Failure {
 struct ErrorBody {
     status: String,
     reasons: Vec<String>,
-    retry_seconds: Option<f64>,
+    retry_after: Option<Duration>,
 }
 
 impl ErrorBody {
@@ -227,11 +225,14 @@ impl ErrorBody {
         let text = |name: &'static str| {
             details.iter().filter_map(move |detail| member(detail.as_object()?, name)?.as_str())
         };
-        let retry_seconds = text("retry_delay").find_map(|delay| delay.trim_end_matches('s').parse().ok());
+        let seconds: Option<f64> =
+            text("retry_delay").find_map(|delay| delay.strip_suffix('s')?.parse().ok());
+        let retry_after =
+            seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok());
         known.then(|| ErrorBody {
             status: member(error, "status").and_then(Value::as_str).map(word).unwrap_or_default(),
             reasons: text("reason").map(word).collect(),
-            retry_seconds,
+            retry_after,
         })
     }
 
