@@ -24,13 +24,13 @@ pub mod limiter;
 pub mod meter;
 pub mod oracle_casb;
 pub mod quota;
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
 mod scripted;
 pub mod transport;
-#[cfg(test)]
-#[cfg(test)]
-pub(crate) mod recorder;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -18,7 +18,6 @@ use super::meter::Meter;
 use super::oracle_casb::{self, OracleCasb};
 use super::transport::Transport;
 use crate::config::secret::Fingerprint;
-use crate::config::section::nearest;
 use crate::config::{ProviderConfig, Secret, Section};
 use crate::http::{self, BaseUrl};
 
@@ -62,12 +61,8 @@ impl VendorConfig {
             "google_secops" => google_secops::config::read(section).map(VendorConfig::GoogleSecops),
             "cloudflare" => cloudflare::config::read(section).map(VendorConfig::Cloudflare),
             "oracle_casb" => oracle_casb::config::read(section).map(VendorConfig::OracleCasb),
-            unknown => {
-                let meant = nearest(unknown, &TYPES).map(|known| format!("did you mean {known}? "));
-                let cure = format!("{}write one of {}", meant.unwrap_or_default(), TYPES.join(", "));
-                section.problem("type", "not a vendor", cure);
-                None
-            }
+            // No choice by now, so that this records the problem, with the words that are.
+            _ => section.choice("type", &TYPES.map(|known| (known, None))).flatten(),
         }
     }
 
@@ -190,7 +185,7 @@ mod tests {
     #[test]
     fn an_unknown_vendor_is_answered_with_the_known_ones() {
         let problem = read("data-dog", "type: data-dog\n").unwrap_err();
-        assert!(problem.contains("did you mean datadog?") && problem.contains("oracle_casb"), "{problem}");
+        assert!(problem.contains("nearest is datadog") && problem.contains("oracle_casb"), "{problem}");
     }
 
     #[test]
