@@ -88,7 +88,7 @@ impl Document {
 
     /// The outermost mapping.
     pub fn root(&self) -> Section<'_> {
-        Section::new(self, &self.parsed.root, String::new())
+        Section::new(self, &self.parsed.root, &Place::START, String::new())
     }
 
     /// The problems so far, in the order of the file.

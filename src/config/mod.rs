@@ -14,6 +14,7 @@ mod routes;
 pub mod secret;
 pub mod section;
 mod units;
+mod words;
 
 #[cfg(test)]
 mod section_tests;

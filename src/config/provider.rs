@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::section::{hint, or};
+use crate::config::words::{hint, or};
 use crate::config::{Section, Ttl, routes, units};
 use crate::entity::{EntityKind, UnknownKind};
 use crate::http::BaseUrl;

@@ -142,7 +142,7 @@ log: {level: infoo}
 fn brokers_elsewhere_need_a_word_on_security() {
     assert_problem(
         "kafka: {brokers: 'localhost:9092,kafka:9092'}",
-        "r.yaml:1:8: kafka.security: missing, and a broker is not on this machine; write security: sasl_tls (or tls, sasl_plaintext, plaintext)",
+        "r.yaml:1:1: kafka.security: missing, and a broker is not on this machine; write security: sasl_tls (or tls, sasl_plaintext, plaintext)",
     );
     for fine in ["localhost", "127.0.0.1:9092", "'[::1]:9092'"] {
         assert_eq!(lines(&format!("kafka: {{brokers: [{fine}]}}")), [""; 0], "{fine}");
@@ -178,7 +178,7 @@ fn sasl_over_tls_is_read_whole() {
 fn what_belongs_to_another_security_is_refused() {
     assert_problem(
         "kafka: {security: sasl_plaintext}",
-        "r.yaml:1:8: kafka.sasl: missing; write sasl: {mechanism: SCRAM-SHA-512, username: NAME, password: {env: NAME}}",
+        "r.yaml:1:1: kafka.sasl: missing; write sasl: {mechanism: SCRAM-SHA-512, username: NAME, password: {env: NAME}}",
     );
     assert_problem(
         "kafka: {security: plaintext, tls: {}}",
@@ -292,11 +292,11 @@ fn bounds_of_the_pipeline_fit_together() {
     for (yaml, expected) in [
         (
             "{drain: 25s}",
-            "r.yaml:1:11: pipeline.shutdown: not longer than the drain of 25s; write a shutdown above pipeline.drain",
+            "r.yaml:1:1: pipeline.shutdown: not longer than the drain of 25s; write a shutdown above pipeline.drain",
         ),
         (
             "{deadline: 21s}",
-            "r.yaml:1:11: pipeline.drain: shorter than the deadline of 21s: alerts could not be finished; write a drain of at least pipeline.deadline",
+            "r.yaml:1:1: pipeline.drain: shorter than the deadline of 21s: alerts could not be finished; write a drain of at least pipeline.deadline",
         ),
         (
             "{drain: 300s, shutdown: 301s}",
@@ -304,7 +304,7 @@ fn bounds_of_the_pipeline_fit_together() {
         ),
         (
             "{max_alert_bytes: 65MiB}",
-            "r.yaml:1:11: pipeline.in_flight_bytes: smaller than one alert may be; write at least max_alert_bytes, 68157440 bytes",
+            "r.yaml:1:1: pipeline.in_flight_bytes: smaller than one alert may be; write at least max_alert_bytes, 68157440 bytes",
         ),
         (
             "{delivery: exactly_once}",
@@ -355,11 +355,11 @@ fn lifetimes_and_fractions_are_in_range() {
 fn levels_and_points_ascend() {
     assert_problem(
         "levels: {low: 50}",
-        "r.yaml:1:9: levels: not ascending; write low <= medium <= high <= critical; now 50, 40, 70, 90",
+        "r.yaml:1:1: levels: not ascending; write low <= medium <= high <= critical; now 50, 40, 70, 90",
     );
     assert_problem(
         "points: {info: 50}",
-        "r.yaml:1:9: points: not ascending; write info <= low <= medium <= high <= critical",
+        "r.yaml:1:1: points: not ascending; write info <= low <= medium <= high <= critical",
     );
     assert_problem(
         "points: {critical: 101}",
@@ -380,11 +380,11 @@ fn routes_name_what_is_configured() {
         ),
         (
             "{provider: datadog}",
-            "r.yaml:1:22: routes[0].provider: not a configured provider (given: datadog); write none",
+            "r.yaml:1:21: routes[0].provider: not a configured provider (given: datadog); write none",
         ),
         (
             "{kinds: [user]}",
-            "r.yaml:1:11: routes[0].provider: missing; write provider: the name of a provider, or none",
+            "r.yaml:1:10: routes[0].provider: missing; write provider: the name of a provider, or none",
         ),
         (
             "{provider: none, identifiers: ['(']}",
@@ -431,7 +431,7 @@ fn keys_of_later_versions_are_unknown() {
 #[test]
 fn the_keys_of_every_provider_are_checked() {
     for (yaml, expected) in [
-        ("limit: {requests: 5}", "r.yaml:1:8: limit.per: missing; write per: 1s"),
+        ("limit: {requests: 5}", "r.yaml:1:1: limit.per: missing; write per: 1s"),
         (
             "limit: {requests: 5, per: 1s, share: 2/1}",
             "r.yaml:1:38: limit.share: not a share (given: 2/1); write 1/N for one of N replicas: 1/3",
