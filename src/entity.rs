@@ -106,7 +106,9 @@ impl Entity {
 pub fn canonical(kind: EntityKind, identifier: &str) -> Cow<'_, str> {
     let id = identifier.trim();
     match kind {
-        EntityKind::Host | EntityKind::Domain => lower(id.strip_suffix('.').unwrap_or(id)),
+        EntityKind::Host | EntityKind::Domain => {
+            lower(id.trim_end_matches(|c: char| c == '.' || c.is_whitespace()))
+        }
         EntityKind::Ip => match id.parse::<IpAddr>() {
             Ok(address) => {
                 let text = address.to_string();
@@ -144,6 +146,8 @@ pub fn is_uuid(id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
+
     use super::*;
     use proptest::prelude::*;
 
@@ -159,6 +163,7 @@ mod tests {
     fn spellings_of_one_thing_share_a_canonical_form() {
         for (kind, written, expected) in [
             (EntityKind::Host, " WS-17.Corp.Example.COM. ", "ws-17.corp.example.com"),
+            (EntityKind::Host, "ws-17 ..", "ws-17"),
             (EntityKind::Ip, "2001:0DB8::0001", "2001:db8::1"),
             (EntityKind::Ip, "10.0.0.1", "10.0.0.1"),
             (EntityKind::Ip, "not an address", "not an address"),

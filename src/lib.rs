@@ -20,11 +20,22 @@
 //! Beside the way: [`config`], [`metrics`], [`admin`], [`telemetry`], [`supervisor`], [`http`] (the one
 //! HTTP client), [`simulator`] (the five vendors as HTTP servers) and [`cli`].
 
+pub mod admin;
 pub mod alert;
+pub mod app;
+pub mod cache;
+pub mod commit;
 pub mod compose;
 pub mod config;
 pub mod entity;
 pub mod http;
+pub mod metrics;
+pub mod pipeline;
 pub mod provider;
+pub mod routing;
 pub mod score;
 pub mod simulator;
+pub mod sink;
+pub mod source;
+pub mod supervisor;
+pub mod telemetry;

@@ -3,10 +3,28 @@
 //! Pure. Reads only the paths that format rules name, in one pass, and remembers where the `risk` member
 //! goes, so that nothing of the alert is ever parsed into a tree and written again.
 
+pub mod decode;
+pub mod error;
+mod extract;
+pub mod format;
+mod path;
+mod plan;
+mod raw;
+mod read;
+mod rule;
+mod shape;
+mod value;
+mod walk;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::entity::EntityKind;
+
+pub use decode::{Decoded, Decoder, Options, Scratch, Select};
+pub use error::DecodeError;
+pub use format::{FormatId, Formats};
+pub use read::FormatProblem;
 
 /// One entity found in an alert, with every place where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

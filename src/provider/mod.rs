@@ -10,8 +10,26 @@
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
+pub mod breaker;
+pub mod doubt;
+pub mod cloudflare;
+pub mod datadog;
 pub mod error;
+pub mod gate;
+pub mod guard;
+pub mod cortex_xdr;
+pub mod lenient;
+pub mod google_secops;
+pub mod limiter;
+pub mod meter;
+pub mod oracle_casb;
+pub mod quota;
+#[cfg(test)]
+pub(crate) mod recorder;
 pub mod registry;
+pub mod retry;
+#[cfg(test)]
+mod scripted;
 pub mod transport;
 
 use std::future::Future;

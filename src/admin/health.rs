@@ -1,0 +1,173 @@
+//! What the lanes say of themselves, and what follows for liveness and readiness.
+//!
+//! Contract: a lane is alive while its polls make progress, whatever the broker and the vendors do. It is ready
+//! once the broker has answered about our topics; having no partition is ready.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::provider::guard::Guard;
+use crate::source::LaneError;
+
+/// One lane's word.
+#[derive(Debug)]
+pub struct LaneHealth {
+    epoch: Instant,
+    beat: AtomicU64,
+    started: AtomicBool,
+    assigned: AtomicBool,
+    trouble: Mutex<Option<String>>,
+    failed: Mutex<Option<LaneError>>,
+}
+
+impl Default for LaneHealth {
+    fn default() -> Self {
+        LaneHealth {
+            epoch: Instant::now(),
+            beat: AtomicU64::new(0),
+            started: AtomicBool::new(false),
+            assigned: AtomicBool::new(false),
+            trouble: Mutex::new(None),
+            failed: Mutex::new(None),
+        }
+    }
+}
+
+impl LaneHealth {
+    /// The lane made progress.
+    pub fn beat(&self) {
+        self.beat.store(self.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// How long ago it last did.
+    pub fn silence(&self) -> Duration {
+        self.epoch.elapsed().saturating_sub(Duration::from_millis(self.beat.load(Ordering::Relaxed)))
+    }
+
+    /// It subscribed to its topics.
+    pub fn started(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it did.
+    pub fn is_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// It has had an assignment.
+    pub fn assigned(&self, assigned: bool) {
+        self.assigned.store(assigned, Ordering::Relaxed);
+    }
+
+    /// Whether it has had one.
+    pub fn is_assigned(&self) -> bool {
+        self.assigned.load(Ordering::Relaxed)
+    }
+
+    /// Something keeps it from working.
+    pub fn trouble(&self, what: String) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.as_deref() != Some(what.as_str()) {
+            tracing::warn!("{what}");
+            *trouble = Some(what);
+        }
+    }
+
+    /// Nothing does any more.
+    pub fn well(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What keeps it from working.
+    pub fn current_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An error inside a callback, which cannot return it.
+    pub fn fail(&self, error: LaneError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// That error, once.
+    pub fn failed(&self) -> Option<LaneError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The process, as `/livez` and `/readyz` see it.
+pub struct Health {
+    lanes: Vec<Arc<LaneHealth>>,
+    guards: Vec<Arc<Guard>>,
+    /// A lane that is silent for longer is not alive.
+    silence: Duration,
+    stopping: AtomicBool,
+}
+
+/// Whether traffic should come, and why not.
+#[derive(Debug, serde::Serialize)]
+pub struct Readiness {
+    /// Whether it should.
+    pub ready: bool,
+    /// What keeps it from being ready, for people.
+    pub reasons: Vec<String>,
+    /// What is wrong with vendors. Alerts still flow, marked, so it does not make the process unready.
+    pub providers: Vec<String>,
+}
+
+impl Health {
+    /// Health of these parts; a lane may be silent for `drain` and a little more.
+    pub fn new(lanes: Vec<Arc<LaneHealth>>, guards: Vec<Arc<Guard>>, drain: Duration) -> Self {
+        Health { lanes, guards, silence: drain + Duration::from_secs(10), stopping: AtomicBool::new(false) }
+    }
+
+    /// The process is about to end.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Lanes that make no progress, for people; empty when all is well.
+    pub fn silent(&self) -> Vec<String> {
+        let silent = self.lanes.iter().enumerate().filter(|(_, lane)| lane.silence() > self.silence);
+        silent
+            .map(|(number, lane)| format!("lane {number} has not polled for {} s", lane.silence().as_secs()))
+            .collect()
+    }
+
+    /// Whether traffic should come.
+    pub fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("stopping".to_owned());
+        }
+        for (number, lane) in self.lanes.iter().enumerate() {
+            match lane.current_trouble() {
+                Some(trouble) => reasons.push(format!("lane {number}: {trouble}")),
+                None if !lane.is_started() => reasons.push(format!("lane {number} is starting")),
+                None => {}
+            }
+        }
+        let providers = self.guards.iter().filter_map(|guard| guard.state().problem()).collect();
+        Readiness { ready: reasons.is_empty(), reasons, providers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_says_why_not() {
+        let lane = Arc::new(LaneHealth::default());
+        let health = Health::new(vec![Arc::clone(&lane)], vec![], Duration::from_secs(20));
+        assert_eq!(health.readiness().reasons, ["lane 0 is starting"]);
+        lane.started();
+        assert!(health.readiness().ready);
+        lane.trouble("waiting for a Kafka broker".to_owned());
+        assert_eq!(health.readiness().reasons, ["lane 0: waiting for a Kafka broker"]);
+        lane.well();
+        health.stopping();
+        assert_eq!(health.readiness().reasons, ["stopping"]);
+        assert!(health.silent().is_empty());
+    }
+}

@@ -1,0 +1,7 @@
+//! The HTTP port: `/metrics`, `/livez`, `/readyz`, the status page at `/`, and, behind a token, `/v1`.
+//!
+//! [`health`] is what the lanes and providers say; [`server`] the routes; [`api`] the questions of playbooks.
+
+pub mod api;
+pub mod health;
+pub mod server;

@@ -1,0 +1,116 @@
+//! The routes of the admin port.
+//!
+//! Contract: nothing here stops an alert. `/metrics`, `/livez` and `/readyz` are open, since they hold no alert
+//! content, no identifier and no secret; `/v1` exists only with a token and answers only to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use super::api;
+use super::health::Health;
+use crate::app::Engine;
+use crate::config::Admin;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+
+/// What the routes need.
+#[derive(Clone)]
+struct Parts {
+    pipeline: Arc<Pipeline>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+}
+
+/// Opens the port; the server lives as long as the runtime. Returns the address, whose port the system chose if
+/// 0 was asked for.
+///
+/// # Errors
+/// The port cannot be opened.
+pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::io::Result<SocketAddr> {
+    let parts =
+        Parts { pipeline: Arc::clone(&engine.pipeline), metrics: Arc::clone(&engine.metrics), health };
+    let mut router = Router::new()
+        .route("/", get(page))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .with_state(parts);
+    if let Some(token) = &admin.token {
+        router = router.merge(api::router(Arc::clone(&engine.pipeline), token.clone()));
+    }
+    let listener = tokio::net::TcpListener::bind(admin.listen).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the admin port closed");
+        }
+    });
+    Ok(address)
+}
+
+async fn metrics(State(parts): State<Parts>) -> Response {
+    let flights = &parts.pipeline.flights;
+    parts.metrics.cache_entries.set(flights.cache().entries() as i64);
+    parts.metrics.cache_bytes.set(flights.cache().bytes() as i64);
+    parts.metrics.flights.set(flights.open() as i64);
+    match parts.metrics.render() {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn livez(State(parts): State<Parts>) -> Response {
+    let silent = parts.health.silent();
+    let code = if silent.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(serde_json::json!({ "alive": silent.is_empty(), "reasons": silent }))).into_response()
+}
+
+async fn readyz(State(parts): State<Parts>) -> Response {
+    let readiness = parts.health.readiness();
+    let code = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(readiness)).into_response()
+}
+
+async fn page(State(parts): State<Parts>) -> Html<String> {
+    let readiness = parts.health.readiness();
+    let m = &parts.metrics;
+    let state = if readiness.ready { "ready" } else { "not ready" };
+    let notes: String = readiness
+        .reasons
+        .iter()
+        .chain(&readiness.providers)
+        .map(|note| format!("<li>{}</li>", escape(note)))
+        .collect();
+    let rows: String = [
+        ("alerts consumed", m.consumed.get()),
+        ("alerts published", m.published.get()),
+        ("dead letters", m.dead_letters()),
+        ("in flight", m.in_flight.get().max(0) as u64),
+        ("partitions assigned", m.assigned.get().max(0) as u64),
+        ("answers cached", parts.pipeline.flights.cache().entries() as u64),
+        ("questions under way", parts.pipeline.flights.open() as u64),
+    ]
+    .into_iter()
+    .map(|(name, value)| format!("<tr><td>{name}</td><td class=n>{value}</td></tr>"))
+    .collect();
+    Html(format!(
+        "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=5><title>riskstream: {state}</title>\
+         <style>body{{font:15px system-ui;margin:2rem;max-width:40rem}}td{{padding:.2rem 1rem .2rem 0}}\
+         .n{{text-align:right;font-variant-numeric:tabular-nums}}</style>\
+         <h1>riskstream <small>{version}</small></h1><p>{state}</p><ul>{notes}</ul><table>{rows}</table>\
+         <p><a href=/metrics>metrics</a> <a href=/readyz>readyz</a> <a href=/livez>livez</a></p>",
+        version = env!("CARGO_PKG_VERSION"),
+    ))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

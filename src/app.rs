@@ -1,0 +1,265 @@
+//! Builds the parts, starts them, and stops them in order.
+//!
+//! Contract: [`Engine::build`] is the same for the service and for every command, so that what a person tries on a
+//! file is what runs. The service stops in this order: not ready, no more polling, drain, flush, store, leave the
+//! group; each within its bound, and an unexpected end of any part ends the process with an error.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::admin::health::{Health, LaneHealth};
+use crate::admin::server;
+use crate::alert::{Decoder, FormatProblem, Formats, Options};
+use crate::cache::flight::Carrier;
+use crate::cache::{Cache, Flights, Lifetimes};
+use crate::compose::Composer;
+use crate::config::Config;
+use crate::metrics::{Metrics, MetricsError};
+use crate::pipeline::Pipeline;
+use crate::provider::gate::Limiters;
+use crate::provider::guard::Guard;
+use crate::provider::meter::{Meter, NoMeter};
+use crate::provider::registry::{self, BuildError};
+use crate::routing::{BadRoute, Candidate, Routing};
+use crate::source::LaneError;
+use crate::source::lane::Lane;
+use crate::supervisor::Stop;
+
+/// What keeps the parts from being built: all of it is configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A file with alert formats cannot be read.
+    #[error("formats: cannot read {path}: {error}. Correct the path or its permissions")]
+    FormatFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Alert formats with mistakes.
+    #[error("{}", lines(.0))]
+    Formats(Vec<FormatProblem>),
+    /// An input topic names a format that does not exist.
+    #[error("input.topics: {topic} has format {name:?}, which is not known; write one of: auto, {known}")]
+    NoSuchFormat {
+        /// The topic.
+        topic: String,
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Routes with mistakes.
+    #[error("{}", lines(.0))]
+    Routes(Vec<BadRoute>),
+    /// A provider that cannot be set up.
+    #[error("providers.{name}: {error}")]
+    Provider {
+        /// The instance.
+        name: String,
+        /// Why.
+        error: BuildError,
+    },
+    /// A bug.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+fn lines<T: std::fmt::Display>(problems: &[T]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Why the service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A lane could not go on.
+    #[error("lane {lane}: {error}")]
+    Lane {
+        /// Its number.
+        lane: usize,
+        /// Why.
+        error: LaneError,
+    },
+    /// A lane's thread ended without saying why.
+    #[error("lane {0} ended unexpectedly; this is a bug, and its log lines above say where")]
+    Panic(usize),
+    /// The admin port cannot be opened.
+    #[error("admin.listen: cannot listen on {address}: {error}. Free the port or choose another")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The stop took longer than `pipeline.shutdown`.
+    #[error("the stop took longer than pipeline.shutdown; what was in flight will be read again")]
+    Overdue,
+}
+
+/// The parts that enrich alerts, without Kafka.
+pub struct Engine {
+    /// The steps.
+    pub pipeline: Arc<Pipeline>,
+    /// The providers, by position.
+    pub guards: Vec<Arc<Guard>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    /// Builds the parts that `config` describes; calls to vendors will run on `runtime`.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn build(config: &Config, runtime: Handle) -> Result<Engine, EngineError> {
+        let formats = Arc::new(formats(config)?);
+        for topic in &config.input.topics {
+            if let Some(name) = topic.format.as_deref().filter(|name| formats.id(name).is_none()) {
+                return Err(EngineError::NoSuchFormat {
+                    topic: topic.name.clone(),
+                    name: name.to_owned(),
+                    known: formats.names().collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+        let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+        let metrics = Arc::new(Metrics::new(&names)?);
+        let limiters = Limiters::default();
+        let mut carriers = Vec::new();
+        let mut candidates = Vec::new();
+        let mut guards = Vec::new();
+        for (index, provider) in config.providers.iter().enumerate() {
+            let meter: Arc<dyn Meter> = match metrics.provider(index) {
+                Some(metrics) => Arc::new(metrics),
+                None => Arc::new(NoMeter),
+            };
+            let guard = registry::build(provider, &limiters, meter)
+                .map_err(|error| EngineError::Provider { name: provider.name.clone(), error })?;
+            let guard = Arc::new(guard);
+            candidates.push(Candidate {
+                name: provider.name.clone(),
+                vendor: provider.vendor.vendor(),
+                kinds: guard.provider().kinds().to_vec(),
+            });
+            guards.push(Arc::clone(&guard));
+            carriers.push(Carrier { guard, lifetimes: Lifetimes::new(provider.common.ttl, &config.cache) });
+        }
+        let routing = Routing::new(&config.routes, &candidates, &formats).map_err(EngineError::Routes)?;
+        let cache = Arc::new(Cache::new(config.cache.capacity));
+        let decoder = Decoder::new(
+            Arc::clone(&formats),
+            Options {
+                member: config.output.member.clone(),
+                max_bytes: config.pipeline.max_alert_bytes,
+                max_depth: config.pipeline.max_depth,
+                max_entities: config.pipeline.max_entities,
+            },
+        );
+        let pipeline = Arc::new(Pipeline {
+            formats,
+            decoder,
+            routing,
+            flights: Flights::new(cache, carriers, runtime),
+            names: candidates.into_iter().map(|candidate| candidate.name).collect(),
+            composer: Composer::new(&config.output),
+            metrics: Arc::clone(&metrics),
+        });
+        Ok(Engine { pipeline, guards, metrics })
+    }
+}
+
+/// The built-in formats and the user's.
+fn formats(config: &Config) -> Result<Formats, EngineError> {
+    let mut files = Vec::new();
+    for path in &config.formats {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| EngineError::FormatFile { path: path.clone(), error })?;
+        files.push((path.display().to_string(), text));
+    }
+    Formats::with_user_files(&files).map_err(EngineError::Formats)
+}
+
+/// The service, running.
+pub struct Service {
+    lanes: Vec<(thread::JoinHandle<Result<(), LaneError>>, Arc<LaneHealth>)>,
+    health: Arc<Health>,
+    stop: Stop,
+    shutdown: Duration,
+    /// Where the admin port listens, once chosen.
+    pub admin: std::net::SocketAddr,
+}
+
+impl Service {
+    /// Starts the admin port and the lanes.
+    ///
+    /// # Errors
+    /// [`RunError::Listen`] and [`RunError::Lane`].
+    pub async fn start(config: Arc<Config>, engine: &Engine, stop: Stop) -> Result<Service, RunError> {
+        let count = config.pipeline.threads.max(1);
+        let words: Vec<Arc<LaneHealth>> = (0..count).map(|_| Arc::default()).collect();
+        let health = Arc::new(Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain));
+        let admin = server::start(&config.admin, engine, Arc::clone(&health))
+            .await
+            .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        let mut lanes = Vec::new();
+        for (number, word) in words.into_iter().enumerate() {
+            let lane = Lane {
+                number,
+                config: Arc::clone(&config),
+                pipeline: Arc::clone(&engine.pipeline),
+                health: Arc::clone(&word),
+                stop: stop.clone(),
+            };
+            let handle = thread::Builder::new()
+                .name(format!("lane-{number}"))
+                .spawn(move || lane.run())
+                .map_err(|error| RunError::Lane { lane: number, error: LaneError::Thread(error) })?;
+            lanes.push((handle, word));
+        }
+        Ok(Service { lanes, health, stop, shutdown: config.pipeline.shutdown, admin })
+    }
+
+    /// Whether every lane has subscribed.
+    pub fn is_started(&self) -> bool {
+        self.lanes.iter().all(|(_, word)| word.is_started())
+    }
+
+    /// Blocks until a stop is requested or a lane ends, then stops everything within `pipeline.shutdown`.
+    ///
+    /// # Errors
+    /// [`RunError`]: the first lane that failed, or a stop that took too long.
+    pub fn wait(self) -> Result<(), RunError> {
+        while !self.stop.requested() && self.lanes.iter().all(|(lane, _)| !lane.is_finished()) {
+            self.stop.wait(Duration::from_millis(50));
+        }
+        let asked = self.stop.requested();
+        self.health.stopping();
+        if !asked {
+            // A lane ended by itself: the others must not go on alone.
+            self.stop.request();
+        }
+        let until = Instant::now() + self.shutdown;
+        let mut result = Ok(());
+        for (number, (lane, _)) in self.lanes.into_iter().enumerate() {
+            while !lane.is_finished() && Instant::now() < until && !self.stop.now() {
+                thread::park_timeout(Duration::from_millis(5));
+            }
+            let ended = if lane.is_finished() {
+                match lane.join() {
+                    Ok(result) => result.map_err(|error| RunError::Lane { lane: number, error }),
+                    Err(_) => Err(RunError::Panic(number)),
+                }
+            } else {
+                Err(RunError::Overdue)
+            };
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,248 @@
+//! Single flight: however many alerts wait for one answer, the vendor is asked once.
+//!
+//! Contract: at most one flight per question at any time. A flight hands its answer to everyone who joined it
+//! **and** stores it, in such an order that a question which misses the cache either joins the flight or finds
+//! its answer. A flight always lands: when its task is dropped (the process stops) its waiters are told so.
+//! A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Place;
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+
+use super::key::{Key, Keyer, Prehashed, ProviderId, Question};
+use super::store::{Cache, Content, Entry, Found};
+use super::ttl::{Lifetimes, Outcome};
+use crate::compose::{Rendered, Source};
+use crate::entity::{Entity, EntityKind};
+use crate::provider::guard::Guard;
+use crate::provider::limiter::Priority;
+use crate::provider::{Answer, Failure, FailureKind};
+
+/// Bound of one flight, retries and waiting for the vendor's quota included. Longer than any sensible deadline
+/// of an alert: an answer that comes late for one is in time for the next.
+const FLIGHT: Duration = Duration::from_secs(30);
+
+/// How a question ended.
+#[derive(Clone, Debug)]
+pub enum Landing {
+    /// With an answer, and where it came from.
+    Answer(Arc<Entry>, Source),
+    /// Without one.
+    Failed(FailureKind),
+}
+
+/// Somebody who waits for answers; `index` is the waiter's own number for the question.
+pub trait Waiter: Send + Sync {
+    /// Called once for each question joined, from any thread. Must not block.
+    fn land(&self, index: u32, landing: Landing);
+}
+
+/// A provider as flights see it.
+pub struct Carrier {
+    /// Breaker, limiter, time-out and retry around the vendor.
+    pub guard: Arc<Guard>,
+    /// How long its answers live.
+    pub lifetimes: Lifetimes,
+}
+
+/// The flights under way.
+pub struct Flights {
+    open: DashMap<Key, Vec<(Arc<dyn Waiter>, u32)>, Prehashed>,
+    keyer: Keyer,
+    cache: Arc<Cache>,
+    carriers: Vec<Carrier>,
+    runtime: Handle,
+}
+
+impl Flights {
+    /// Flights to `carriers`, whose positions are their [`ProviderId`]s, run on `runtime`.
+    pub fn new(cache: Arc<Cache>, carriers: Vec<Carrier>, runtime: Handle) -> Arc<Self> {
+        Arc::new(Flights {
+            open: DashMap::with_hasher(Prehashed::default()),
+            keyer: Keyer::default(),
+            cache,
+            carriers,
+            runtime,
+        })
+    }
+
+    /// The answers that flights fill.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The providers, by position.
+    pub fn carriers(&self) -> &[Carrier] {
+        &self.carriers
+    }
+
+    /// Flights under way.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A question about the canonical identifier `id`.
+    pub fn question<'a>(&self, provider: ProviderId, kind: EntityKind, id: &'a str) -> Question<'a> {
+        self.keyer.question(provider, kind, id)
+    }
+
+    /// Joins the flight for `question`, starting it when there is none. Returns the landing instead when the
+    /// answer has arrived since the caller looked; else `waiter` is told later.
+    pub fn join(
+        self: &Arc<Self>,
+        question: &Question<'_>,
+        priority: Priority,
+        waiter: &Arc<dyn Waiter>,
+        index: u32,
+    ) -> Option<Landing> {
+        match self.open.entry(question.to_key()) {
+            Place::Occupied(mut place) => {
+                place.get_mut().push((Arc::clone(waiter), index));
+                None
+            }
+            Place::Vacant(place) => {
+                // A flight stores its answer before it ends, so under this lock the cache knows of any that has.
+                let standby = match self.cache.get(question, Instant::now()) {
+                    Found::Fresh(entry) | Found::Ageing(entry) => {
+                        return Some(Landing::Answer(entry, Source::Cache));
+                    }
+                    Found::Failed(kind, standby) => return Some(stand_in(kind, standby)),
+                    Found::Miss(standby) => standby,
+                };
+                let flight = self.flight(place.key().clone(), standby);
+                place.insert(vec![(Arc::clone(waiter), index)]);
+                self.runtime.spawn(flight.fly(priority));
+                None
+            }
+        }
+    }
+
+    /// Starts a flight that nobody waits for, unless one is under way: a refresh ahead of expiry.
+    pub fn refresh(self: &Arc<Self>, question: &Question<'_>) {
+        if let Place::Vacant(place) = self.open.entry(question.to_key()) {
+            let flight = self.flight(place.key().clone(), None);
+            place.insert(Vec::new());
+            self.runtime.spawn(flight.fly(Priority::Refresh));
+        }
+    }
+
+    /// Asks one question and waits for its answer: the cache first, then a flight. For people and playbooks.
+    pub async fn ask(self: &Arc<Self>, question: &Question<'_>, priority: Priority) -> Landing {
+        match self.cache.get(question, Instant::now()) {
+            Found::Fresh(entry) | Found::Ageing(entry) => return Landing::Answer(entry, Source::Cache),
+            Found::Failed(kind, standby) => return stand_in(kind, standby),
+            Found::Miss(_) => {}
+        }
+        let (told, landed) = tokio::sync::oneshot::channel();
+        let waiter: Arc<dyn Waiter> = Arc::new(Alone(Mutex::new(Some(told))));
+        match self.join(question, priority, &waiter, 0) {
+            Some(landing) => landing,
+            None => landed.await.unwrap_or(Landing::Failed(FailureKind::Unreachable)),
+        }
+    }
+
+    fn flight(self: &Arc<Self>, key: Key, standby: Option<Arc<Entry>>) -> Flight {
+        Flight { flights: Arc::clone(self), key, standby, landed: false }
+    }
+}
+
+/// A waiter for a single question.
+struct Alone(Mutex<Option<tokio::sync::oneshot::Sender<Landing>>>);
+
+impl Waiter for Alone {
+    fn land(&self, _index: u32, landing: Landing) {
+        if let Some(told) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Whoever asked may have gone.
+            let _ = told.send(landing);
+        }
+    }
+}
+
+/// One flight. Dropping it before it landed tells its waiters that it will not.
+struct Flight {
+    flights: Arc<Flights>,
+    key: Key,
+    standby: Option<Arc<Entry>>,
+    landed: bool,
+}
+
+impl Flight {
+    async fn fly(mut self, priority: Priority) {
+        let Some(carrier) = self.flights.carriers.get(usize::from(self.key.provider.0)) else {
+            return;
+        };
+        let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
+        let guard = Arc::clone(&carrier.guard);
+        let lifetimes = carrier.lifetimes;
+        let result = guard.ask(&entity, priority, Some(FLIGHT)).await;
+        self.end(result, &lifetimes, Instant::now(), Timestamp::now(), random());
+    }
+
+    fn end(
+        &mut self,
+        result: Result<Answer, Failure>,
+        lifetimes: &Lifetimes,
+        now: Instant,
+        as_of: Timestamp,
+        random: f64,
+    ) {
+        let landing = match result {
+            Ok(answer) => {
+                let outcome = match &answer {
+                    Answer::Scored(_) => Outcome::Scored,
+                    Answer::Unknown { .. } => Outcome::Unknown,
+                };
+                let times = lifetimes.times(outcome, now, random);
+                let entry = Arc::new(Entry { content: Content::Answer(Rendered::of(&answer, as_of)), times });
+                self.flights.cache.insert(self.key.clone(), Arc::clone(&entry));
+                Landing::Answer(entry, Source::Provider)
+            }
+            Err(failure) => {
+                if failure.kind.cacheable() {
+                    let times = lifetimes.times(Outcome::Failed, now, random);
+                    let entry = Arc::new(Entry { content: Content::Failure(failure.kind), times });
+                    self.flights.cache.insert(self.key.clone(), entry);
+                }
+                stand_in(failure.kind, self.standby.take())
+            }
+        };
+        self.land(&landing);
+    }
+
+    fn land(&mut self, landing: &Landing) {
+        self.landed = true;
+        if let Some((_, waiters)) = self.flights.open.remove(&self.key) {
+            for (waiter, index) in waiters {
+                waiter.land(index, landing.clone());
+            }
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.land(&stand_in(FailureKind::Unreachable, self.standby.clone()));
+        }
+    }
+}
+
+/// What a failed question ends with: an old answer, marked, where there is one.
+pub fn stand_in(kind: FailureKind, standby: Option<Arc<Entry>>) -> Landing {
+    match standby {
+        Some(entry) => Landing::Answer(entry, Source::Stale(kind)),
+        None => Landing::Failed(kind),
+    }
+}
+
+/// A number in 0..1 for jitter, where nothing depends on its quality.
+fn random() -> f64 {
+    use std::hash::BuildHasher;
+    // The standard library seeds every instance differently.
+    let bits = std::collections::hash_map::RandomState::new().hash_one(0u8);
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}

@@ -1,0 +1,137 @@
+//! What a question is told apart by: provider instance, entity kind and canonical identifier.
+//!
+//! Contract: a question is hashed once, with a key of this process (identifiers are written by attackers, who
+//! must not be able to choose colliding ones), and looked up without allocating.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use quick_cache::Equivalent;
+
+use crate::entity::EntityKind;
+
+/// A provider instance: its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProviderId(pub u16);
+
+/// A question as it is stored.
+#[derive(Clone, Debug)]
+pub struct Key {
+    hash: u64,
+    /// Who is asked.
+    pub provider: ProviderId,
+    /// About what sort of thing.
+    pub kind: EntityKind,
+    /// The canonical identifier.
+    pub id: Box<str>,
+}
+
+/// A question as it is looked up: borrowed, hashed.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    hash: u64,
+    /// Who is asked.
+    pub provider: ProviderId,
+    /// About what sort of thing.
+    pub kind: EntityKind,
+    /// The canonical identifier.
+    pub id: &'a str,
+}
+
+impl Question<'_> {
+    /// The same question, owned.
+    pub fn to_key(&self) -> Key {
+        Key { hash: self.hash, provider: self.provider, kind: self.kind, id: self.id.into() }
+    }
+}
+
+impl Key {
+    /// The same question, borrowed.
+    pub fn question(&self) -> Question<'_> {
+        Question { hash: self.hash, provider: self.provider, kind: self.kind, id: &self.id }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.question().equivalent(other)
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Hash for Question<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<Key> for Question<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.hash == key.hash && self.provider == key.provider && self.kind == key.kind && *self.id == *key.id
+    }
+}
+
+/// Hashes questions with a key that is drawn when the process starts.
+#[derive(Clone, Debug, Default)]
+pub struct Keyer(ahash::RandomState);
+
+impl Keyer {
+    /// A question about the canonical identifier `id`.
+    pub fn question<'a>(&self, provider: ProviderId, kind: EntityKind, id: &'a str) -> Question<'a> {
+        let mut hasher = self.0.build_hasher();
+        (provider, kind, id).hash(&mut hasher);
+        Question { hash: hasher.finish(), provider, kind, id }
+    }
+}
+
+/// Hands on the hash that a [`Question`] carries already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prehashed(u64);
+
+impl BuildHasher for Prehashed {
+    type Hasher = Prehashed;
+
+    fn build_hasher(&self) -> Prehashed {
+        Prehashed(0)
+    }
+}
+
+impl Hasher for Prehashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Never reached by our keys; correct all the same.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_equals_its_key_and_no_other() {
+        let keyer = Keyer::default();
+        let key = keyer.question(ProviderId(1), EntityKind::User, "a").to_key();
+        assert!(keyer.question(ProviderId(1), EntityKind::User, "a").equivalent(&key));
+        for (provider, kind, id) in
+            [(0, EntityKind::User, "a"), (1, EntityKind::Host, "a"), (1, EntityKind::User, "b")]
+        {
+            assert!(!keyer.question(ProviderId(provider), kind, id).equivalent(&key));
+        }
+    }
+}

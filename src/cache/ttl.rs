@@ -1,0 +1,116 @@
+//! How long an answer lives: by outcome, with jitter, counted from when it was written.
+//!
+//! Pure: `now` and the random number are parameters. Times are on the monotonic clock, so a wall clock that
+//! jumps changes nothing. A hot answer is not kept alive by being read.
+
+use std::time::{Duration, Instant};
+
+use crate::config;
+use crate::config::Ttl;
+
+/// What kind of answer it is, as far as its lifetime goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The vendor gave a score.
+    Scored,
+    /// The vendor does not know the entity.
+    Unknown,
+    /// The question failed in a way that is worth remembering.
+    Failed,
+}
+
+/// When an answer is to be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// When it was written.
+    pub written: Instant,
+    /// From here a reader should have it asked again in the background.
+    pub refresh_at: Instant,
+    /// Until here it is used without asking.
+    pub fresh_until: Instant,
+    /// Until here it may be used, marked as stale, when the vendor cannot be asked.
+    pub stale_until: Instant,
+}
+
+/// The lifetimes of one provider's answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lifetimes {
+    ttl: Ttl,
+    stale: Duration,
+    jitter: f64,
+    refresh_ahead: f64,
+}
+
+impl Lifetimes {
+    /// From the provider's `ttl` and what `cache` says for all.
+    pub fn new(ttl: Ttl, cache: &config::Cache) -> Self {
+        Lifetimes { ttl, stale: cache.stale, jitter: cache.jitter, refresh_ahead: cache.refresh_ahead }
+    }
+
+    /// The times of an answer written `now`. `random` is uniform in 0..1 and spreads lifetimes over
+    /// `1 - jitter ..= 1 + jitter`, so that what was written together does not expire together.
+    pub fn times(&self, outcome: Outcome, now: Instant, random: f64) -> Times {
+        let base = match outcome {
+            Outcome::Scored => self.ttl.scored,
+            Outcome::Unknown => self.ttl.unknown,
+            Outcome::Failed => self.ttl.failed,
+        };
+        let life = base.mul_f64(1.0 + self.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0));
+        let stale = match outcome {
+            Outcome::Scored | Outcome::Unknown => self.stale,
+            // An old failure is no answer.
+            Outcome::Failed => Duration::ZERO,
+        };
+        let refresh = match outcome {
+            Outcome::Scored | Outcome::Unknown => life.mul_f64(self.refresh_ahead),
+            Outcome::Failed => life,
+        };
+        Times {
+            written: now,
+            refresh_at: now + refresh,
+            fresh_until: now + life,
+            stale_until: now + life + stale,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lifetimes(jitter: f64) -> Lifetimes {
+        Lifetimes {
+            ttl: Ttl {
+                scored: Duration::from_secs(900),
+                unknown: Duration::from_secs(300),
+                failed: Duration::from_secs(30),
+            },
+            stale: Duration::from_secs(86_400),
+            jitter,
+            refresh_ahead: 0.8,
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_its_own_lifetime() {
+        let now = Instant::now();
+        for (outcome, seconds) in [(Outcome::Scored, 900), (Outcome::Unknown, 300), (Outcome::Failed, 30)] {
+            let times = lifetimes(0.0).times(outcome, now, 0.3);
+            assert_eq!(times.fresh_until - now, Duration::from_secs(seconds), "{outcome:?}");
+        }
+        let failed = lifetimes(0.0).times(Outcome::Failed, now, 0.5);
+        assert_eq!(failed.stale_until, failed.fresh_until, "a failure is never served stale");
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_stays_within_its_bounds_and_times_in_their_order(jitter in 0.0f64..0.5, random in 0.0f64..1.0) {
+            let now = Instant::now();
+            let times = lifetimes(jitter).times(Outcome::Scored, now, random);
+            let life = (times.fresh_until - now).as_secs_f64();
+            prop_assert!(life >= 900.0 * (1.0 - jitter) - 0.001 && life <= 900.0 * (1.0 + jitter) + 0.001);
+            prop_assert!(times.refresh_at <= times.fresh_until && times.fresh_until <= times.stale_until);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The Kafka headers that carry the result beside the alert, for consumers that do not parse it.
+//!
+//! Owns their names and which names of an input are ours. Contract: what [`is_ours`] is stripped from every
+//! input before ours are added, so that nobody who writes an alert can speak for us.
+
+use std::borrow::Cow;
+
+use super::{Cut, SCHEMA, Summary};
+
+/// How far the alert could be answered: [`super::AlertStatus::label`].
+pub const STATUS: &str = "risk-status";
+/// The alert's score, `0` to `100`; absent when there is none.
+pub const SCORE: &str = "risk-score";
+/// The alert's level; absent when there is none.
+pub const LEVEL: &str = "risk-level";
+/// Which version of the enriched event this is.
+pub const SCHEMA_VERSION: &str = "risk-schema";
+/// `topic/partition/offset` of the alert, so that a consumer can drop what it has seen.
+pub const SOURCE: &str = "risk-source";
+/// What was left out to stay within `output.max_bytes`: [`Cut::label`]; absent when nothing was.
+pub const TRUNCATED: &str = "risk-truncated";
+/// Marks an output whose timestamp is not the alert's, because the broker refused that one.
+pub const TIMESTAMP: &str = "risk-timestamp";
+
+/// An upper bound on the bytes, names included, of everything that [`of`] yields.
+pub const RESERVED: usize = 128;
+
+/// Whether a header of an input has a name that only we may write: `risk-*` or Kafka Connect's
+/// `__connect.errors.*`, whatever the case.
+pub fn is_ours(name: &str) -> bool {
+    ["risk-", "__connect.errors."].iter().any(|prefix| {
+        name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    })
+}
+
+/// The headers that follow from composing. [`SOURCE`] and [`TIMESTAMP`] depend on the record, not on the
+/// alert, and are the sink's to add.
+pub fn of(summary: &Summary) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
+    let cut = (summary.cut != Cut::Nothing).then(|| summary.cut.label());
+    [
+        Some((STATUS, Cow::Borrowed(summary.status.label()))),
+        summary.score.map(|score| (SCORE, Cow::Owned(score.to_string()))),
+        summary.level.map(|level| (LEVEL, Cow::Borrowed(level.label()))),
+        Some((SCHEMA_VERSION, Cow::Borrowed(SCHEMA))),
+        cut.map(|label| (TRUNCATED, Cow::Borrowed(label))),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::AlertStatus;
+    use crate::score::{Level, Score};
+
+    #[test]
+    fn a_forged_name_is_ours_in_any_case_and_others_are_not() {
+        for ours in ["risk-score", "Risk-Anything", "RISK-", "__connect.errors.topic", "__CONNECT.ERRORS.x"] {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for other in
+            ["risk", "risky-score", "xrisk-score", "traceparent", "__connect.error", "", "ri\u{1F}sk-"]
+        {
+            assert!(!is_ours(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_headers_of_a_scored_alert_carry_status_score_and_level() {
+        let summary = Summary {
+            status: AlertStatus::Complete,
+            score: Some(Score::MAX),
+            level: Some(Level::Critical),
+            cut: Cut::Details,
+        };
+        let headers: Vec<_> = of(&summary).map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            headers,
+            [
+                "risk-status: complete",
+                "risk-score: 100",
+                "risk-level: critical",
+                "risk-schema: riskstream/v1",
+                "risk-truncated: details"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_alert_without_a_score_has_no_score_header_and_every_name_is_ours() {
+        let names: Vec<_> = of(&Summary::NO_ENTITIES).map(|(name, _)| name).collect();
+        assert_eq!(names, [STATUS, SCHEMA_VERSION]);
+        for name in [STATUS, SCORE, LEVEL, SCHEMA_VERSION, SOURCE, TRUNCATED, TIMESTAMP] {
+            assert!(is_ours(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_reserved_bytes_are_enough_for_the_longest_words() {
+        let longest = Summary {
+            status: AlertStatus::NoEntities,
+            score: Score::clamped(85.5),
+            level: Some(Level::Critical),
+            cut: Cut::Details,
+        };
+        let bytes: usize = of(&longest).map(|(name, value)| name.len() + value.len()).sum();
+        assert!(bytes <= RESERVED, "{bytes}");
+    }
+}

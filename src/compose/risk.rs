@@ -1,0 +1,133 @@
+//! The `risk` object: what is known of an alert as a whole, and of each of its entities.
+//!
+//! Owns the names and the order of its members, which consumers rely on. Pure. Values and paths were
+//! written by whoever caused the alert: they leave as JSON strings, escaped.
+
+use serde_json::Number;
+
+use super::{Cut, EntityOutcome, Input, Outcome, SCHEMA, Source, Summary, json};
+use crate::score::{Level, Score};
+
+/// Everything that is said about one alert.
+#[derive(Clone, Copy)]
+pub(super) struct Risk<'a> {
+    pub summary: Summary,
+    pub input: Input<'a>,
+    pub entities: &'a [EntityOutcome<'a>],
+}
+
+impl Risk<'_> {
+    /// Whether reasons and attributes are written.
+    pub fn with_details(&self) -> bool {
+        self.summary.cut == Cut::Nothing
+    }
+
+    /// Writes the whole object; `tail` holds members to stand after ours, each with its comma before it.
+    pub fn object(&self, tail: &[u8], out: &mut Vec<u8>) {
+        out.push(b'{');
+        self.head(out);
+        out.extend_from_slice(br#","entities":["#);
+        for (index, outcome) in self.entities.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+            entity(outcome, self.with_details(), out);
+            out.push(b'}');
+        }
+        out.push(b']');
+        out.extend_from_slice(tail);
+        out.push(b'}');
+    }
+
+    /// Writes the members about the alert as a whole, without braces.
+    pub fn head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#""schema":""#);
+        out.extend_from_slice(SCHEMA.as_bytes());
+        out.push(b'"');
+        json::member(out, "status", self.summary.status.label());
+        if let Some(score) = self.summary.score {
+            out.extend_from_slice(br#","score":"#);
+            json::display(out, score);
+        }
+        if let Some(level) = self.summary.level {
+            json::member(out, "level", level.label());
+        }
+        json::member(out, "format", self.input.format.unwrap_or("unknown"));
+        if self.input.entities_cut > 0 {
+            out.extend_from_slice(br#","entities_cut":"#);
+            json::display(out, self.input.entities_cut);
+        }
+        if self.summary.cut != Cut::Nothing {
+            out.extend_from_slice(br#","truncated":true"#);
+        }
+    }
+}
+
+/// Writes the members of one entity, without braces. Reasons and attributes are details, and so is every
+/// place where it stands but the first: how often that is, is for the alert's sender to choose.
+pub(super) fn entity(entity: &EntityOutcome<'_>, with_details: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#""kind":""#);
+    out.extend_from_slice(entity.kind.label().as_bytes());
+    out.extend_from_slice(br#"","value":"#);
+    json::string(out, entity.value);
+    out.extend_from_slice(br#","paths":"#);
+    json::strings(out, entity.paths.get(..1).filter(|_| !with_details).unwrap_or(entity.paths));
+    if let Some(provider) = entity.provider {
+        json::member(out, "provider", provider);
+    }
+    match entity.outcome {
+        Outcome::Answered { answer, age, source } => {
+            out.push(b',');
+            answer.write(with_details, out);
+            out.extend_from_slice(br#","age_seconds":"#);
+            json::display(out, age.as_secs());
+            json::member(out, "source", source.label());
+            if let Source::Stale(reason) = source {
+                json::member(out, "stale_reason", reason.label());
+            }
+        }
+        Outcome::Failed(reason) => {
+            json::member(out, "status", "failed");
+            json::member(out, "reason", reason.label());
+        }
+        Outcome::Unrouted => json::member(out, "status", "unrouted"),
+    }
+}
+
+/// The highest of some entities: the score and the level each for itself.
+#[derive(Debug, Default)]
+pub(super) struct Highest {
+    pub score: Option<Score>,
+    pub level: Option<Level>,
+    /// The vendor's own number of the entity with the highest score.
+    pub raw: Option<Number>,
+}
+
+impl Highest {
+    pub fn of<'e>(entities: impl IntoIterator<Item = &'e EntityOutcome<'e>>) -> Highest {
+        let mut highest = Highest::default();
+        for entity in entities {
+            highest.add(entity);
+        }
+        highest
+    }
+
+    pub fn add(&mut self, entity: &EntityOutcome<'_>) {
+        if let Outcome::Answered { answer, .. } = entity.outcome {
+            if answer.score() > self.score {
+                self.score = answer.score();
+                self.raw = answer.raw().cloned();
+            }
+            self.level = self.level.max(answer.level());
+        }
+    }
+}
+
+/// The level as OCSF and Elastic spell it.
+pub(super) const fn caption(level: Level) -> &'static str {
+    match level {
+        Level::Info => "Info",
+        Level::Low => "Low",
+        Level::Medium => "Medium",
+        Level::High => "High",
+        Level::Critical => "Critical",
+    }
+}

@@ -1,0 +1,412 @@
+//! Every metric: name, help, labels and buckets, in one place.
+//!
+//! Contract: the prefix is `riskstream_`, units are base units, labels are from closed sets (no identifier, no
+//! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
+//! atomic addition: handles are looked up once, when the parts are built.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::alert::DecodeError;
+use crate::cache::key::ProviderId;
+use crate::compose::AlertStatus;
+use crate::provider::FailureKind;
+use crate::provider::breaker::Condition;
+use crate::provider::meter::{Meter, OUTCOMES};
+
+/// Seconds, from what a cache hit takes to what a slow vendor does.
+const LATENCY: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Seconds, for work inside the process.
+const STAGE: &[f64] =
+    &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 0.5, 2.5, 10.0];
+
+/// A metric that could not be registered: two have one name. A bug, found by the first start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot register metrics: {0}")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// Counters of one provider's questions to the cache.
+pub struct CacheQueries {
+    /// Answered from the cache.
+    pub hit: IntCounter,
+    /// Had to be asked.
+    pub miss: IntCounter,
+    /// A remembered failure.
+    pub failed: IntCounter,
+    /// Asked again in the background ahead of expiry.
+    pub refresh: IntCounter,
+}
+
+/// Counters of one provider's requests.
+#[derive(Clone)]
+pub struct ProviderMetrics {
+    requests: IntCounterVec,
+    latency: Histogram,
+    retries: IntCounter,
+    limiter_wait: Histogram,
+    quota: Gauge,
+    waiting: IntGauge,
+    breaker: IntGauge,
+    name: String,
+}
+
+impl Meter for ProviderMetrics {
+    fn request(&self, outcome: &'static str, elapsed: Duration) {
+        self.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
+        self.latency.observe(elapsed.as_secs_f64());
+    }
+
+    fn limiter_wait(&self, waited: Duration) {
+        self.limiter_wait.observe(waited.as_secs_f64());
+    }
+
+    fn waiting(&self, requests: usize) {
+        self.waiting.set(requests as i64);
+    }
+
+    fn quota_remaining(&self, requests: u64) {
+        self.quota.set(requests as f64);
+    }
+
+    fn retry(&self, _because: FailureKind) {
+        self.retries.inc();
+    }
+
+    fn breaker(&self, condition: Condition) {
+        self.breaker.set(match condition {
+            Condition::Closed => 0,
+            Condition::HalfOpen => 1,
+            Condition::Open => 2,
+        });
+    }
+}
+
+/// All metrics of a process.
+pub struct Metrics {
+    registry: Registry,
+    /// Alerts read from the input topics (or files).
+    pub consumed: IntCounter,
+    /// Enriched alerts acknowledged by the output topic.
+    pub published: IntCounter,
+    dead_lettered: IntCounterVec,
+    by_status: IntCounterVec,
+    /// Seconds from polling an alert to the acknowledgement of its output.
+    pub latency: Histogram,
+    /// Seconds of decoding, extracting, routing and looking into the cache.
+    pub stage_begin: Histogram,
+    /// Seconds that an alert waited for answers and for those before it.
+    pub stage_wait: Histogram,
+    /// Seconds from producing to the acknowledgement.
+    pub stage_deliver: Histogram,
+    /// Alerts in flight.
+    pub in_flight: IntGauge,
+    /// Bytes of alerts in flight.
+    pub in_flight_bytes: IntGauge,
+    /// Times that partitions were paused because too much was in flight.
+    pub paused: IntCounter,
+    /// Records not yet read, by partition, counted by position.
+    pub lag: IntGaugeVec,
+    /// Offset up to which everything is done, by partition.
+    pub processed: IntGaugeVec,
+    /// Offset that the broker holds for us, by partition.
+    pub committed: IntGaugeVec,
+    /// Partitions assigned to this replica.
+    pub assigned: IntGauge,
+    /// Unix time in seconds of the last acknowledged alert.
+    pub last_progress: Gauge,
+    cache: Vec<CacheQueries>,
+    nowhere: CacheQueries,
+    /// Answers in the cache.
+    pub cache_entries: IntGauge,
+    /// Bytes of answers in the cache.
+    pub cache_bytes: IntGauge,
+    /// Flights under way.
+    pub flights: IntGauge,
+    providers: Vec<ProviderMetrics>,
+}
+
+/// Why an alert became a dead letter, beside what decoding says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The output topic does not take a record of that size.
+    OutputTooLarge,
+    /// The output topic does not take the record.
+    OutputRefused,
+}
+
+impl Refusal {
+    /// Every refusal.
+    pub const ALL: [Refusal; 2] = [Refusal::OutputTooLarge, Refusal::OutputRefused];
+
+    /// The metric label, and the class in the dead letter's headers.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Refusal::OutputTooLarge => "output_too_large",
+            Refusal::OutputRefused => "output_refused",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers everything, with a series for each of `providers` (names, in the order of the configuration).
+    ///
+    /// # Errors
+    /// [`MetricsError`] when two metrics share a name.
+    pub fn new(providers: &[&str]) -> Result<Self, MetricsError> {
+        let r = &Registry::new();
+        let dead_lettered =
+            counters(r, "dead_letters_total", "Alerts dead-lettered, by reason.", &["reason"])?;
+        for reason in DecodeError::LABELS.iter().copied().chain(Refusal::ALL.map(Refusal::label)) {
+            dead_lettered.with_label_values(&[reason]);
+        }
+        let by_status = counters(r, "alerts_by_status_total", "Alerts composed, by status.", &["status"])?;
+        for status in AlertStatus::ALL {
+            by_status.with_label_values(&[status.label()]);
+        }
+        let stage = histograms(r, "stage_seconds", "Time of one stage.", &["stage"], STAGE)?;
+        let queries =
+            counters(r, "cache_queries_total", "Questions to the cache.", &["provider", "outcome"])?;
+        let requests =
+            counters(r, "vendor_requests_total", "Requests to vendors.", &["provider", "outcome"])?;
+        let latency = histograms(r, "vendor_request_seconds", "Time of a request.", &["provider"], LATENCY)?;
+        let retries = counters(r, "vendor_retries_total", "Attempts after the first.", &["provider"])?;
+        let wait =
+            histograms(r, "vendor_limiter_wait_seconds", "Wait for the limiter.", &["provider"], LATENCY)?;
+        let quota = GaugeVec::new(
+            opts("vendor_quota_remaining", "What the vendor says is left of its quota."),
+            &["provider"],
+        )?;
+        r.register(Box::new(quota.clone()))?;
+        let waiting = gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", &["provider"])?;
+        let breaker = gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
+        let build = gauges(r, "build_info", "Constant 1; what is running.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+
+        let cache = providers.iter().map(|name| {
+            let outcome = |outcome: &str| queries.with_label_values(&[*name, outcome]);
+            CacheQueries {
+                hit: outcome("hit"),
+                miss: outcome("miss"),
+                failed: outcome("failed"),
+                refresh: outcome("refresh"),
+            }
+        });
+        let cache = cache.collect();
+        let providers = providers.iter().map(|name| {
+            for outcome in OUTCOMES {
+                requests.with_label_values(&[*name, outcome]);
+            }
+            ProviderMetrics {
+                requests: requests.clone(),
+                latency: latency.with_label_values(&[*name]),
+                retries: retries.with_label_values(&[*name]),
+                limiter_wait: wait.with_label_values(&[*name]),
+                quota: quota.with_label_values(&[*name]),
+                waiting: waiting.with_label_values(&[*name]),
+                breaker: breaker.with_label_values(&[*name]),
+                name: (*name).to_owned(),
+            }
+        });
+        let providers = providers.collect();
+        let partition = &["topic", "partition"];
+        Ok(Metrics {
+            consumed: counter(r, "alerts_consumed_total", "Alerts read from the input.")?,
+            published: counter(r, "alerts_published_total", "Alerts acknowledged by the output topic.")?,
+            dead_lettered,
+            by_status,
+            latency: histogram(r, "alert_seconds", "From polling to the output's acknowledgement.", LATENCY)?,
+            stage_begin: stage.with_label_values(&["begin"]),
+            stage_wait: stage.with_label_values(&["wait"]),
+            stage_deliver: stage.with_label_values(&["deliver"]),
+            in_flight: gauge(r, "in_flight_alerts", "Alerts read and not yet acknowledged.")?,
+            in_flight_bytes: gauge(r, "in_flight_bytes", "Bytes of alerts read and not yet acknowledged.")?,
+            paused: counter(r, "pauses_total", "Times that partitions were paused: too much in flight.")?,
+            lag: gauges(r, "consumer_lag_records", "Records behind the end, by position.", partition)?,
+            processed: gauges(r, "processed_offset", "Offset up to which everything is done.", partition)?,
+            committed: gauges(
+                r,
+                "committed_offset",
+                "Offset that the broker holds for the group.",
+                partition,
+            )?,
+            assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
+            last_progress: {
+                let gauge = Gauge::with_opts(opts(
+                    "last_progress_timestamp_seconds",
+                    "Unix time of the last acknowledged alert.",
+                ))?;
+                r.register(Box::new(gauge.clone()))?;
+                gauge
+            },
+            cache,
+            nowhere: CacheQueries {
+                hit: detached()?,
+                miss: detached()?,
+                failed: detached()?,
+                refresh: detached()?,
+            },
+            cache_entries: gauge(r, "cache_entries", "Answers in the cache.")?,
+            cache_bytes: gauge(r, "cache_bytes", "Bytes of answers in the cache.")?,
+            flights: gauge(r, "flights", "Questions under way.")?,
+            providers,
+            registry: r.clone(),
+        })
+    }
+
+    /// Counters of a provider's questions to the cache.
+    pub fn cache(&self, provider: ProviderId) -> &CacheQueries {
+        // Ids come from the same list; one that does not is counted where nobody looks.
+        self.cache.get(usize::from(provider.0)).unwrap_or(&self.nowhere)
+    }
+
+    /// Counters of a provider's requests.
+    pub fn provider(&self, index: usize) -> Option<ProviderMetrics> {
+        self.providers.get(index).cloned()
+    }
+
+    /// Counts a composed alert.
+    pub fn composed(&self, status: AlertStatus) {
+        self.by_status.with_label_values(&[status.label()]).inc();
+    }
+
+    /// Counts a dead letter that was acknowledged.
+    pub fn dead_lettered(&self, reason: &str) {
+        self.dead_lettered.with_label_values(&[reason]).inc();
+    }
+
+    /// Dead letters acknowledged, all reasons together.
+    pub fn dead_letters(&self) -> u64 {
+        DecodeError::LABELS
+            .iter()
+            .copied()
+            .chain(Refusal::ALL.map(Refusal::label))
+            .map(|reason| self.dead_lettered.with_label_values(&[reason]).get())
+            .sum()
+    }
+
+    /// The exposition format of Prometheus.
+    ///
+    /// # Errors
+    /// [`MetricsError`] when a value cannot be written.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("riskstream_{name}"), help)
+}
+
+fn detached() -> Result<IntCounter, prometheus::Error> {
+    IntCounter::with_opts(opts("detached", "Not registered."))
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let metric = IntCounter::with_opts(opts(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let metric = IntCounterVec::new(opts(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let metric = IntGauge::with_opts(opts(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let metric = IntGaugeVec::new(opts(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+    let metric = Histogram::with_opts(opts)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+    let metric = HistogramVec::new(opts, labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_from_the_start() {
+        let text = Metrics::new(&["datadog"]).unwrap().render().unwrap();
+        let names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        for name in [
+            "riskstream_alert_seconds",
+            "riskstream_alerts_by_status_total",
+            "riskstream_alerts_consumed_total",
+            "riskstream_alerts_published_total",
+            "riskstream_build_info",
+            "riskstream_cache_bytes",
+            "riskstream_cache_entries",
+            "riskstream_cache_queries_total",
+            "riskstream_dead_letters_total",
+            "riskstream_flights",
+            "riskstream_in_flight_alerts",
+            "riskstream_in_flight_bytes",
+            "riskstream_last_progress_timestamp_seconds",
+            "riskstream_pauses_total",
+            "riskstream_stage_seconds",
+            "riskstream_vendor_breaker_state",
+            "riskstream_vendor_limiter_wait_seconds",
+            "riskstream_vendor_quota_remaining",
+            "riskstream_vendor_request_seconds",
+            "riskstream_vendor_requests_total",
+            "riskstream_vendor_retries_total",
+        ] {
+            assert!(names.contains(&name), "{name} is missing in\n{text}");
+        }
+        assert!(
+            text.contains("riskstream_vendor_requests_total{outcome=\"timeout\",provider=\"datadog\"} 0")
+        );
+    }
+}

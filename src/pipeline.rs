@@ -1,0 +1,392 @@
+//! One alert, from bytes to outcome: the only file that knows all the steps.
+//!
+//! Contract: [`Pipeline::begin`] runs decode, extract, route and cache without waiting, and composes at once
+//! when every answer is there. Otherwise it returns a [`Pending`], which flights fill from their own threads;
+//! [`Pipeline::finish`] composes it with whatever is known by then. An alert always has an outcome: a vendor
+//! can delay or mark it, never drop it. Knows nothing of Kafka: `run` and `enrich` drive the very same code.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use crate::alert::decode::{Decoded, Decoder, Scratch, Select};
+use crate::alert::format::{FormatId, Formats};
+use crate::alert::{DecodeError, Shape};
+use crate::cache::flight::stand_in;
+use crate::cache::key::ProviderId;
+use crate::cache::store::Content;
+use crate::cache::{Flights, Found, Landing, Waiter};
+use crate::compose::{Composer, EntityOutcome, Input, Outcome, Source, Summary};
+use crate::entity::{EntityKind, canonical};
+use crate::metrics::Metrics;
+use crate::provider::FailureKind;
+use crate::provider::limiter::Priority;
+use crate::routing::{Decision, Routing, provider_id};
+
+/// What an alert brings beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The topic it came from; empty for a file.
+    pub topic: &'a str,
+    /// How its format is found.
+    pub select: Select,
+    /// Bytes of its key and headers, which share the output's bound with the value.
+    pub overhead: usize,
+}
+
+/// How far an alert has come.
+pub enum Begun {
+    /// It is composed; the enriched event is in `out`.
+    Composed(Summary),
+    /// Some answers are under way.
+    Waiting(Arc<Pending>),
+}
+
+/// An alert whose answers are not all there yet.
+pub struct Pending {
+    entities: Vec<PendingEntity>,
+    shape: Shape,
+    format: Option<FormatId>,
+    entities_cut: usize,
+    overhead: usize,
+    /// Answers under way, plus one while `begin` is still joining flights.
+    missing: AtomicUsize,
+    abandoned: AtomicBool,
+    waker: Box<dyn Fn() + Send + Sync>,
+}
+
+struct PendingEntity {
+    kind: EntityKind,
+    value: String,
+    paths: Vec<String>,
+    provider: Option<ProviderId>,
+    landing: OnceLock<Place>,
+}
+
+/// Where an entity of an alert stands.
+enum Place {
+    Landed(Landing),
+    Unrouted,
+}
+
+impl Pending {
+    /// Nobody waits any more: landings from here on wake no one.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts one answer; whether it was the last.
+    fn arrived(&self) -> bool {
+        self.missing.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+impl Waiter for Pending {
+    fn land(&self, index: u32, landing: Landing) {
+        if let Some(entity) = self.entities.get(index as usize) {
+            // Each question is joined once, so nothing is there yet.
+            let _ = entity.landing.set(Place::Landed(landing));
+        }
+        if self.arrived() && !self.abandoned.load(Ordering::Relaxed) {
+            (self.waker)();
+        }
+    }
+}
+
+/// Why a question about one entity cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LookUpError {
+    /// The provider is not configured.
+    #[error("no provider is named {0:?}; there are: {1}")]
+    NoSuchProvider(String, String),
+    /// Several providers know the kind and no route says which.
+    #[error("several providers know {0}; name one (--provider NAME), or add a route for it")]
+    Ambiguous(EntityKind),
+    /// None does.
+    #[error("no configured provider can be asked about {0}")]
+    NobodyKnows(EntityKind),
+}
+
+/// What routing and the cache say of one entity, before any flight.
+enum First {
+    Ready(ProviderId, Landing),
+    Unrouted,
+    Ask(ProviderId),
+}
+
+/// The steps, with all that they need.
+pub struct Pipeline {
+    /// The alert formats.
+    pub formats: Arc<Formats>,
+    /// Step 2 and 3.
+    pub decoder: Decoder,
+    /// Step 4.
+    pub routing: Routing,
+    /// Steps 5 and 6.
+    pub flights: Arc<Flights>,
+    /// The providers' names, by position.
+    pub names: Vec<String>,
+    /// Step 8.
+    pub composer: Composer,
+    /// What is counted on the way.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Pipeline {
+    /// Takes an alert as far as it goes without waiting.
+    ///
+    /// `out` receives the enriched event when it is composed at once. `waker` makes what is called, from any
+    /// thread and at most once, when the last answer of a waiting alert has landed.
+    ///
+    /// # Errors
+    /// A [`DecodeError`] is the reason of a dead letter.
+    pub fn begin(
+        &self,
+        alert: &[u8],
+        origin: Origin<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        waker: impl FnOnce() -> Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Begun, DecodeError> {
+        let decoded = self.decoder.decode(alert, origin.select, scratch)?;
+        let mut firsts = Vec::with_capacity(decoded.found.len());
+        let mut missing = 0;
+        for (index, found) in decoded.found.iter().enumerate() {
+            let id = canonical(found.kind, &found.value);
+            let first = match self.routing.decide(origin.topic, decoded.format, found.kind, &id) {
+                Decision::Ignored => continue,
+                Decision::Unrouted => First::Unrouted,
+                Decision::Ask(provider) => self.look(provider, found.kind, &id, now),
+            };
+            missing += usize::from(matches!(first, First::Ask(_)));
+            firsts.push((index, first));
+        }
+        if missing == 0 {
+            return Ok(Begun::Composed(self.compose_hits(alert, &decoded, origin, &firsts, now, out)));
+        }
+        let pending = Arc::new(pending(decoded, origin, firsts, missing, waker()));
+        self.depart(&pending);
+        if pending.arrived() {
+            return Ok(Begun::Composed(self.finish(&pending, alert, now, out)));
+        }
+        Ok(Begun::Waiting(pending))
+    }
+
+    /// Composes a waiting alert with what is known by now; what has not landed is `failed: deadline`.
+    pub fn finish(&self, pending: &Pending, alert: &[u8], now: Instant, out: &mut Vec<u8>) -> Summary {
+        pending.abandon();
+        let outcomes: Vec<EntityOutcome<'_>> = pending
+            .entities
+            .iter()
+            .map(|entity| EntityOutcome {
+                kind: entity.kind,
+                value: &entity.value,
+                paths: &entity.paths,
+                provider: self.name(entity.provider),
+                outcome: match entity.landing.get() {
+                    Some(Place::Landed(landing)) => outcome(landing, now),
+                    Some(Place::Unrouted) => Outcome::Unrouted,
+                    None => Outcome::Failed(FailureKind::Deadline),
+                },
+            })
+            .collect();
+        let input = Input {
+            original: alert,
+            shape: &pending.shape,
+            format: pending.format.map(|format| self.formats.name(format)),
+            entities_cut: pending.entities_cut,
+            key_and_header_bytes: pending.overhead,
+        };
+        self.compose(input, &outcomes, out)
+    }
+
+    /// Answers one question about an entity, as JSON in the form of `risk.entities[]`: a playbook's or a person's.
+    ///
+    /// # Errors
+    /// [`LookUpError`] when it is not clear who is to be asked.
+    pub async fn look_up(
+        &self,
+        kind: EntityKind,
+        value: &str,
+        provider: Option<&str>,
+    ) -> Result<Vec<u8>, LookUpError> {
+        let id = canonical(kind, value);
+        let provider = match provider {
+            Some(name) => self
+                .names
+                .iter()
+                .position(|known| known == name)
+                .map(provider_id)
+                .ok_or_else(|| LookUpError::NoSuchProvider(name.to_owned(), self.names.join(", ")))?,
+            None => match self.routing.decide("", None, kind, &id) {
+                Decision::Ask(provider) => provider,
+                Decision::Unrouted => return Err(LookUpError::Ambiguous(kind)),
+                Decision::Ignored => return Err(LookUpError::NobodyKnows(kind)),
+            },
+        };
+        let landing = self.flights.ask(&self.flights.question(provider, kind, &id), Priority::Question).await;
+        let mut out = Vec::new();
+        self.composer.one(
+            &EntityOutcome {
+                kind,
+                value: value.trim(),
+                paths: &[],
+                provider: self.name(Some(provider)),
+                outcome: outcome(&landing, Instant::now()),
+            },
+            &mut out,
+        );
+        Ok(out)
+    }
+
+    /// Forgets what any provider said of an entity; whether there was anything.
+    pub fn forget(&self, kind: EntityKind, value: &str) -> bool {
+        let id = canonical(kind, value);
+        let questions =
+            (0..self.names.len()).map(|index| self.flights.question(provider_id(index), kind, &id));
+        questions.filter(|question| self.flights.cache().forget(question)).count() > 0
+    }
+
+    /// Asks the cache; a failure that is remembered counts as an answer.
+    fn look(&self, provider: ProviderId, kind: EntityKind, id: &str, now: Instant) -> First {
+        let question = self.flights.question(provider, kind, id);
+        let queries = self.metrics.cache(provider);
+        match self.flights.cache().get(&question, now) {
+            Found::Fresh(entry) => {
+                queries.hit.inc();
+                First::Ready(provider, Landing::Answer(entry, Source::Cache))
+            }
+            Found::Ageing(entry) => {
+                queries.hit.inc();
+                queries.refresh.inc();
+                self.flights.refresh(&question);
+                First::Ready(provider, Landing::Answer(entry, Source::Cache))
+            }
+            Found::Failed(kind, standby) => {
+                queries.failed.inc();
+                First::Ready(provider, stand_in(kind, standby))
+            }
+            Found::Miss(_) => {
+                queries.miss.inc();
+                First::Ask(provider)
+            }
+        }
+    }
+
+    /// Joins a flight for everything that is missing.
+    fn depart(&self, pending: &Arc<Pending>) {
+        let waiter: Arc<dyn Waiter> = Arc::clone(pending) as Arc<dyn Waiter>;
+        for (index, entity) in pending.entities.iter().enumerate() {
+            let (None, Some(provider)) = (entity.landing.get(), entity.provider) else {
+                continue;
+            };
+            let id = canonical(entity.kind, &entity.value);
+            let question = self.flights.question(provider, entity.kind, &id);
+            let index = index as u32;
+            if let Some(landing) = self.flights.join(&question, Priority::Alert, &waiter, index) {
+                let _ = entity.landing.set(Place::Landed(landing));
+                pending.arrived();
+            }
+        }
+    }
+
+    fn compose_hits(
+        &self,
+        alert: &[u8],
+        decoded: &Decoded<'_>,
+        origin: Origin<'_>,
+        firsts: &[(usize, First)],
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Summary {
+        let outcomes: Vec<EntityOutcome<'_>> = firsts
+            .iter()
+            .filter_map(|(index, first)| {
+                let found = decoded.found.get(*index)?;
+                let (provider, outcome) = match first {
+                    First::Ready(provider, landing) => (Some(*provider), outcome(landing, now)),
+                    First::Unrouted => (None, Outcome::Unrouted),
+                    First::Ask(provider) => (Some(*provider), Outcome::Failed(FailureKind::Deadline)),
+                };
+                Some(EntityOutcome {
+                    kind: found.kind,
+                    value: &found.value,
+                    paths: &found.paths,
+                    provider: self.name(provider),
+                    outcome,
+                })
+            })
+            .collect();
+        let input = Input {
+            original: alert,
+            shape: &decoded.shape,
+            format: decoded.format.map(|format| self.formats.name(format)),
+            entities_cut: decoded.entities_cut,
+            key_and_header_bytes: origin.overhead,
+        };
+        self.compose(input, &outcomes, out)
+    }
+
+    fn compose(&self, input: Input<'_>, outcomes: &[EntityOutcome<'_>], out: &mut Vec<u8>) -> Summary {
+        let summary = self.composer.compose(input, outcomes, out);
+        self.metrics.composed(summary.status);
+        summary
+    }
+
+    fn name(&self, provider: Option<ProviderId>) -> Option<&str> {
+        provider.and_then(|id| self.names.get(usize::from(id.0))).map(String::as_str)
+    }
+}
+
+fn pending(
+    decoded: Decoded<'_>,
+    origin: Origin<'_>,
+    firsts: Vec<(usize, First)>,
+    missing: usize,
+    waker: Box<dyn Fn() + Send + Sync>,
+) -> Pending {
+    let mut found: Vec<Option<_>> = decoded.found.into_iter().map(Some).collect();
+    let entities = firsts
+        .into_iter()
+        .filter_map(|(index, first)| {
+            let found = found.get_mut(index)?.take()?;
+            let (provider, place) = match first {
+                First::Ready(provider, landing) => (Some(provider), Some(Place::Landed(landing))),
+                First::Unrouted => (None, Some(Place::Unrouted)),
+                First::Ask(provider) => (Some(provider), None),
+            };
+            Some(PendingEntity {
+                kind: found.kind,
+                value: found.value.into_owned(),
+                paths: found.paths,
+                provider,
+                landing: place.map(OnceLock::from).unwrap_or_default(),
+            })
+        })
+        .collect();
+    Pending {
+        entities,
+        shape: decoded.shape,
+        format: decoded.format,
+        entities_cut: decoded.entities_cut,
+        overhead: origin.overhead,
+        missing: AtomicUsize::new(missing + 1),
+        abandoned: AtomicBool::new(false),
+        waker,
+    }
+}
+
+fn outcome(landing: &Landing, now: Instant) -> Outcome<'_> {
+    match landing {
+        Landing::Answer(entry, source) => match &entry.content {
+            Content::Answer(answer) => Outcome::Answered {
+                answer,
+                age: now.saturating_duration_since(entry.times.written),
+                source: *source,
+            },
+            Content::Failure(kind) => Outcome::Failed(*kind),
+        },
+        Landing::Failed(kind) => Outcome::Failed(*kind),
+    }
+}

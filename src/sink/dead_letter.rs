@@ -1,0 +1,161 @@
+//! Dead letters: an alert that cannot be enriched, as it came, with why.
+//!
+//! Contract: original key, value and headers; beside them the headers that Kafka Connect writes, so that existing
+//! tools show and redrive them. One that the topic does not take is written as a pointer to the record instead.
+//! Headers of those names that came with the input are dropped: nobody else speaks for us.
+
+use base64::Engine;
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use serde_json::json;
+
+use crate::compose::headers;
+
+/// Bytes of the original that a pointer shows.
+const HEAD: usize = 1024;
+
+/// Where a record stands in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coordinates<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+impl Coordinates<'_> {
+    /// `topic/partition/offset`, as in the header `risk-source`.
+    pub fn source(&self) -> String {
+        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// Why a record is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The reason as metrics spell it.
+    pub reason: &'static str,
+    /// For people: what, where, and the cure. Holds nothing of the alert.
+    pub message: String,
+    /// `DECODE` or `PRODUCE`: the step that failed.
+    pub stage: &'static str,
+}
+
+/// The headers of a dead letter: the input's (`original`, ours stripped already), then Kafka Connect's.
+pub fn error_headers(
+    original: Option<&OwnedHeaders>,
+    at: Coordinates<'_>,
+    timestamp: Option<i64>,
+    cause: &Cause,
+) -> OwnedHeaders {
+    let base = original.cloned().unwrap_or_else(|| OwnedHeaders::new_with_capacity(8));
+    let partition = at.partition.to_string();
+    let offset = at.offset.to_string();
+    let class = format!("riskstream.{}", cause.reason);
+    let mut all = base;
+    for (key, value) in [
+        ("__connect.errors.topic", at.topic),
+        ("__connect.errors.partition", &partition),
+        ("__connect.errors.offset", &offset),
+        ("__connect.errors.stage", cause.stage),
+        ("__connect.errors.exception.class.name", &class),
+        ("__connect.errors.exception.message", &cause.message),
+        (headers::SOURCE, &at.source()),
+    ] {
+        all = all.insert(Header { key, value: Some(value) });
+    }
+    if let Some(timestamp) = timestamp {
+        let timestamp = timestamp.to_string();
+        all = all.insert(Header { key: headers::TIMESTAMP, value: Some(timestamp.as_str()) });
+    }
+    all
+}
+
+/// What stands in for a value that the dead-letter topic does not take.
+pub fn pointer(at: Coordinates<'_>, value: &[u8]) -> Vec<u8> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, value);
+    let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let head = value.get(..HEAD).unwrap_or(value);
+    json!({
+        "schema": "riskstream/pointer/v1",
+        "topic": at.topic,
+        "partition": at.partition,
+        "offset": at.offset,
+        "bytes": value.len(),
+        "sha256": sha256,
+        "head_base64": base64::engine::general_purpose::STANDARD.encode(head),
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// The headers of an input record without those that only we may write; `None` when nothing is left.
+pub fn strip_ours(input: &impl Headers) -> Option<OwnedHeaders> {
+    let mut kept: Option<OwnedHeaders> = None;
+    for header in input.iter() {
+        if !headers::is_ours(header.key) {
+            let base = kept.take().unwrap_or_else(|| OwnedHeaders::new_with_capacity(input.count() + 6));
+            kept = Some(base.insert(header));
+        }
+    }
+    kept
+}
+
+/// Bytes that headers take in a record, framing aside.
+pub fn header_bytes(headers: Option<&OwnedHeaders>) -> usize {
+    headers.map_or(0, |headers| {
+        headers.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + 4).sum()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn text(headers: &OwnedHeaders) -> Vec<(String, String)> {
+        headers
+            .iter()
+            .map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn forged_headers_are_stripped_and_others_kept_in_order() {
+        let input = OwnedHeaders::new()
+            .insert(Header { key: "traceparent", value: Some("00-a") })
+            .insert(Header { key: "Risk-Score", value: Some("0") })
+            .insert(Header { key: "__connect.errors.topic", value: Some("evil") })
+            .insert(Header { key: "x", value: Some("1") });
+        let kept = strip_ours(&input).unwrap();
+        assert_eq!(text(&kept), [("traceparent".into(), "00-a".into()), ("x".into(), "1".into())]);
+        assert!(strip_ours(&OwnedHeaders::new()).is_none());
+    }
+
+    #[test]
+    fn a_dead_letter_says_where_it_came_from_and_why() {
+        let cause = Cause { reason: "not_json", message: "line 1".into(), stage: "DECODE" };
+        let at = Coordinates { topic: "t", partition: 3, offset: 9 };
+        let all = text(&error_headers(None, at, Some(5), &cause));
+        for (key, value) in [
+            ("__connect.errors.topic", "t"),
+            ("__connect.errors.partition", "3"),
+            ("__connect.errors.offset", "9"),
+            ("__connect.errors.exception.class.name", "riskstream.not_json"),
+            ("risk-source", "t/3/9"),
+            ("risk-timestamp", "5"),
+        ] {
+            assert!(all.contains(&(key.into(), value.into())), "{key} in {all:?}");
+        }
+    }
+
+    #[test]
+    fn a_pointer_identifies_the_record_it_stands_for() {
+        let value = vec![b'x'; 5000];
+        let at = Coordinates { topic: "t", partition: 0, offset: 1 };
+        let pointer: serde_json::Value = serde_json::from_slice(&pointer(at, &value)).unwrap();
+        assert_eq!(pointer["bytes"], 5000);
+        assert_eq!(pointer["sha256"].as_str().unwrap().len(), 64);
+    }
+}

@@ -1,0 +1,213 @@
+//! Step 9: outputs and dead letters to Kafka, and word of their delivery back to the lane.
+//!
+//! Contract: a record that [`Sink::send`] took is reported exactly once, by its [`Token`], when the broker has
+//! acknowledged or finally refused it. The producer is idempotent and never gives up on its own: an outage of
+//! the broker is silence, not a failure. Nothing is retried here: what a refusal means is the lane's to say.
+
+pub mod dead_letter;
+pub mod partition;
+
+use std::sync::Arc;
+
+use rdkafka::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::util::Timeout;
+
+use crate::source::client;
+
+/// What a delivery is told apart by: the lane's slot, and which of its users it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Position in the lane's table of alerts in flight.
+    pub slot: u32,
+    /// How often that position had been used.
+    pub generation: u32,
+}
+
+impl Token {
+    fn pack(self) -> usize {
+        (self.generation as usize) << 32 | self.slot as usize
+    }
+
+    fn unpack(packed: usize) -> Self {
+        Token { slot: packed as u32, generation: (packed >> 32) as u32 }
+    }
+}
+
+/// Why a record was not taken or not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// The producer's own queue is full: try again after deliveries.
+    #[error("the producer's queue is full")]
+    Full,
+    /// The record is larger than the topic takes.
+    #[error(
+        "the record is larger than topic {0} takes; lower output.max_bytes or raise the topic's max.message.bytes"
+    )]
+    TooLarge(String),
+    /// The broker does not take the record's timestamp.
+    #[error("topic {0} refuses the record's timestamp as out of range")]
+    Timestamp(String),
+    /// The broker does not take this record; another one it might.
+    #[error("topic {topic} refuses the record: {why}")]
+    Record {
+        /// The topic.
+        topic: String,
+        /// The broker's words.
+        why: String,
+    },
+    /// The broker takes no record of ours at all, and waiting does not help.
+    #[error("cannot produce to topic {topic}: {why}. {cure}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// The broker's words.
+        why: String,
+        /// What to do.
+        cure: &'static str,
+    },
+}
+
+/// Told of every delivery, from the producer's own thread. Must not block for long.
+pub trait Deliveries: Send + Sync + 'static {
+    /// The record of `token` was acknowledged or finally refused.
+    fn delivered(&self, token: Token, result: Result<(), SinkError>);
+    /// The producer cannot go on.
+    fn broken(&self, why: String);
+}
+
+/// The producer's callbacks.
+pub struct Context(Arc<dyn Deliveries>);
+
+impl ClientContext for Context {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.0.broken(reason.to_owned());
+        } else {
+            client::log_error("producer", &error, reason);
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, delivery: &DeliveryResult<'_>, token: usize) {
+        use rdkafka::Message;
+        let result = match delivery {
+            Ok(_) => Ok(()),
+            Err((error, message)) => Err(refusal(message.topic(), error)),
+        };
+        self.0.delivered(Token::unpack(token), result);
+    }
+}
+
+/// A record to send.
+pub struct Outgoing<'a> {
+    /// Where to.
+    pub topic: &'a str,
+    /// Which partition; `None` is by key.
+    pub partition: Option<i32>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Unix time in milliseconds; `None` is now.
+    pub timestamp: Option<i64>,
+    /// Its headers.
+    pub headers: OwnedHeaders,
+    /// How its delivery is reported.
+    pub token: Token,
+}
+
+/// One lane's producer.
+pub struct Sink {
+    producer: ThreadedProducer<Context>,
+}
+
+impl Sink {
+    /// A producer from `config`, reporting to `deliveries`.
+    ///
+    /// # Errors
+    /// A property that librdkafka does not take.
+    pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
+        Ok(Sink { producer: ThreadedProducer::from_config_and_context(config, Context(deliveries))? })
+    }
+
+    /// Hands a record to the producer.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the record is not reported then.
+    pub fn send(&self, record: Outgoing<'_>) -> Result<(), SinkError> {
+        let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, record.token.pack())
+            .headers(record.headers);
+        base.partition = record.partition;
+        base.key = record.key;
+        base.payload = record.value;
+        base.timestamp = record.timestamp;
+        self.producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
+    }
+
+    /// Waits until everything is delivered or `bound` is over.
+    pub fn flush(&self, bound: std::time::Duration) {
+        // What is not delivered is not committed: the next start repeats it.
+        let _ = self.producer.flush(Timeout::After(bound));
+    }
+
+    /// The producer, for asking the broker about topics.
+    pub fn client(&self) -> &rdkafka::client::Client<Context> {
+        self.producer.client()
+    }
+}
+
+/// What an error means for the record.
+fn refusal(topic: &str, error: &KafkaError) -> SinkError {
+    use RDKafkaErrorCode as Code;
+    let why = error.to_string();
+    let topic = topic.to_owned();
+    match error.rdkafka_error_code() {
+        Some(Code::QueueFull) => SinkError::Full,
+        Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
+        Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),
+        Some(Code::TopicAuthorizationFailed) => {
+            SinkError::Topic { topic, why, cure: "Grant our principal Write and Describe on it" }
+        }
+        Some(Code::ClusterAuthorizationFailed) => {
+            SinkError::Topic { topic, why, cure: "Grant our principal IdempotentWrite on the cluster" }
+        }
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            SinkError::Topic {
+                topic,
+                why,
+                cure: "Create the topic, or correct its name in the configuration",
+            }
+        }
+        Some(
+            Code::InvalidMessage | Code::InvalidMessageSize | Code::PolicyViolation | Code::InvalidRecord,
+        ) => SinkError::Record { topic, why },
+        _ => SinkError::Topic {
+            topic,
+            why,
+            cure: "See the broker's log; what was not acknowledged is not committed",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_its_packing() {
+        for token in [Token { slot: 0, generation: 0 }, Token { slot: u32::MAX, generation: u32::MAX }] {
+            assert_eq!(Token::unpack(token.pack()), token);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! librdkafka's clients: our configuration as its properties, its log lines as ours.
+//!
+//! Contract: properties that carry our guarantees are set here and nowhere else; the user's properties come
+//! first, so that they cannot undo them (the configuration refuses them with a message anyway). Every buffer has
+//! a size, as together they are the process's memory ceiling.
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use secrecy::ExposeSecret;
+
+use crate::config::{Config, Input, Kafka, Property, Sasl, Security, Tls};
+
+/// Bytes that the consumer of one lane may prefetch, in KiB.
+pub const PREFETCH_KIB: usize = 32 * 1024;
+
+/// Properties of the consumer of lane `lane` of `lanes`.
+pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
+    let kafka = &config.kafka;
+    let Input { group, .. } = &config.input;
+    let mut c = common(kafka);
+    apply(&mut c, &kafka.consumer);
+    if let Some(id) = c.get("group.instance.id").map(str::to_owned)
+        && lanes > 1
+    {
+        // Every lane is a member of its own.
+        c.set("group.instance.id", format!("{id}-{lane}"));
+    }
+    let broker_protocol = c.get("group.protocol").is_some_and(|p| p.eq_ignore_ascii_case("consumer"));
+    defaults(
+        &mut c,
+        &[
+            ("queued.max.messages.kbytes", PREFETCH_KIB.to_string().as_str()),
+            ("queued.min.messages", "10000"),
+            ("fetch.max.bytes", "16777216"),
+            ("fetch.queue.backoff.ms", "10"),
+            ("fetch.wait.max.ms", "100"),
+            ("topic.metadata.refresh.interval.ms", "60000"),
+            ("max.poll.interval.ms", "300000"),
+            ("statistics.interval.ms", "5000"),
+        ],
+    );
+    if !broker_protocol {
+        defaults(&mut c, &[("partition.assignment.strategy", "range"), ("session.timeout.ms", "45000")]);
+    }
+    let largest = (config.pipeline.max_alert_bytes * 2).max(100_000_000) + (1 << 20);
+    defaults(
+        &mut c,
+        &[("fetch.message.max.bytes", "1048576"), ("receive.message.max.bytes", &largest.to_string())],
+    );
+    c.set("group.id", group)
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "1000")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "false")
+        .set("isolation.level", "read_committed")
+        // Where a new group starts is decided when partitions are assigned; here it is only what happens when a
+        // committed offset is gone, and that must be loud.
+        .set("auto.offset.reset", "error");
+    c
+}
+
+/// Properties of a lane's producer.
+pub fn producer(config: &Config, lanes: usize) -> ClientConfig {
+    let mut c = common(&config.kafka);
+    apply(&mut c, &config.kafka.producer);
+    let in_flight = config.pipeline.in_flight.div_ceil(lanes);
+    // An output may be twice its alert; what does not fit waits in the lane.
+    let kbytes = (config.pipeline.in_flight_bytes / lanes / 1024 * 2).max(32 * 1024);
+    let largest = (config.pipeline.max_alert_bytes * 2).max(config.output.max_bytes).max(16 << 20);
+    defaults(
+        &mut c,
+        &[
+            ("linger.ms", "5"),
+            ("batch.num.messages", "10000"),
+            ("batch.size", &config.output.max_bytes.clamp(16 * 1024, 1_000_000).to_string()),
+            ("partitioner", "murmur2_random"),
+            ("queue.buffering.max.messages", &(in_flight * 2).max(1000).to_string()),
+            ("queue.buffering.max.kbytes", &kbytes.to_string()),
+            ("message.max.bytes", &(largest + 64 * 1024).to_string()),
+        ],
+    );
+    c.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
+    c
+}
+
+/// Properties of a client that only asks questions: `check --connect`.
+pub fn common(kafka: &Kafka) -> ClientConfig {
+    let mut c = ClientConfig::new();
+    c.set("bootstrap.servers", kafka.brokers.join(","))
+        .set("client.id", "riskstream")
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "500");
+    match &kafka.security {
+        Security::Plaintext => c.set("security.protocol", "plaintext"),
+        Security::Tls(tls) => tls_properties(c.set("security.protocol", "ssl"), tls),
+        Security::SaslTls(tls, sasl) => {
+            sasl_properties(tls_properties(c.set("security.protocol", "sasl_ssl"), tls), sasl)
+        }
+        Security::SaslPlaintext(sasl) => sasl_properties(c.set("security.protocol", "sasl_plaintext"), sasl),
+    };
+    apply(&mut c, &kafka.properties);
+    c.set_log_level(RDKafkaLogLevel::Info);
+    c
+}
+
+fn tls_properties<'c>(c: &'c mut ClientConfig, tls: &Tls) -> &'c mut ClientConfig {
+    for (key, path) in [
+        ("ssl.ca.location", &tls.ca),
+        ("ssl.certificate.location", &tls.certificate),
+        ("ssl.key.location", &tls.key),
+    ] {
+        if let Some(path) = path {
+            c.set(key, path.display().to_string());
+        }
+    }
+    if let Some(password) = &tls.key_password {
+        c.set("ssl.key.password", password.current().expose_secret());
+    }
+    c.set("ssl.endpoint.identification.algorithm", if tls.verify_hostname { "https" } else { "none" })
+}
+
+fn sasl_properties<'c>(c: &'c mut ClientConfig, sasl: &Sasl) -> &'c mut ClientConfig {
+    c.set("sasl.mechanism", &sasl.mechanism)
+        .set("sasl.username", &sasl.username)
+        .set("sasl.password", sasl.password.current().expose_secret())
+}
+
+fn apply(c: &mut ClientConfig, properties: &std::collections::BTreeMap<String, Property>) {
+    for (key, value) in properties {
+        match value {
+            Property::Text(text) => c.set(key, text),
+            Property::Secret(secret) => c.set(key, secret.current().expose_secret()),
+        };
+    }
+}
+
+/// Sets what the user has not.
+fn defaults(c: &mut ClientConfig, values: &[(&str, &str)]) {
+    for (key, value) in values {
+        if c.get(key).is_none() {
+            c.set(*key, *value);
+        }
+    }
+}
+
+/// A log line of librdkafka.
+pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => tracing::error!(target: "riskstream::kafka", facility, "{message}"),
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "riskstream::kafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "riskstream::kafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "riskstream::kafka", facility, "{message}"),
+    }
+}
+
+/// An error that librdkafka reports and goes on from: it reconnects by itself.
+pub fn log_error(client: &str, error: &KafkaError, reason: &str) {
+    tracing::warn!(target: "riskstream::kafka", client, %error, "{reason}");
+}

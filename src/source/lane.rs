@@ -1,0 +1,265 @@
+//! A lane: one OS thread that polls its consumer and drives its alerts through.
+//!
+//! Contract: while alerts are taken, polls follow each other closely; while too much is in flight, the lane first
+//! waits a moment (full prefetch buffers are kept), then pauses its partitions and goes on polling. A stop
+//! drains what is in flight within its bound, stores the frontiers and leaves the group.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::Consumer;
+use rdkafka::consumer::base_consumer::BaseConsumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::admin::health::LaneHealth;
+use crate::alert::decode::Select;
+use crate::commit::committer;
+use crate::commit::policy::Policy;
+use crate::config::{Config, InputTopic};
+use crate::pipeline::Pipeline;
+use crate::sink::Sink;
+use crate::sink::partition::Chooser;
+use crate::source::core::{Core, Mailbox, Settings, Topic};
+use crate::source::rebalance::Context;
+use crate::source::{LaneError, client, startup};
+use crate::supervisor::Stop;
+
+/// A poll while nothing is in flight.
+const IDLE: Duration = Duration::from_millis(100);
+/// A poll while answers or deliveries are awaited.
+const BUSY: Duration = Duration::from_millis(1);
+/// How long a full lane waits before it pauses its partitions.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Alerts between two looks at the mailbox.
+const BATCH: usize = 64;
+
+/// What a lane needs.
+pub struct Lane {
+    /// Its number, from 0.
+    pub number: usize,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The steps.
+    pub pipeline: Arc<Pipeline>,
+    /// What it says of itself.
+    pub health: Arc<LaneHealth>,
+    /// When to end.
+    pub stop: Stop,
+}
+
+impl Lane {
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// [`LaneError`]: the process must stop. Nothing that was not acknowledged is committed.
+    pub fn run(self) -> Result<(), LaneError> {
+        let Some(consumer) = self.start()? else { return Ok(()) };
+        let result = self.poll(&consumer);
+        // Even after an error: what is acknowledged may be committed, the rest is read again.
+        let drained = self.drain(&consumer);
+        result.and(drained)
+    }
+
+    /// Sets up clients and asks about topics; `None` when the process is to stop before the broker answered.
+    fn start(&self) -> Result<Option<BaseConsumer<Context>>, LaneError> {
+        let config = &self.config;
+        let lanes = config.pipeline.threads.max(1);
+        let in_flight = config.pipeline.in_flight.div_ceil(lanes);
+        let (post, mail) = sync_channel(in_flight * 2 + 1024);
+        let deliveries = Arc::new(Mailbox(post.clone()));
+        let sink = Sink::new(&client::producer(config, lanes), deliveries).map_err(LaneError::Client)?;
+        let ask =
+            |role, topic: &str| startup::partitions(sink.client(), role, topic, &self.health, &self.stop);
+        let Some(outputs) = ask("output", &config.output.topic)? else { return Ok(None) };
+        if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
+            return Ok(None);
+        }
+        let mut topics = Vec::new();
+        for InputTopic { name, format } in &config.input.topics {
+            let Some(inputs) = ask("input", name)? else { return Ok(None) };
+            let select = format
+                .as_deref()
+                .and_then(|format| self.pipeline.formats.id(format))
+                .map_or(Select::Auto, Select::Named);
+            let chooser = Chooser::new(config.output.partition, inputs, outputs);
+            if inputs != outputs && self.number == 0 {
+                tracing::warn!(
+                    topic = name,
+                    inputs,
+                    outputs,
+                    "input and output have different partition counts: outputs are placed by key"
+                );
+            }
+            topics.push(Topic::new(name.clone(), select, chooser));
+        }
+        let settings = Settings {
+            in_flight,
+            in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
+            deadline: config.pipeline.deadline,
+            order: config.pipeline.order,
+            output: config.output.topic.clone(),
+            dead_letters: config.dead_letters.topic.clone(),
+            on_failure: config.dead_letters.on_failure,
+        };
+        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics);
+        let context = Context::new(
+            core,
+            config.pipeline.drain,
+            config.input.offset_reset,
+            Arc::clone(&self.pipeline.metrics),
+            Arc::clone(&self.health),
+        );
+        let consumer: BaseConsumer<Context> =
+            BaseConsumer::from_config_and_context(&client::consumer(config, self.number, lanes), context)
+                .map_err(LaneError::Client)?;
+        let names: Vec<&str> = config.input.topics.iter().map(|topic| topic.name.as_str()).collect();
+        consumer.subscribe(&names).map_err(LaneError::Client)?;
+        self.health.started();
+        Ok(Some(consumer))
+    }
+
+    fn poll(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
+        let mut policy = Policy::new(Instant::now());
+        let mut full_since: Option<Instant> = None;
+        let mut paused = false;
+        while !self.stop.requested() {
+            self.health.beat();
+            if let Some(error) = self.health.failed() {
+                return Err(error);
+            }
+            let timeout = {
+                let mut core = consumer.context().core();
+                let now = Instant::now();
+                core.serve(now)?;
+                if policy.due(now) {
+                    store(consumer, &mut core);
+                }
+                if core.is_full() && !paused {
+                    let since = *full_since.get_or_insert(now);
+                    if now < since + PATIENCE {
+                        core.wait(BUSY)?;
+                        continue;
+                    }
+                    paused = pause(consumer, &core.assigned());
+                    self.pipeline.metrics.paused.inc();
+                } else if paused && core.has_room() {
+                    paused = !resume(consumer, &core.assigned());
+                }
+                if !core.is_full() {
+                    full_since = None;
+                }
+                if core.is_idle() { IDLE } else { BUSY }
+            };
+            self.take(consumer, timeout, paused)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a batch of records.
+    fn take(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        timeout: Duration,
+        paused: bool,
+    ) -> Result<(), LaneError> {
+        let mut timeout = timeout;
+        for _ in 0..BATCH {
+            // Rebalances run inside poll and need the core: it is not held here.
+            match consumer.poll(timeout) {
+                None => return Ok(()),
+                Some(Ok(record)) => {
+                    let mut core = consumer.context().core();
+                    core.take(&record, Instant::now())?;
+                    if core.is_full() && !paused {
+                        return Ok(());
+                    }
+                }
+                Some(Err(error)) => self.error(consumer, error)?,
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// What an error of the consumer means.
+    fn error(&self, consumer: &BaseConsumer<Context>, error: KafkaError) -> Result<(), LaneError> {
+        use RDKafkaErrorCode as Code;
+        if let Some((_, why)) = consumer.client().fatal_error() {
+            return Err(LaneError::Consumer(why));
+        }
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                return Err(LaneError::OutOfRange(error.to_string()));
+            }
+            Some(Code::TopicAuthorizationFailed) => {
+                return Err(LaneError::Consumer(format!(
+                    "{error}. Grant our principal Read on the input topics"
+                )));
+            }
+            Some(Code::GroupAuthorizationFailed) => {
+                return Err(LaneError::Consumer(format!(
+                    "{error}. Grant our principal Read on the group {}",
+                    self.config.input.group
+                )));
+            }
+            Some(Code::UnknownTopicOrPartition) => {
+                return Err(LaneError::Consumer(format!(
+                    "{error}: an input topic was deleted. Create it again"
+                )));
+            }
+            _ => tracing::warn!(%error, "the consumer reports an error and goes on"),
+        }
+        Ok(())
+    }
+
+    /// Lets what is in flight end, stores, and leaves the group.
+    fn drain(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
+        let until = Instant::now() + self.config.pipeline.drain;
+        let mut core = consumer.context().core();
+        let mut result = Ok(());
+        while !core.is_idle() && Instant::now() < until && !self.stop.now() {
+            self.health.beat();
+            if let Err(error) = core.wait(BUSY) {
+                result = Err(error);
+                break;
+            }
+        }
+        if !core.is_idle() {
+            tracing::warn!("the stop's bound is over with alerts in flight; they will be read again");
+        }
+        store(consumer, &mut core);
+        // Leaving the group must not wait for them a second time.
+        let assigned = core.assigned();
+        core.forget(&assigned);
+        result
+    }
+}
+
+fn store(consumer: &BaseConsumer<Context>, core: &mut Core) {
+    match committer::store(consumer, &core.frontiers()) {
+        Ok(()) => core.stored(),
+        Err(error) => tracing::warn!(%error, "could not store offsets; trying again"),
+    }
+}
+
+fn pause(consumer: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> bool {
+    let list = list(partitions);
+    consumer.pause(&list).inspect_err(|error| tracing::warn!(%error, "could not pause")).is_ok()
+}
+
+fn resume(consumer: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> bool {
+    let list = list(partitions);
+    consumer.resume(&list).inspect_err(|error| tracing::warn!(%error, "could not resume")).is_ok()
+}
+
+/// A list in a small scope: one that is alive when the consumer is dropped hangs the drop.
+fn list(partitions: &[(String, i32)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    list
+}

@@ -1,0 +1,60 @@
+//! Step 1: alerts from Kafka. A lane is one OS thread with a consumer and a producer of its own.
+//!
+//! [`lane`] polls; [`core`] is what a lane knows and does between polls; [`rebalance`] is what happens when
+//! partitions come and go; [`slots`] and [`order`] are the alerts in flight and who may leave; [`client`] makes
+//! librdkafka's properties of our configuration; [`startup`] asks the broker about our topics.
+//!
+//! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
+//! bytes; hits run through on the lane's thread, only misses go to the runtime.
+
+pub mod client;
+pub mod core;
+pub mod lane;
+pub mod order;
+pub mod rebalance;
+pub mod slots;
+pub mod startup;
+
+use crate::commit::ledger::LedgerError;
+use crate::sink::SinkError;
+
+/// Why a lane stops the process. The ledger makes that safe: nothing that was not acknowledged is committed.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// librdkafka does not take our properties.
+    #[error("cannot set up the Kafka client: {0}. Check kafka.properties, kafka.tls and kafka.sasl")]
+    Client(rdkafka::error::KafkaError),
+    /// A topic is missing or closed to us.
+    #[error("{role} topic {topic:?}: {why}. {cure}")]
+    Topic {
+        /// `input`, `output` or `dead-letter`.
+        role: &'static str,
+        /// Its name.
+        topic: String,
+        /// The broker's words.
+        why: String,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// The committed offset is gone from the topic: alerts were deleted before we read them.
+    #[error(
+        "the committed offset no longer exists in an input topic ({0}): alerts were deleted before they were read. \
+         Set input.out_of_range to earliest or latest to go on, and look at the topic's retention"
+    )]
+    OutOfRange(String),
+    /// The consumer cannot go on.
+    #[error("the consumer cannot go on: {0}")]
+    Consumer(String),
+    /// The producer cannot go on.
+    #[error("the producer cannot go on: {0}")]
+    Producer(String),
+    /// A topic of ours does not take records.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A bug in our book-keeping: better to stop than to commit what may be wrong.
+    #[error("the ledger of offsets does not add up: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}

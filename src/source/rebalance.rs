@@ -1,0 +1,166 @@
+//! What happens when partitions come and go, and what librdkafka tells us while we poll.
+//!
+//! Contract: partitions that are taken away are drained within a bound, their frontiers stored, their ledgers
+//! forgotten, in this order and before they go; partitions that were lost are forgotten without a word to the
+//! broker. A partition without a committed offset starts where the configuration says; one whose committed
+//! offset is gone is an error that stops the process.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::base_consumer::BaseConsumer;
+use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, config::RDKafkaLogLevel};
+
+use crate::admin::health::LaneHealth;
+use crate::commit::committer;
+use crate::config::OffsetReset;
+use crate::metrics::Metrics;
+use crate::source::client;
+use crate::source::core::Core;
+
+/// Bound of asking the broker for committed offsets during a rebalance.
+const COMMITTED: Duration = Duration::from_secs(10);
+
+/// The consumer's callbacks, which run on the lane's thread inside its poll.
+pub struct Context {
+    core: Mutex<Core>,
+    drain: Duration,
+    start: OffsetReset,
+    metrics: Arc<Metrics>,
+    health: Arc<LaneHealth>,
+}
+
+impl Context {
+    /// Callbacks around `core`.
+    pub fn new(
+        core: Core,
+        drain: Duration,
+        start: OffsetReset,
+        metrics: Arc<Metrics>,
+        health: Arc<LaneHealth>,
+    ) -> Self {
+        Context { core: Mutex::new(core), drain, start, metrics, health }
+    }
+
+    /// The lane's state. Never held across a poll.
+    pub fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
+        if let Err(error) = self.start_offsets(consumer, list) {
+            // They keep "stored": the broker's answer is asked for again by librdkafka itself.
+            tracing::warn!(%error, "could not ask for committed offsets");
+        }
+        let partitions = named(list);
+        tracing::info!(partitions = partitions.len(), "partitions assigned");
+        self.core().assign(&partitions);
+        self.health.assigned(true);
+    }
+
+    /// Gives partitions without a committed offset their start.
+    fn start_offsets(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &mut TopicPartitionList,
+    ) -> Result<(), KafkaError> {
+        let committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
+        let start = match self.start {
+            OffsetReset::Earliest => Offset::Beginning,
+            OffsetReset::Latest => Offset::End,
+        };
+        for element in committed.elements() {
+            if element.offset() == Offset::Invalid {
+                list.set_partition_offset(element.topic(), element.partition(), start)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let partitions = named(list);
+        let mut core = self.core();
+        if consumer.assignment_lost() {
+            tracing::warn!(partitions = partitions.len(), "partitions lost; their alerts will be read again");
+            core.forget(&partitions);
+            return;
+        }
+        let until = Instant::now() + self.drain;
+        while core.open(&partitions) > 0 && Instant::now() < until {
+            if let Err(error) = core.wait(Duration::from_millis(10)) {
+                self.health.fail(error);
+                break;
+            }
+            self.health.beat();
+        }
+        let open = core.open(&partitions);
+        if open > 0 {
+            tracing::warn!(
+                open,
+                "the drain's bound is over; these alerts will be read again by their new owner"
+            );
+        }
+        match committer::store(consumer, &core.frontiers()) {
+            Ok(()) => core.stored(),
+            Err(error) => {
+                tracing::warn!(%error, "could not store offsets; the new owner repeats a few alerts")
+            }
+        }
+        core.forget(&partitions);
+        tracing::info!(partitions = partitions.len(), "partitions revoked");
+    }
+}
+
+fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
+    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let result = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.assigned(consumer, list);
+                if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
+            }
+            _ => {
+                self.revoked(consumer, list);
+                if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
+            }
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "the rebalance failed; the group will try again");
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::log_error("consumer", &error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        for topic in statistics.topics.values() {
+            for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.desired) {
+                let number = partition.partition.to_string();
+                let labels = [topic.topic.as_str(), number.as_str()];
+                if partition.app_offset >= 0 && partition.hi_offset >= 0 {
+                    let lag = (partition.hi_offset - partition.app_offset).max(0);
+                    self.metrics.lag.with_label_values(&labels).set(lag);
+                }
+                if partition.committed_offset >= 0 {
+                    self.metrics.committed.with_label_values(&labels).set(partition.committed_offset);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The alerts in flight of one lane: a table with reused places, counted in alerts and in bytes.
+//!
+//! Contract: a place is told apart by its generation, so that word of an earlier user's delivery changes nothing.
+//! Buffers are kept for the next user, up to a bound.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rdkafka::message::OwnedHeaders;
+
+use crate::commit::ledger::Charge;
+use crate::compose::Summary;
+use crate::pipeline::Pending;
+use crate::sink::Token;
+use crate::sink::dead_letter::Cause;
+
+/// A buffer above this many bytes is given back when its alert is done.
+const KEEP: usize = 64 * 1024;
+
+/// What is known of an alert in flight.
+pub struct Slot {
+    generation: u32,
+    /// The assignment it came from.
+    pub assignment: usize,
+    /// Which assignment of that partition.
+    pub epoch: u64,
+    /// Its place in the ledger.
+    pub charge: Option<Charge>,
+    /// Its offset.
+    pub offset: i64,
+    /// Its line; `None` waits for nobody.
+    pub group: Option<u64>,
+    /// Its key; empty where it has none.
+    pub key: Vec<u8>,
+    /// Whether it has one.
+    pub has_key: bool,
+    /// Its value as it came.
+    pub value: Vec<u8>,
+    /// Whether it has none: a tombstone.
+    pub tombstone: bool,
+    /// Its headers, without those that are ours.
+    pub headers: Option<OwnedHeaders>,
+    /// Its timestamp, Unix milliseconds.
+    pub timestamp: Option<i64>,
+    /// Whether it leaves with the time of now, because the broker refused its own.
+    pub now_instead: bool,
+    /// When it was polled.
+    pub polled: Instant,
+    /// When it was handed to the producer.
+    pub sent: Instant,
+    /// The enriched event, once composed.
+    pub output: Vec<u8>,
+    /// How far it is.
+    pub state: State,
+}
+
+/// How far an alert is.
+pub enum State {
+    /// Nobody uses the place.
+    Free,
+    /// Answers are under way.
+    Waiting(Arc<Pending>),
+    /// It can leave when it is its turn.
+    Ready(Product),
+    /// The producer has it.
+    Sent(Product),
+}
+
+/// What an alert became.
+#[derive(Clone, Debug)]
+pub enum Product {
+    /// An enriched event, in `output`.
+    Enriched(Summary),
+    /// A tombstone, passed on.
+    Tombstone,
+    /// A dead letter.
+    Dead(Cause),
+    /// A dead letter that its topic did not take: a pointer to the record.
+    Pointer(Cause),
+}
+
+/// The table.
+#[derive(Default)]
+pub struct Slots {
+    table: Vec<Slot>,
+    free: Vec<u32>,
+    bytes: usize,
+}
+
+impl Slots {
+    /// Alerts in flight.
+    pub fn len(&self) -> usize {
+        self.table.len() - self.free.len()
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes in flight: values as they came, and outputs that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a place; its buffers are empty. [`Slots::charge_bytes`] must follow once they are filled.
+    pub fn take(&mut self, now: Instant) -> Token {
+        if let Some(index) = self.free.pop()
+            && let Some(slot) = self.table.get_mut(index as usize)
+        {
+            slot.polled = now;
+            return Token { slot: index, generation: slot.generation };
+        }
+        let index = self.table.len() as u32;
+        self.table.push(Slot {
+            generation: 0,
+            assignment: 0,
+            epoch: 0,
+            charge: None,
+            offset: 0,
+            group: None,
+            key: Vec::new(),
+            has_key: false,
+            value: Vec::new(),
+            tombstone: false,
+            headers: None,
+            timestamp: None,
+            now_instead: false,
+            polled: now,
+            sent: now,
+            output: Vec::new(),
+            state: State::Free,
+        });
+        Token { slot: index, generation: 0 }
+    }
+
+    /// The place of a token, unless its user is gone.
+    pub fn get(&mut self, token: Token) -> Option<&mut Slot> {
+        self.table.get_mut(token.slot as usize).filter(|slot| slot.generation == token.generation)
+    }
+
+    /// The place at an index, with its token.
+    pub fn at(&mut self, index: u32) -> Option<(Token, &mut Slot)> {
+        let slot = self.table.get_mut(index as usize)?;
+        Some((Token { slot: index, generation: slot.generation }, slot))
+    }
+
+    /// Counts bytes that a place came to hold.
+    pub fn charge_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// Gives a place back.
+    pub fn release(&mut self, token: Token) {
+        if let Some(slot) = self.table.get_mut(token.slot as usize)
+            && slot.generation == token.generation
+        {
+            let held = slot.value.len() + slot.output.len();
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.state = State::Free;
+            slot.charge = None;
+            slot.now_instead = false;
+            slot.headers = None;
+            for buffer in [&mut slot.key, &mut slot.value, &mut slot.output] {
+                buffer.clear();
+                if buffer.capacity() > KEEP {
+                    *buffer = Vec::new();
+                }
+            }
+            self.bytes = self.bytes.saturating_sub(held);
+            self.free.push(token.slot);
+        }
+    }
+
+    /// Every place in use, for a drain that ran out of time.
+    pub fn used(&self) -> Vec<Token> {
+        self.table
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| !matches!(slot.state, State::Free))
+            .map(|(index, slot)| Token { slot: index as u32, generation: slot.generation })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_released_place_does_not_answer_to_its_old_token() {
+        let mut slots = Slots::default();
+        let now = Instant::now();
+        let first = slots.take(now);
+        slots.get(first).unwrap().value.extend_from_slice(b"alert");
+        slots.charge_bytes(5);
+        assert_eq!((slots.len(), slots.bytes()), (1, 5));
+        slots.release(first);
+        assert_eq!((slots.len(), slots.bytes()), (0, 0));
+        let second = slots.take(now);
+        assert_eq!(second.slot, first.slot);
+        assert!(slots.get(first).is_none());
+        assert!(slots.get(second).unwrap().value.is_empty());
+        slots.release(first);
+        assert_eq!(slots.len(), 1, "an old token frees nothing");
+    }
+}

@@ -1,0 +1,80 @@
+//! What a lane asks the broker before it starts: are the topics there, and how many partitions have they.
+//!
+//! Contract: waits for a broker for as long as it takes (that is an outage, and said so in readiness), but a
+//! missing or closed topic ends the process with what to do about it.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::admin::health::LaneHealth;
+use crate::source::LaneError;
+use crate::supervisor::Stop;
+
+/// Bound of one question.
+const ASK: Duration = Duration::from_secs(2);
+/// How long a topic may be missing: one that is being created has no leader at first.
+const MISSING: Duration = Duration::from_secs(5);
+/// Between two questions about a topic that is missing.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Partitions of `topic`; `None` when the process is to stop before the broker answered.
+///
+/// # Errors
+/// [`LaneError::Topic`] when the broker answers that the topic is missing or closed to us.
+pub fn partitions<C: ClientContext>(
+    client: &Client<C>,
+    role: &'static str,
+    topic: &str,
+    health: &LaneHealth,
+    stop: &Stop,
+) -> Result<Option<i32>, LaneError> {
+    let mut missing_since = None;
+    loop {
+        if stop.requested() {
+            return Ok(None);
+        }
+        health.beat();
+        let why = match client.fetch_metadata(Some(topic), ASK) {
+            Err(error) => {
+                health.trouble(format!("waiting for a Kafka broker: {error}"));
+                continue;
+            }
+            Ok(metadata) => {
+                let found = metadata.topics().iter().find(|found| found.name() == topic);
+                match found.map(|found| (found.error(), found.partitions().len())) {
+                    Some((None, count)) if count > 0 => {
+                        health.well();
+                        return Ok(Some(i32::try_from(count).unwrap_or(i32::MAX)));
+                    }
+                    Some((Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED), _)) => {
+                        return Err(LaneError::Topic {
+                            role,
+                            topic: topic.to_owned(),
+                            why: "access denied".to_owned(),
+                            cure: if role == "input" {
+                                "Grant our principal Read and Describe on it"
+                            } else {
+                                "Grant our principal Write and Describe on it"
+                            },
+                        });
+                    }
+                    Some((Some(error), _)) => RDKafkaErrorCode::from(error).to_string(),
+                    _ => "no such topic".to_owned(),
+                }
+            }
+        };
+        if *missing_since.get_or_insert_with(Instant::now) + MISSING < Instant::now() {
+            return Err(LaneError::Topic {
+                role,
+                topic: topic.to_owned(),
+                why,
+                cure: "Create it, or correct its name in the configuration",
+            });
+        }
+        health.trouble(format!("{role} topic {topic}: {why}"));
+        stop.wait(AGAIN);
+    }
+}

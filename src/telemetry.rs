@@ -1,0 +1,28 @@
+//! Logging: readable on a terminal, JSON lines in a pipe.
+//!
+//! Contract: logs go to stderr, so that results on stdout stay clean. No alert content and no identifier is
+//! logged at `info` and above, no secret ever: that is each caller's duty, and tested end to end.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging. Called once; a second call changes nothing.
+pub fn start(log: &Log) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let json = match log.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal,
+    };
+    // An earlier start wins; that is what a test or a demo wants.
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_ansi(terminal).with_target(false).try_init()
+    };
+}

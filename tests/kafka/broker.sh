@@ -1,0 +1,256 @@
+#!/usr/bin/env bash
+# A real Apache Kafka (KRaft, one node, broker and controller in one) on 127.0.0.1, for the tests.
+#
+#   broker.sh start             fetch the jars (first time), format, start, wait until ready; no-op when it runs
+#   broker.sh stop              end it and remove its data
+#   broker.sh kill              SIGKILL it; the data stays
+#   broker.sh term              SIGTERM it and wait for its end; the data stays
+#   broker.sh up                start it again on its old data and port, wait until ready
+#   broker.sh status            one line; exit 0 only when it runs
+#   broker.sh env               how to reach it, for: eval "$(broker.sh env)"
+#   broker.sh topic NAME N [KEY=VALUE...]   create a topic of N partitions; topics are never created by themselves
+#
+# Needs bash, Java 17 or newer, Maven for the first start, openssl for KAFKA_SECURE=1. Installs nothing.
+#
+#   KAFKA_DIR        where state and data are (default: riskstream-kafka in the temporary directory)
+#   KAFKA_PORT       port of the plaintext listener; 0, the default, picks one with the next three free
+#   KAFKA_SECURE     1 adds TLS on port + 2, and SASL over TLS on port + 3 (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512)
+#   KAFKA_READY      seconds to wait for it (default 120)
+#   RISKSTREAM_CACHE where the jars are kept (default ~/.cache/riskstream)
+set -euo pipefail
+
+readonly KAFKA=4.3.1 SLF4J=1.7.36 PLUGIN=3.8.1
+readonly CLUSTER=riskstream-test-broker USERNAME=alice PASSWORD=alice-secret
+
+dir=$(realpath -m "${KAFKA_DIR:-${TMPDIR:-/tmp}/riskstream-kafka}")
+jars=${RISKSTREAM_CACHE:-$HOME/.cache/riskstream}/kafka-$KAFKA
+
+die() { echo "broker.sh: $*" >&2; exit 1; }
+need() { command -v "$1" >/dev/null || die "$1 is not on the PATH: $2"; }
+
+fetch() {
+    [ -d "$jars" ] && return
+    need mvn "Maven fetches Kafka's jars"
+    local work
+    mkdir -p "${jars%/*}"
+    work=$(mktemp -d "$jars.XXXXXX")
+    cat >"$work/pom.xml" <<XML
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>riskstream</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$KAFKA</version></dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA</version>
+      <exclusions>
+        <exclusion><groupId>org.apache.kafka</groupId><artifactId>connect-api</artifactId></exclusion>
+        <exclusion><groupId>org.apache.kafka</groupId><artifactId>connect-json</artifactId></exclusion>
+        <exclusion><groupId>org.apache.kafka</groupId><artifactId>connect-runtime</artifactId></exclusion>
+      </exclusions>
+    </dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>$SLF4J</version></dependency>
+  </dependencies>
+</project>
+XML
+    if ! mvn -B -q -Dstyle.color=never -f "$work/pom.xml" "org.apache.maven.plugins:maven-dependency-plugin:$PLUGIN:copy-dependencies" \
+        -DincludeScope=runtime -DoutputDirectory="$work/lib" >&2; then
+        rm -rf "$work"
+        die "Maven could not fetch Kafka $KAFKA"
+    fi
+    # Renamed only when whole, so that an interrupted download is never taken for a complete one. When another
+    # start was quicker, its copy is as good.
+    mv -T "$work/lib" "$jars" 2>/dev/null || [ -d "$jars" ] || die "$jars cannot be written"
+    rm -rf "$work"
+}
+
+# The client-side compiler and the serial collector start a small broker fastest.
+jvm() { java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*" "$@"; }
+tool() { jvm -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error "$@"; }
+
+pid() { cat "$dir/pid" 2>/dev/null || true; }
+port() { cat "$dir/port" 2>/dev/null || die "no broker was started in $dir"; }
+runs() {
+    local p
+    p=$(pid)
+    [ -n "$p" ] && kill -0 "$p" 2>/dev/null && grep -qs kafka.Kafka "/proc/$p/cmdline"
+}
+secure() { [ -e "$dir/tls" ]; }
+
+# A port so that it and the next three are free, below the range of outgoing connections.
+pick() {
+    local base offset
+    for _ in {1..100}; do
+        base=$((20000 + RANDOM % 10000))
+        for offset in 0 1 2 3; do
+            grep -qs "$(printf ':%04X ' $((base + offset)))" /proc/net/tcp /proc/net/tcp6 && continue 2
+        done
+        echo "$base"
+        return
+    done
+    die "no free port"
+}
+
+certificates() {
+    need openssl "KAFKA_SECURE=1 makes certificates"
+    mkdir -p "$dir/tls"
+    (
+        cd "$dir/tls"
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 3650 -subj /CN=riskstream-test-ca \
+            -addext basicConstraints=critical,CA:TRUE
+        local name
+        for name in server client; do
+            openssl req -newkey rsa:2048 -nodes -keyout $name.key -out $name.csr -subj /CN=$name
+            openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $name.crt -days 3650 \
+                -extfile <(echo subjectAltName=DNS:localhost,IP:127.0.0.1)
+        done
+        cat server.key server.crt ca.pem >server.pem
+    ) 2>"$dir/openssl.log" || { cat "$dir/openssl.log" >&2; die "openssl could not make the certificates"; }
+}
+
+properties() {
+    local p listeners
+    p=$(port)
+    listeners="PLAINTEXT://127.0.0.1:$p"
+    secure && listeners+=",SSL://127.0.0.1:$((p + 2)),SASL_SSL://127.0.0.1:$((p + 3))"
+    cat <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((p + 1))
+controller.listener.names=CONTROLLER
+listeners=$listeners,CONTROLLER://127.0.0.1:$((p + 1))
+advertised.listeners=$listeners
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$dir/data
+auto.create.topics.enable=false
+# One node: internal topics have one copy, and few partitions so that they are ready at once.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+# Tests do not wait for members that will not come, and may choose short sessions.
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=100
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# A killed broker may come back only when its old session has ended.
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=500
+log.cleaner.dedupe.buffer.size=4194304
+PROPERTIES
+    secure || return 0
+    cat <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$dir/tls/ca.pem
+listener.name.ssl.ssl.client.auth=requested
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$USERNAME="$PASSWORD";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+PROPERTIES
+}
+
+format() {
+    local users=()
+    secure && users=(
+        --add-scram "SCRAM-SHA-256=[name=$USERNAME,password=$PASSWORD]"
+        --add-scram "SCRAM-SHA-512=[name=$USERNAME,password=$PASSWORD]"
+    )
+    tool kafka.tools.StorageTool format -t $CLUSTER -c "$dir/server.properties" ${users[@]+"${users[@]}"} \
+        >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; die "the data directory could not be formatted"; }
+}
+
+up() {
+    runs && return
+    [ -e "$dir/data/meta.properties" ] || die "no data in $dir: use start"
+    : >"$dir/log"
+    # Its own session, so that a Ctrl-C for the tests does not end the broker behind their back.
+    setsid java -Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+        -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
+        -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info \
+        -cp "$jars/*" kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
+    echo $! >"$dir/pid"
+    # Logged once the broker may serve: its listeners are open and the controller counts it in.
+    local until=$((SECONDS + ${KAFKA_READY:-120}))
+    until grep -qs "Kafka Server started" "$dir/log"; do
+        kill -0 "$(pid)" 2>/dev/null || { tail -20 "$dir/log" >&2; die "the broker ended while starting"; }
+        ((SECONDS < until)) || { tail -20 "$dir/log" >&2; die "the broker is not ready after ${KAFKA_READY:-120} s"; }
+        sleep 0.1
+    done
+}
+
+end() { # signal
+    runs || return 0
+    local p until
+    p=$(pid)
+    kill "-$1" "$p"
+    until=$((SECONDS + 20))
+    while runs; do
+        ((SECONDS < until)) || kill -KILL "$p" 2>/dev/null || true
+        sleep 0.05
+    done
+}
+
+start() {
+    need java "Kafka runs on Java 17 or newer"
+    fetch
+    if [ ! -e "$dir/data/meta.properties" ]; then
+        mkdir -p "$dir"
+        if [ "${KAFKA_PORT:-0}" = 0 ]; then pick; else echo "$KAFKA_PORT"; fi >"$dir/port"
+        if [ "${KAFKA_SECURE:-0}" = 1 ]; then certificates; fi
+        properties >"$dir/server.properties"
+        format
+    fi
+    up
+}
+
+stop() {
+    end TERM
+    rm -rf "$dir/data" "$dir/tls" "$dir/pid" "$dir/port" "$dir/server.properties" "$dir"/*.log "$dir/log"
+    rmdir "$dir" 2>/dev/null || true
+}
+
+environment() {
+    local p
+    p=$(port)
+    printf 'export KAFKA_DIR=%q\n' "$dir"
+    echo "export KAFKA_BROKERS=127.0.0.1:$p"
+    secure || return 0
+    echo "export KAFKA_TLS_BROKERS=127.0.0.1:$((p + 2))"
+    echo "export KAFKA_SASL_TLS_BROKERS=127.0.0.1:$((p + 3))"
+    printf 'export KAFKA_CA=%q KAFKA_CERTIFICATE=%q KAFKA_KEY=%q\n' "$dir"/tls/{ca.pem,client.crt,client.key}
+    echo "export KAFKA_USERNAME=$USERNAME KAFKA_PASSWORD=$PASSWORD"
+}
+
+topic() { # name partitions [key=value...]
+    [ $# -ge 2 ] || die "topic NAME PARTITIONS [KEY=VALUE...]"
+    local name=$1 partitions=$2 setting settings=()
+    shift 2
+    for setting; do settings+=(--config "$setting"); done
+    tool org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$(port)" --create --if-not-exists \
+        --topic "$name" --partitions "$partitions" ${settings[@]+"${settings[@]}"} >&2
+}
+
+status() {
+    runs || { echo "down"; return 1; }
+    echo "up pid=$(pid) port=$(port) rss_mb=$(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$(pid)/status")"
+}
+
+case "${1:-}" in
+    start | stop | up | status) "$1" ;;
+    kill) end KILL ;;
+    term) end TERM ;;
+    env) environment ;;
+    topic) topic "${@:2}" ;;
+    *)
+        sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+        exit 2
+        ;;
+esac
