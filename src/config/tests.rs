@@ -388,11 +388,11 @@ fn routes_name_what_is_configured() {
         ),
         (
             "{provider: none, identifiers: ['(']}",
-            "r.yaml:1:42: routes[0].identifiers[0]: not a regular expression: unclosed group (given: (); write one, such as '@example\\.com$'",
+            "r.yaml:1:41: routes[0].identifiers[0]: not a regular expression: unclosed group (given: (); write one, such as '@example\\.com$'",
         ),
         (
             "{provider: none, identifiers: ['(a{1000}){1000}']}",
-            "r.yaml:1:42: routes[0].identifiers[0]: a pattern that takes too much memory (given: (a{1000}){1000}); write smaller repetitions",
+            "r.yaml:1:41: routes[0].identifiers[0]: a pattern that takes too much memory (given: (a{1000}){1000}); write smaller repetitions",
         ),
     ] {
         assert_problem(&format!("routes: [{yaml}]"), expected);
