@@ -58,19 +58,51 @@ pub(crate) fn extract<'a>(
     reading.choose(format, memory);
     memory.joined.clear();
     let mut kept = Kept { reading, max, found: Vec::new(), cut: 0, seen: &mut memory.seen };
+    // What a filter or a list of pairs finds stands later in the document than the value that was captured for it.
+    let mut sorted = Vec::new();
+    let sort = notes.captures.iter().any(|capture| {
+        reading.applies(format, capture).is_some_and(|placed| placed.rule.reads_whole(capture.slot.source))
+    });
     for capture in &notes.captures {
         let Some(placed) = reading.applies(format, capture) else { continue };
         let winner = memory.winners.get(usize::from(capture.slot.rule));
         if placed.rule.first && winner != Some(&capture.slot.source) {
             continue;
         }
-        reading.read(placed, capture, &mut memory.joined, &mut |kind, id, places| kept.add(kind, id, places));
+        reading.read(placed, capture, &mut memory.joined, &mut |kind, id, spots| {
+            if sort {
+                let owned: Vec<_> =
+                    spots.iter().map(|spot| (spot.place, spot.below.to_owned(), spot.address)).collect();
+                sorted.push((kind, id, owned));
+            } else {
+                kept.add(kind, id, spots);
+            }
+        });
+    }
+    sorted.sort_by_key(|(_, _, spots)| spots.first().map(|(_, _, address)| *address));
+    for (kind, id, spots) in sorted {
+        let spots: Vec<_> = spots
+            .iter()
+            .map(|(place, below, address)| Spot { place: *place, below, address: *address })
+            .collect();
+        kept.add(kind, id, &spots);
     }
     (kept.found, kept.cut)
 }
 
-/// A place: a captured one, and what is below it as the end of a pointer.
-type Spot<'s> = (u32, &'s str);
+/// Where an identifier stands.
+#[derive(Clone, Copy)]
+struct Spot<'s> {
+    /// Of what was captured.
+    place: u32,
+    /// What is below that, as the end of a pointer.
+    below: &'s str,
+    /// Address of the token, which tells the order in the document.
+    address: usize,
+}
+
+/// Takes one entity with the places where it stands.
+type Emit<'e, 'a> = &'e mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]);
 
 /// One alert and what was captured of it.
 #[derive(Clone, Copy)]
@@ -108,13 +140,7 @@ impl<'r, 'a> Reading<'r, 'a> {
     }
 
     /// Reads one capture by its rule; `emit` gets each entity with its places.
-    fn read(
-        &self,
-        placed: &Placed,
-        capture: &Capture,
-        joined: &mut Vec<(u16, u16)>,
-        emit: &mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]),
-    ) {
+    fn read(&self, placed: &Placed, capture: &Capture, joined: &mut Vec<(u16, u16)>, emit: Emit<'_, 'a>) {
         let token = self.token(capture);
         match placed.rule.sources.get(usize::from(capture.slot.source)) {
             None => {}
@@ -161,20 +187,20 @@ impl<'r, 'a> Reading<'r, 'a> {
                     let (at, capture) =
                         self.notes.captures.iter().enumerate().find(|(_, capture)| capture.slot == wanted)?;
                     id.push_str(&value::text(self.token(capture))?);
-                    places.push((at, capture.place));
+                    places.push((at, spot(self.token(capture), capture.place, "")));
                     number += 1;
                 }
             }
         }
-        places.sort_unstable();
-        Some((id.into(), places.into_iter().map(|(_, place)| (place, "")).collect()))
+        places.sort_unstable_by_key(|(at, _)| *at);
+        Some((id.into(), places.into_iter().map(|(_, spot)| spot).collect()))
     }
 
     /// The pointer to a place.
-    fn pointer(&self, (place, below): Spot<'_>) -> String {
+    fn pointer(&self, spot: Spot<'_>) -> String {
         let mut pointer = String::with_capacity(32);
-        self.write_pointer(place, &mut pointer);
-        pointer.push_str(below);
+        self.write_pointer(spot.place, &mut pointer);
+        pointer.push_str(spot.below);
         pointer
     }
 
@@ -199,14 +225,12 @@ impl<'r, 'a> Reading<'r, 'a> {
     }
 }
 
+fn spot<'s>(token: &str, place: u32, below: &'s str) -> Spot<'s> {
+    Spot { place, below, address: token.as_ptr() as usize }
+}
+
 /// Reads the token, or each element of a list.
-fn take_each<'a>(
-    placed: &Placed,
-    token: &'a str,
-    place: u32,
-    below: &str,
-    emit: &mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]),
-) {
+fn take_each<'a>(placed: &Placed, token: &'a str, place: u32, below: &str, emit: Emit<'_, 'a>) {
     if token.starts_with('[') && !placed.rule.reads_objects() {
         for (index, element) in raw::elements(token).into_iter().enumerate() {
             take(placed, element, place, &format!("{below}/{index}"), emit);
@@ -217,16 +241,10 @@ fn take_each<'a>(
 }
 
 /// Reads one token by its rule.
-fn take<'a>(
-    placed: &Placed,
-    token: &'a str,
-    place: u32,
-    below: &str,
-    emit: &mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]),
-) {
+fn take<'a>(placed: &Placed, token: &'a str, place: u32, below: &str, emit: Emit<'_, 'a>) {
     let Read::Pairs { name, value, kinds } = &placed.rule.read else {
         if let Some(id) = value::text(token) {
-            identify(placed, id, &[(place, below)], emit);
+            identify(placed, id, &[spot(token, place, below)], emit);
         }
         return;
     };
@@ -247,22 +265,17 @@ fn take<'a>(
         if token.starts_with('[') {
             for (index, element) in raw::elements(token).into_iter().enumerate() {
                 if let Some(id) = value::text(element) {
-                    decide(placed, kinds, id, &[(place, &format!("{below}/{index}"))], emit);
+                    decide(placed, kinds, id, &[spot(element, place, &format!("{below}/{index}"))], emit);
                 }
             }
         } else if let Some(id) = value::text(token) {
-            decide(placed, kinds, id, &[(place, &below)], emit);
+            decide(placed, kinds, id, &[spot(token, place, &below)], emit);
         }
     }
 }
 
 /// Finds the kinds for a text, and the identifier in it.
-fn identify<'a>(
-    placed: &Placed,
-    text: Cow<'a, str>,
-    spots: &[Spot<'_>],
-    emit: &mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]),
-) {
+fn identify<'a>(placed: &Placed, text: Cow<'a, str>, spots: &[Spot<'_>], emit: Emit<'_, 'a>) {
     match &placed.rule.read {
         Read::Kind { kinds, part: None } => decide(placed, kinds, text, spots, emit),
         Read::Kind { kinds, part: Some((separator, part)) } => {
@@ -293,13 +306,7 @@ fn slice(text: Cow<'_, str>, range: Range<usize>) -> Cow<'_, str> {
 }
 
 /// Emits the identifier when it is one.
-fn decide<'a>(
-    placed: &Placed,
-    kinds: &Kinds,
-    id: Cow<'a, str>,
-    spots: &[Spot<'_>],
-    emit: &mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]),
-) {
+fn decide<'a>(placed: &Placed, kinds: &Kinds, id: Cow<'a, str>, spots: &[Spot<'_>], emit: Emit<'_, 'a>) {
     if !id.is_empty()
         && let Some(kind) = kinds.of(&id)
         && !placed.rule.ignored.holds(kind, &id)

@@ -11,8 +11,20 @@ use super::read::{FormatProblem, Written, read};
 pub struct FormatId(pub(crate) u16);
 
 /// The built-in formats: file name and text.
-const BUILT_IN: &[(&str, &str)] =
-    &[("aws_cloudtrail.yaml", include_str!("../../config/formats/aws_cloudtrail.yaml"))];
+const BUILT_IN: &[(&str, &str)] = &[
+    ("aws_cloudtrail.yaml", include_str!("../../config/formats/aws_cloudtrail.yaml")),
+    ("aws_guardduty.yaml", include_str!("../../config/formats/aws_guardduty.yaml")),
+    ("cloudflare.yaml", include_str!("../../config/formats/cloudflare.yaml")),
+    ("cortex_xdr.yaml", include_str!("../../config/formats/cortex_xdr.yaml")),
+    ("crowdstrike.yaml", include_str!("../../config/formats/crowdstrike.yaml")),
+    ("datadog_signal.yaml", include_str!("../../config/formats/datadog_signal.yaml")),
+    ("ecs.yaml", include_str!("../../config/formats/ecs.yaml")),
+    ("google_secops.yaml", include_str!("../../config/formats/google_secops.yaml")),
+    ("microsoft_graph.yaml", include_str!("../../config/formats/microsoft_graph.yaml")),
+    ("ocsf.yaml", include_str!("../../config/formats/ocsf.yaml")),
+    ("oracle_casb.yaml", include_str!("../../config/formats/oracle_casb.yaml")),
+    ("splunk_notable.yaml", include_str!("../../config/formats/splunk_notable.yaml")),
+];
 
 /// Tests and rules are numbered in 16 bits.
 const MOST: usize = u16::MAX as usize - 1;

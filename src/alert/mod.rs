@@ -58,3 +58,6 @@ pub struct Occurrence {
     /// Whether the key is the fall-back name rather than the configured member.
     pub fallback: bool,
 }
+
+#[cfg(test)]
+mod tests;

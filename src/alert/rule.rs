@@ -70,6 +70,12 @@ impl Rule {
     pub fn reads_objects(&self) -> bool {
         matches!(self.read, Read::Pairs { .. })
     }
+
+    /// Whether what one of its sources captures is read further, rather than being the text itself.
+    pub fn reads_whole(&self, source: u16) -> bool {
+        let filters = |source: &Source| source.places().flatten().any(|path| path.rest.is_some());
+        self.reads_objects() || self.sources.get(usize::from(source)).is_some_and(filters)
+    }
 }
 
 /// Where an identifier comes from.

@@ -1,0 +1,113 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! The built-in formats on sample alerts, and bytes that no producer should send.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::entity::EntityKind;
+
+pub(super) fn options() -> Options {
+    Options { member: "risk".into(), max_bytes: 1 << 20, max_depth: 512, max_entities: 100 }
+}
+
+pub(super) fn decoder() -> Decoder {
+    Decoder::new(Arc::new(Formats::built_in()), options())
+}
+
+/// A decoder that knows one more format.
+pub(super) fn with(yaml: &str) -> Decoder {
+    let formats = Formats::with_user_files(&[("user.yaml".into(), yaml.into())]).unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>())
+    });
+    Decoder::new(Arc::new(formats), options())
+}
+
+pub(super) fn decode<'a>(decoder: &Decoder, text: &'a str) -> Result<Decoded<'a>, DecodeError> {
+    decoder.decode(text.as_bytes(), Select::Auto, &mut Scratch::default())
+}
+
+/// Kind, value and paths of each entity.
+pub(super) fn found<'d>(decoded: &'d Decoded<'_>) -> Vec<(EntityKind, &'d str, Vec<&'d str>)> {
+    decoded
+        .found
+        .iter()
+        .map(|f| (f.kind, f.value.as_ref(), f.paths.iter().map(String::as_str).collect()))
+        .collect()
+}
+
+const EXAMPLES: &str = include_str!("../../config/examples/alerts.ndjson");
+const EXPECTED: &str = include_str!("../../tests/fixtures/alerts/expected.ndjson");
+
+#[test]
+fn the_built_in_formats_compile() {
+    let formats = Formats::with_user_files(&[]).unwrap();
+    let mut names: Vec<&str> = formats.names().collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "aws_cloudtrail",
+            "aws_guardduty",
+            "cloudflare",
+            "cortex_xdr",
+            "crowdstrike",
+            "datadog_signal",
+            "ecs",
+            "google_secops",
+            "microsoft_graph",
+            "ocsf",
+            "oracle_casb",
+            "splunk_notable"
+        ]
+    );
+    for name in names {
+        let id = formats.id(name).unwrap();
+        assert_eq!(formats.name(id), name);
+    }
+    assert_eq!(formats.vendor(formats.id("datadog_signal").unwrap()), Some("datadog"));
+    assert_eq!(formats.vendor(formats.id("ocsf").unwrap()), None);
+}
+
+#[test]
+fn every_sample_alert_is_recognised_and_its_entities_are_found() {
+    let decoder = decoder();
+    let mut scratch = Scratch::default();
+    let mut seen = std::collections::BTreeMap::new();
+    let mut expected = EXPECTED.lines();
+    let mut actual = String::new();
+    for (number, line) in EXAMPLES.lines().enumerate() {
+        let decoded = decoder.decode(line.as_bytes(), Select::Auto, &mut scratch).unwrap();
+        let format = decoded.format.map_or("unknown", |id| decoder.formats().name(id));
+        *seen.entry(format.to_owned()).or_insert(0) += 1;
+        let entities: Vec<_> = decoded
+            .found
+            .iter()
+            .map(|f| json!({"kind": f.kind.label(), "value": f.value, "paths": f.paths}))
+            .collect();
+        let got = json!({"format": format, "entities": entities});
+        actual.push_str(&format!("{got}\n"));
+        let wanted = expected.next().map(|line| serde_json::from_str(line).unwrap());
+        if std::env::var_os("RISKSTREAM_SHOW").is_none() {
+            assert_eq!(Some(got), wanted, "line {} of alerts.ndjson", number + 1);
+        }
+        // The same alert with its format named gives the same entities.
+        let named =
+            decoder.decode(line.as_bytes(), Select::Named(decoded.format.unwrap()), &mut scratch).unwrap();
+        assert_eq!(named, decoded);
+        // Every pointer leads to where the identifier stands.
+        let tree: serde_json::Value = serde_json::from_str(line).unwrap();
+        for found in &decoded.found {
+            for path in &found.paths {
+                assert!(tree.pointer(path).is_some(), "{path}");
+            }
+        }
+    }
+    assert_eq!(expected.next(), None);
+    assert_eq!(seen.len(), decoder.formats().names().count(), "{seen:?}");
+    assert!(seen.values().all(|count| *count >= 3), "{seen:?}");
+    if let Some(path) = std::env::var_os("RISKSTREAM_SHOW") {
+        std::fs::write(path, actual).unwrap();
+    }
+}
