@@ -142,7 +142,7 @@ impl Engine {
             let guard = Arc::new(guard);
             candidates.push(Candidate {
                 name: provider.name.clone(),
-                vendor: provider.vendor.vendor(),
+                vendor: provider.vendor.label(),
                 kinds: guard.provider().kinds().to_vec(),
             });
             guards.push(Arc::clone(&guard));

@@ -24,6 +24,7 @@ pub mod admin;
 pub mod alert;
 pub mod app;
 pub mod cache;
+pub mod cli;
 pub mod commit;
 pub mod compose;
 pub mod config;

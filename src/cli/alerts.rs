@@ -73,7 +73,7 @@ fn is_part(line: &[u8]) -> bool {
     }
     match serde_json::from_slice::<serde::de::IgnoredAny>(line) {
         Ok(_) => false,
-        Err(error) => error.is_eof() && matches!(line.last(), Some(b'{' | b'[' | b','  | b':')),
+        Err(error) => error.is_eof() && matches!(line.last(), Some(b'{' | b'[' | b',' | b':')),
     }
 }
 
@@ -114,10 +114,17 @@ mod tests {
         let expect = |places: &[(&str, &str)]| {
             places.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
         };
-        assert_eq!(items("{\"a\":1}\n\n{bad\n{\"b\":2}"), expect(&[("f:1", "{\"a\":1}"), ("f:3", "{bad"), ("f:4", "{\"b\":2}")]));
+        assert_eq!(
+            items("{\"a\":1}\n\n{bad\n{\"b\":2}"),
+            expect(&[("f:1", "{\"a\":1}"), ("f:3", "{bad"), ("f:4", "{\"b\":2}")])
+        );
         assert_eq!(items("[{\"a\": 1.0},\n {}]"), expect(&[("f[0]", "{\"a\": 1.0}"), ("f[1]", "{}")]));
         assert_eq!(items("{\n \"a\": 1\n}\n"), expect(&[("f:1", "{\n \"a\": 1\n}")]));
-        assert_eq!(items("{\"cut\n{}"), expect(&[("f:1", "{\"cut"), ("f:2", "{}")]), "a bad first line costs only itself");
+        assert_eq!(
+            items("{\"cut\n{}"),
+            expect(&[("f:1", "{\"cut"), ("f:2", "{}")]),
+            "a bad first line costs only itself"
+        );
         assert_eq!(items(""), expect(&[]));
     }
 }

@@ -80,7 +80,8 @@ struct Enricher<'p> {
 impl<'p> Enricher<'p> {
     fn new(pipeline: &'p Pipeline, select: Select) -> Self {
         // Progress only where results do not run over the same screen.
-        let progress = if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+        let progress =
+            if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} alerts, {per_sec}") {
             progress.set_style(style);
         }
@@ -149,7 +150,8 @@ impl<'p> Enricher<'p> {
         if line.contains(&b'\n') {
             // A document over several lines becomes one: NDJSON out. Outside strings JSON may have no line
             // breaks, inside it has none, so that blanks in their place change nothing of what it says.
-            let one: Vec<u8> = line.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
+            let one: Vec<u8> =
+                line.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
             self.out.write_all(&one)?;
         } else {
             self.out.write_all(line)?;

@@ -19,9 +19,7 @@ use crate::routing::Decision;
 /// Runs the command.
 pub fn run(path: Option<&Path>, format: Option<&str>, files: &[PathBuf]) -> Result<(), End> {
     let config = match path {
-        Some(path) => {
-            Config::load_offline(path, crate::config::environment()).map_err(End::Configuration)?
-        }
+        Some(path) => Config::load_offline(path, crate::config::environment()).map_err(End::Configuration)?,
         None => Config::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

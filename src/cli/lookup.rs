@@ -25,7 +25,11 @@ pub fn run(
         Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     let answer = runtime.block_on(engine.pipeline.look_up(kind, identifier, provider))?;
     let value: Value = serde_json::from_slice(&answer)?;
-    if for_people(json) { line(&readable(&value))? } else { line(&String::from_utf8(answer)?)? }
+    if for_people(json) {
+        line(&readable(&value))?
+    } else {
+        line(&String::from_utf8(answer)?)?
+    }
     let failed = value.get("status").and_then(Value::as_str) == Some("failed");
     if failed { Err(End::Quiet) } else { Ok(()) }
 }

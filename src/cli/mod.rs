@@ -42,11 +42,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The service: alerts in from Kafka, enriched alerts out.
-    #[command(after_help = "Stops on SIGTERM or ctrl-c after what is in flight is done; a second signal stops at once.
+    #[command(
+        after_help = "Stops on SIGTERM or ctrl-c after what is in flight is done; a second signal stops at once.
 
 Examples:
   riskstream run --config riskstream.yaml
-  RISKSTREAM__KAFKA__BROKERS=kafka-1:9092,kafka-2:9092 riskstream run --config riskstream.yaml")]
+  RISKSTREAM__KAFKA__BROKERS=kafka-1:9092,kafka-2:9092 riskstream run --config riskstream.yaml"
+    )]
     Run(ConfigArgument),
     /// Checks a configuration, and shows which entities would be sent to which host.
     #[command(after_help = "Examples:
@@ -169,7 +171,7 @@ pub fn main() -> ExitCode {
     // A usage error leaves with 2, help with 0.
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Command::Run(a) => run::run(&a.config),
+        Command::Run(a) => run::run(&a),
         Command::Check(a) => check::run(&a.config.config, a.connect, a.json),
         Command::Enrich(a) => enrich::run(&a.config.config, a.format.as_deref(), a.threads, &a.files),
         Command::Extract(a) => extract::run(a.config.as_deref(), a.format.as_deref(), &a.files),

@@ -60,7 +60,8 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         .iter()
         .enumerate()
         .map(|(column, name)| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| console::measure_text_width(cell));
+            let cells =
+                rows.iter().filter_map(|row| row.get(column)).map(|cell| console::measure_text_width(cell));
             cells.chain([name.len()]).max().unwrap_or(0)
         })
         .collect();

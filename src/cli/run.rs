@@ -13,7 +13,8 @@ use crate::telemetry;
 pub fn run(argument: &ConfigArgument) -> Result<(), End> {
     let config = Arc::new(load(&argument.config)?);
     telemetry::start(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
     let engine = Engine::build(&config, runtime.handle().clone())
         .map_err(|error| engine_problem(&argument.config, &error))?;
     let stop = Stop::default();

@@ -33,6 +33,7 @@ pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
 pub use secret::{Fingerprint, Secret};
 pub use section::Section;
+pub use units::duration;
 
 /// Everything that `riskstream` can be told.
 #[derive(Clone, Debug)]

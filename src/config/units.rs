@@ -16,7 +16,7 @@ fn number_and_unit(text: &str) -> Option<(f64, &str)> {
 }
 
 /// Reads a duration: `250ms`, `2s`, `15m`, `24h`, `7d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     const CURE: &str = "write a number and a unit: 250ms, 2s, 15m, 24h, 7d";
     let (number, unit) = number_and_unit(text).ok_or(CURE)?;
     let seconds = match unit {

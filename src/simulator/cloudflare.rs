@@ -92,10 +92,6 @@ fn refused(headers: &HeaderMap) -> Option<Response> {
         None if headers.contains_key("x-auth-key") => {
             (StatusCode::BAD_REQUEST, 9103, "Unknown X-Auth-Key or X-Auth-Email")
         }
-        None => {
-            Err(refuse(StatusCode::BAD_REQUEST, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization"))
-        }
-    }
         None => (StatusCode::BAD_REQUEST, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization"),
     };
     Some(refuse(status, code, what))

@@ -13,7 +13,6 @@
 //! | [`server`] | the listener, the frame around each vendor's pages |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
 //! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | that vendor's pages |
-//! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | one vendor's pages each |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
 pub mod calls;
@@ -46,7 +45,5 @@ fn vendors(world: &Arc<World>) -> axum::Router {
         .nest("/cloudflare", cloudflare::router(Arc::clone(world)))
         .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
         .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
-        // One line a vendor: .nest("/datadog", datadog::router(Arc::clone(world)))
-        // One line a vendor.
         .nest("/google_secops", google_secops::router(Arc::clone(world)))
 }

@@ -14,6 +14,9 @@ use crate::config::{Config, Input, Kafka, Property, Sasl, Security, Tls};
 /// Bytes that the consumer of one lane may prefetch, in KiB.
 pub const PREFETCH_KIB: usize = 32 * 1024;
 
+/// Bytes of one fetch, which may be under way on top of the prefetch.
+pub const FETCH_BYTES: u64 = 16 << 20;
+
 /// Properties of the consumer of lane `lane` of `lanes`.
 pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
     let kafka = &config.kafka;
@@ -32,7 +35,7 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
         &[
             ("queued.max.messages.kbytes", PREFETCH_KIB.to_string().as_str()),
             ("queued.min.messages", "10000"),
-            ("fetch.max.bytes", "16777216"),
+            ("fetch.max.bytes", &FETCH_BYTES.to_string()),
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.wait.max.ms", "100"),
             ("topic.metadata.refresh.interval.ms", "60000"),
@@ -65,8 +68,7 @@ pub fn producer(config: &Config, lanes: usize) -> ClientConfig {
     let mut c = common(&config.kafka);
     apply(&mut c, &config.kafka.producer);
     let in_flight = config.pipeline.in_flight.div_ceil(lanes);
-    // An output may be twice its alert; what does not fit waits in the lane.
-    let kbytes = (config.pipeline.in_flight_bytes / lanes / 1024 * 2).max(32 * 1024);
+    let kbytes = producer_kib(config, lanes);
     let largest = (config.pipeline.max_alert_bytes * 2).max(config.output.max_bytes).max(16 << 20);
     defaults(
         &mut c,
@@ -82,6 +84,12 @@ pub fn producer(config: &Config, lanes: usize) -> ClientConfig {
     );
     c.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
     c
+}
+
+/// KiB that the producer of one lane may queue. An output may be twice its alert; what does not fit waits in the
+/// lane.
+pub fn producer_kib(config: &Config, lanes: usize) -> usize {
+    (config.pipeline.in_flight_bytes / lanes.max(1) / 1024 * 2).max(32 * 1024)
 }
 
 /// Properties of a client that only asks questions: `check --connect`.

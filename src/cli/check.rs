@@ -1,0 +1,214 @@
+//! `riskstream check`: what is wrong with a configuration, and what leaves the network for where.
+//!
+//! Contract: without `--connect` nothing is contacted. With it, the broker is asked about our topics and every
+//! vendor about its credentials; what fails is said with its cure, and the exit code is 1.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::producer::{BaseProducer, Producer};
+use serde_json::json;
+
+use super::output::{line, table};
+use super::{End, engine_problem, for_people, load};
+use crate::app::Engine;
+use crate::config::Config;
+use crate::entity::EntityKind;
+use crate::routing::Decision;
+use crate::source::client;
+
+/// Bound of asking the broker.
+const BROKER: Duration = Duration::from_secs(10);
+
+/// Runs the command.
+pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
+    let config = load(path)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let engine =
+        Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
+    let people = for_people(json);
+    let egress = egress(&engine, &config);
+    let memory = memory(&config);
+    if people {
+        line(&format!("{} is correct\n", path.display()))?;
+        line("Which identifiers go where")?;
+        let rows: Vec<Vec<String>> = egress.iter().map(Flow::row).collect();
+        line(&table(&["kind", "in alerts of", "asked of", "host"], &rows))?;
+        line("\nMemory, at most")?;
+        let rows: Vec<Vec<String>> =
+            memory.iter().map(|(what, bytes)| vec![(*what).to_owned(), mib(*bytes)]).collect();
+        line(&table(&["what", "MiB"], &rows))?;
+    } else {
+        for flow in &egress {
+            line(&flow.json().to_string())?;
+        }
+        for (what, bytes) in &memory {
+            line(&json!({ "memory": what, "bytes": bytes }).to_string())?;
+        }
+    }
+    if !connect {
+        return Ok(());
+    }
+    let mut results = broker(&config);
+    runtime.block_on(async {
+        for guard in &engine.guards {
+            let answer = guard.provider().probe().await;
+            results.push((
+                format!("{} ({})", guard.name(), guard.provider().host()),
+                answer.map_err(|failure| failure.to_string()),
+            ));
+        }
+    });
+    if people {
+        line("\nConnections")?;
+        let rows: Vec<Vec<String>> =
+            results.iter().map(|(who, result)| vec![who.clone(), verdict(result)]).collect();
+        line(&table(&["to", "result"], &rows))?;
+    } else {
+        for (who, result) in &results {
+            let error = result.as_ref().err();
+            line(&json!({ "connection": who, "ok": error.is_none(), "error": error }).to_string())?;
+        }
+    }
+    if results.iter().all(|(_, result)| result.is_ok()) { Ok(()) } else { Err(End::Quiet) }
+}
+
+fn verdict(result: &Result<(), String>) -> String {
+    match result {
+        Ok(()) => console::style("ok").green().to_string(),
+        Err(why) => console::style(why).red().to_string(),
+    }
+}
+
+/// One row of the egress table.
+struct Flow {
+    kind: EntityKind,
+    /// `None`: every other format.
+    format: Option<String>,
+    provider: Option<(String, String)>,
+    rule: Option<String>,
+}
+
+impl Flow {
+    fn row(&self) -> Vec<String> {
+        let (provider, host) = self.provider.clone().unwrap_or_else(|| {
+            (console::style("nobody: several know it, add a route").yellow().to_string(), String::new())
+        });
+        vec![
+            self.kind.label().to_owned(),
+            self.rule.clone().or(self.format.clone()).unwrap_or_else(|| "any other format".to_owned()),
+            provider,
+            host,
+        ]
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "kind": self.kind.label(),
+            "format": self.format,
+            "route": self.rule,
+            "provider": self.provider.as_ref().map(|(name, _)| name),
+            "host": self.provider.as_ref().map(|(_, host)| host),
+        })
+    }
+}
+
+/// Which kinds go to which host: the routes first, then what holds without one.
+fn egress(engine: &Engine, config: &Config) -> Vec<Flow> {
+    let routing = &engine.pipeline.routing;
+    let target = |decision: Decision| match decision {
+        Decision::Ask(provider) => engine
+            .guards
+            .get(usize::from(provider.0))
+            .map(|guard| (guard.name().to_owned(), guard.provider().host().to_owned())),
+        Decision::Unrouted | Decision::Ignored => None,
+    };
+    let mut flows = Vec::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let guard = route.provider.as_ref().and_then(|name| engine.guards.iter().find(|g| g.name() == name));
+        let known = guard.map(|guard| guard.provider().kinds().to_vec()).unwrap_or_default();
+        let kinds = if route.kinds.is_empty() { &known } else { &route.kinds };
+        for &kind in kinds {
+            flows.push(Flow {
+                kind,
+                format: None,
+                provider: guard
+                    .map(|guard| (guard.name().to_owned(), guard.provider().host().to_owned()))
+                    .or_else(|| Some(("nobody".to_owned(), String::new()))),
+                rule: Some(format!("routes[{index}]")),
+            });
+        }
+    }
+    for kind in EntityKind::ALL {
+        let other = routing.without_route(None, kind);
+        for name in engine.pipeline.formats.names() {
+            let decision = routing.without_route(engine.pipeline.formats.id(name), kind);
+            if decision != other && decision != Decision::Ignored {
+                flows.push(Flow {
+                    kind,
+                    format: Some(name.to_owned()),
+                    provider: target(decision),
+                    rule: None,
+                });
+            }
+        }
+        if other != Decision::Ignored {
+            flows.push(Flow { kind, format: None, provider: target(other), rule: None });
+        }
+    }
+    flows
+}
+
+/// What bounds memory, in bytes; the process itself and the allocator come on top.
+fn memory(config: &Config) -> Vec<(&'static str, u64)> {
+    let lanes = config.pipeline.threads.max(1) as u64;
+    let in_flight = config.pipeline.in_flight_bytes as u64;
+    let prefetch = lanes * (client::PREFETCH_KIB as u64 * 1024 + client::FETCH_BYTES);
+    let produce = lanes * client::producer_kib(config, config.pipeline.threads.max(1)) as u64 * 1024;
+    let parts = [
+        ("answers in the cache", config.cache.capacity),
+        ("alerts in flight, with their outputs", in_flight * 2),
+        ("prefetched by the consumers", prefetch),
+        ("queued in the producers", produce),
+    ];
+    let all = parts.iter().map(|(_, bytes)| bytes).sum();
+    parts.into_iter().chain([("all", all)]).collect()
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.0}", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Asks the broker about every topic of ours.
+fn broker(config: &Config) -> Vec<(String, Result<(), String>)> {
+    let producer: BaseProducer = match client::common(&config.kafka).create() {
+        Ok(producer) => producer,
+        Err(error) => return vec![("kafka".to_owned(), Err(error.to_string()))],
+    };
+    let topics = config.input.topics.iter().map(|topic| ("input", topic.name.as_str())).chain([
+        ("output", config.output.topic.as_str()),
+        ("dead-letter", config.dead_letters.topic.as_str()),
+    ]);
+    let ask = |(role, topic): (&str, &str)| {
+        let result = match producer.client().fetch_metadata(Some(topic), BROKER) {
+            Err(error) => Err(format!(
+                "{error}. Check kafka.brokers, kafka.security and that the broker's port is open to us"
+            )),
+            Ok(metadata) => match metadata.topics().first() {
+                Some(found) if found.error().is_none() && !found.partitions().is_empty() => Ok(()),
+                Some(found) => Err(match found.error() {
+                    Some(error) => {
+                        format!(
+                            "{}. Create it, or grant us access",
+                            rdkafka::error::RDKafkaErrorCode::from(error)
+                        )
+                    }
+                    None => "it has no partitions".to_owned(),
+                }),
+                None => Err("no such topic".to_owned()),
+            },
+        };
+        (format!("{role} topic {topic}"), result)
+    };
+    topics.map(ask).collect()
+}
