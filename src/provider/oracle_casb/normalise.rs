@@ -31,7 +31,9 @@ pub fn refusal(status: u16, body: &[u8]) -> Failure {
         403 => {
             (FailureKind::Forbidden, "403: the CASB APIs are not enabled for the tenant; Oracle enables them")
         }
-        404 if is_page => return Failure::malformed("404 with a web page, which is not the vendor's; check base_url"),
+        404 if is_page => {
+            return Failure::malformed("404 with a web page, which is not the vendor's; check base_url");
+        }
         404 => (
             FailureKind::BadRequest,
             "404: there is no such application instance; check application_instance, and base_url",
