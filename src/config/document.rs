@@ -88,7 +88,7 @@ impl Document {
 
     /// The outermost mapping.
     pub fn root(&self) -> Section<'_> {
-        Section::new(self, &self.parsed.root, String::new())
+        Section::new(self, &self.parsed.root, &Place::START, String::new())
     }
 
     /// The problems so far, in the order of the file.
@@ -111,6 +111,11 @@ impl Document {
         self.offline
     }
 
+    /// Whether a problem with the key at `path` has been recorded.
+    pub(crate) fn is_faulty(&self, path: &str) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.key == path)
+    }
+
     /// A variable of the environment.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str)
@@ -131,11 +136,18 @@ impl Document {
     /// What a problem may repeat of `node`.
     pub(crate) fn given(&self, node: &Node) -> Option<String> {
         match &node.value {
-            Value::Null => None,
-            Value::List(_) => Some("a list".to_owned()),
-            Value::Map(_) => Some("a mapping".to_owned()),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
             Value::Scalar(_) if !self.shown.borrow().contains(&node.place) => None,
             Value::Scalar(text) => Some(short(text)),
+        }
+    }
+
+    /// As [`given`](Document::given), for a value whose form is the problem.
+    pub(crate) fn given_form(&self, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::List(_) => Some("a list".to_owned()),
+            Value::Map(_) => Some("a mapping".to_owned()),
+            Value::Null | Value::Scalar(_) => self.given(node),
         }
     }
 

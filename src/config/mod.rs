@@ -14,9 +14,12 @@ mod routes;
 pub mod secret;
 pub mod section;
 mod units;
+mod words;
 
 #[cfg(test)]
 mod section_tests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::section::{hint, or};
+use crate::config::words::{hint, or};
 use crate::config::{Section, Ttl, routes, units};
 use crate::entity::{EntityKind, UnknownKind};
 use crate::http::BaseUrl;
@@ -107,10 +107,12 @@ impl ProviderConfig {
             section.problem("", "not a name for a provider", cure);
         }
         let common = Common::read(&mut section, ttl, scale);
-        // Which keys there are depends on the vendor: without one, none can be called unknown.
         let vendor = section.required_text("type", "datadog")?;
         let vendor = VendorConfig::read(&vendor, &mut section);
-        section.finish();
+        // Which keys there are depends on the vendor: without a known one, none can be called unknown.
+        if !section.is_faulty("type") {
+            section.finish();
+        }
         Some(ProviderConfig { name: name.to_owned(), common, vendor: vendor? })
     }
 }

@@ -4,7 +4,8 @@
 
 use regex::{Regex, RegexBuilder};
 
-use crate::config::section::{Text, hint, or};
+use crate::config::section::Text;
+use crate::config::words::{hint, or};
 use crate::config::{InputTopic, Route, Section};
 use crate::entity::EntityKind;
 

@@ -167,3 +167,80 @@ fn read(path: &Path) -> Result<(SecretString, Mark), Unusable> {
 fn without_newline(text: &str) -> &str {
     text.trim_end_matches(['\r', '\n'])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    fn text(secret: &Secret, now: Instant) -> String {
+        secret.at(now).expose_secret().to_owned()
+    }
+
+    #[test]
+    fn a_secret_prints_where_it_comes_from_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "hunter2\r\n").unwrap();
+        let secrets = [
+            (Secret::literal("hunter2"), "Secret(literal)".to_owned()),
+            (Secret::from_variable("DD_API_KEY", "hunter2\n").unwrap(), "Secret(env DD_API_KEY)".to_owned()),
+            (Secret::from_file(&path).unwrap(), format!("Secret(file {})", path.display())),
+        ];
+        for (secret, expected) in &secrets {
+            assert_eq!(format!("{secret:?}"), *expected);
+            assert_eq!(secret.current().expose_secret(), "hunter2");
+            assert_eq!(secret.fingerprint(), secrets[0].0.fingerprint());
+            assert_eq!(format!("{:?}", secret.fingerprint()), "Fingerprint(..)");
+        }
+        assert_ne!(Secret::literal("hunter3").fingerprint(), secrets[0].0.fingerprint());
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_but_not_more_than_once_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "one\n").unwrap();
+        let secret = Secret::from_file(&path).unwrap();
+        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+
+        fs::write(&path, "another\n").unwrap();
+        assert_eq!(text(&secret, Instant::now()), "one");
+        assert_eq!(text(&secret, later(2)), "another");
+
+        // As a mounted secret changes: another file takes the name, of the same length.
+        let next = folder.path().join("next");
+        fs::write(&next, "rotated\n").unwrap();
+        fs::rename(&next, &path).unwrap();
+        assert_eq!(text(&secret, later(2)), "another");
+        assert_eq!(text(&secret, later(4)), "rotated");
+    }
+
+    #[test]
+    fn a_file_that_goes_bad_keeps_its_last_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "good").unwrap();
+        let secret = Secret::from_file(&path).unwrap();
+        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+
+        fs::write(&path, "\n").unwrap();
+        assert_eq!(text(&secret, later(2)), "good");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(text(&secret, later(4)), "good");
+        fs::write(&path, "back").unwrap();
+        assert_eq!(text(&secret, later(6)), "back");
+    }
+
+    #[test]
+    fn what_cannot_be_a_secret_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "\n").unwrap();
+        assert!(matches!(Secret::from_file(&path), Err(Unusable::Empty)));
+        fs::write(&path, "x".repeat(70_000)).unwrap();
+        assert!(matches!(Secret::from_file(&path), Err(Unusable::Unreadable(_))));
+        assert!(matches!(Secret::from_file(folder.path()), Err(Unusable::Unreadable(_))));
+        assert!(Secret::from_variable("X", "").is_none());
+    }
+}

@@ -4,6 +4,8 @@
 //! recorded a problem with file, line, key, the value given and what to write instead. [`Section::finish`]
 //! reports every key that nobody asked for, with the nearest known one.
 
+mod secrets;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -12,7 +14,8 @@ use std::time::Duration;
 
 use crate::config::document::Document;
 use crate::config::raw::{Entry, Node, Place, Value};
-use crate::config::{Secret, units};
+use crate::config::units;
+use crate::config::words::{hint, nearest, or};
 use crate::http::BaseUrl;
 
 /// Stands for a mapping that is absent: everything in it has its default.
@@ -22,6 +25,8 @@ static NOTHING: Node = Node { place: Place::START, value: Value::Null };
 pub struct Section<'t> {
     document: &'t Document,
     node: &'t Node,
+    /// Where its key stands: what is missing in a mapping is pointed at from there.
+    at: &'t Place,
     path: String,
     /// Every key that a reader asked about.
     known: RefCell<BTreeSet<String>>,
@@ -42,8 +47,8 @@ pub(crate) enum Item<'t> {
 }
 
 impl<'t> Section<'t> {
-    pub(crate) fn new(document: &'t Document, node: &'t Node, path: String) -> Self {
-        Section { document, node, path, known: RefCell::default() }
+    pub(crate) fn new(document: &'t Document, node: &'t Node, at: &'t Place, path: String) -> Self {
+        Section { document, node, at, path, known: RefCell::default() }
     }
 
     /// The dotted path of this mapping: `providers.datadog`.
@@ -152,19 +157,6 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// A secret: `{env: NAME}` or `{file: PATH}`. A variable laid over the key is one by itself.
-    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        let node = self.value(key)?;
-        let path = self.child(key);
-        self.secret_at(node, &path)
-    }
-
-    /// A secret that must be there.
-    pub fn required_secret(&mut self, key: &'static str) -> Option<Secret> {
-        self.required(key, &format!("write {key}: {{env: NAME}} or {key}: {{file: PATH}}"));
-        self.secret(key)
-    }
-
     /// The path of a file, relative to the configuration file. It must exist.
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path = self.document.resolve(&self.text(key)?);
@@ -202,20 +194,20 @@ impl<'t> Section<'t> {
     pub fn section(&mut self, key: &'static str) -> Option<Section<'t>> {
         let node = self.value(key)?;
         let path = self.child(key);
-        self.section_at(node, path)
+        self.section_at(node, self.key_place(key), path)
     }
 
     /// A nested mapping; an absent one is read as an empty one, so that its keys have their defaults.
     pub(crate) fn section_or_empty(&mut self, key: &'static str) -> Section<'t> {
-        self.section(key).unwrap_or_else(|| Section::new(self.document, &NOTHING, self.child(key)))
+        self.section(key).unwrap_or_else(|| Section::new(self.document, &NOTHING, self.at, self.child(key)))
     }
 
     /// Every entry of this mapping as (key, nested mapping): for maps with free keys. Entries of another form
     /// are problems.
     pub fn sections(&mut self) -> Vec<(String, Section<'t>)> {
         let mut sections = Vec::new();
-        for Entry { key, value, .. } in self.entries() {
-            if let Some(section) = self.section_at(value, self.child(key)) {
+        for Entry { key, place, value } in self.entries() {
+            if let Some(section) = self.section_at(value, place, self.child(key)) {
                 sections.push((key.clone(), section));
             }
         }
@@ -236,14 +228,14 @@ impl<'t> Section<'t> {
     /// A list of mappings.
     pub fn list(&mut self, key: &'static str) -> Option<Vec<Section<'t>>> {
         let items = self.list_at(key, "a list of mappings")?;
-        Some(items.into_iter().filter_map(|(node, path)| self.section_at(node, path)).collect())
+        Some(items.into_iter().filter_map(|(node, path)| self.section_at(node, &node.place, path)).collect())
     }
 
     /// Records a problem with `key`: what is wrong with the value given, and what to write instead.
     pub fn problem(&mut self, key: &str, what: impl Into<String>, cure: impl Into<String>) {
         let (place, given) = match self.node.get(key) {
             Some(node) => (&node.place, self.document.given(node)),
-            None => (&self.node.place, None),
+            None => (self.at, None),
         };
         let path = if key.is_empty() { self.path.clone() } else { self.child(key) };
         self.document.report(place, path, given, what, cure);
@@ -270,7 +262,7 @@ impl<'t> Section<'t> {
         }
         let items = self.list_at(key, "a list")?;
         let item = |(node, path): (&'t Node, String)| match node.value {
-            Value::Map(_) => self.section_at(node, path).map(Item::Section),
+            Value::Map(_) => self.section_at(node, &node.place, path).map(Item::Section),
             _ => self.text_at(node, path).map(Item::Text),
         };
         Some(items.into_iter().filter_map(item).collect())
@@ -309,9 +301,9 @@ impl<'t> Section<'t> {
         Some(self.text_at(&entry.value, self.child(&entry.key))?.text)
     }
 
-    /// The value of one of [`entries`](Section::entries) as a secret.
-    pub(crate) fn entry_secret(&self, entry: &'t Entry) -> Option<Secret> {
-        self.secret_at(&entry.value, &self.child(&entry.key))
+    /// Whether a problem with `key` has been recorded.
+    pub(crate) fn is_faulty(&self, key: &str) -> bool {
+        self.document.is_faulty(&self.child(key))
     }
 
     /// Records a problem with a key itself: its value is not repeated, for it may be a secret.
@@ -324,73 +316,8 @@ impl<'t> Section<'t> {
         self.document.report(&text.node.place, text.path.clone(), self.document.given(text.node), what, cure);
     }
 
-    /// A secret in `node`.
-    fn secret_at(&self, node: &'t Node, path: &str) -> Option<Secret> {
-        let report =
-            |place: &Place, what: String, cure: &str| self.document.report(place, path, None, what, cure);
-        const FORM: &str = "write {env: NAME} or {file: PATH}";
-        match (&node.value, &node.place) {
-            (Value::Scalar(value), Place::Variable(name)) => Secret::from_variable(name, value),
-            (Value::Scalar(value), _) if self.document.allows_literals() && !value.is_empty() => {
-                Some(Secret::literal(value))
-            }
-            (Value::Scalar(_), place) => {
-                let cure =
-                    "write {env: NAME} or {file: PATH}; allow_literal_secrets: true permits it for trials";
-                report(place, "a secret in plain sight".to_owned(), cure);
-                None
-            }
-            (Value::Map(_), place) => {
-                let mut section = Section::new(self.document, node, path.to_owned());
-                let (variable, file) = (section.text("env"), section.text("file"));
-                let secret = match (variable, file) {
-                    (Some(name), None) => self.variable(&section, &name),
-                    (None, Some(file)) => {
-                        let file = self.document.resolve(&file);
-                        match Secret::from_file(&file) {
-                            Ok(secret) => Some(secret),
-                            Err(_) if self.document.is_offline() => {
-                                Some(Secret::absent(&file.to_string_lossy()))
-                            }
-                            Err(error) => {
-                                let cure = format!("put the secret into {}", file.display());
-                                section.refuse("file", format!("the file {error}"), cure)
-                            }
-                        }
-                    }
-                    (Some(_), Some(_)) => {
-                        report(place, "both env and file".to_owned(), FORM);
-                        None
-                    }
-                    (None, None) => {
-                        if !section.has("env") && !section.has("file") {
-                            report(place, "neither env nor file".to_owned(), FORM);
-                        }
-                        None
-                    }
-                };
-                section.finish();
-                secret
-            }
-            (Value::Null | Value::List(_), place) => {
-                report(place, "not a secret".to_owned(), FORM);
-                None
-            }
-        }
-    }
-
-    fn variable(&self, section: &Section<'_>, name: &str) -> Option<Secret> {
-        let secret = self.document.variable(name).map(|value| Secret::from_variable(name, value));
-        let what = match secret {
-            Some(Some(secret)) => return Some(secret),
-            _ if self.document.is_offline() => return Some(Secret::absent(name)),
-            Some(None) => format!("the environment variable {name} is empty"),
-            None => format!("the environment variable {name} is not set"),
-        };
-        let place = section.node.get("env").map_or(&section.node.place, |node| &node.place);
-        let cure = format!("set {name}, or write {{file: PATH}}");
-        self.document.report(place, section.child("env"), Some(name.to_owned()), what, cure);
-        None
+    fn key_place(&self, key: &str) -> &'t Place {
+        self.entries().iter().find(|entry| entry.key == key).map_or(self.at, |entry| &entry.place)
     }
 
     /// Records a problem and gives nothing.
@@ -423,31 +350,29 @@ impl<'t> Section<'t> {
                 self.document.show(node);
                 Some(text)
             }
-            _ => self.refuse(key, "not a single value", "write one value"),
+            _ => self.refuse_form(node, self.child(key), "not a single value", "write one value"),
         }
     }
 
     fn text_at(&self, node: &'t Node, path: String) -> Option<Text<'t>> {
         let Value::Scalar(text) = &node.value else {
-            let given = self.document.given(node);
-            self.document.report(&node.place, path, given, "not a single value", "write one value");
-            return None;
+            return self.refuse_form(node, path, "not a single value", "write one value");
         };
         self.document.show(node);
         Some(Text { text: text.clone(), path, node })
     }
 
-    fn section_at(&self, node: &'t Node, path: String) -> Option<Section<'t>> {
+    fn section_at(&self, node: &'t Node, at: &'t Place, path: String) -> Option<Section<'t>> {
         if matches!(node.value, Value::Map(_)) {
-            return Some(Section::new(self.document, node, path));
+            return Some(Section::new(self.document, node, at, path));
         }
-        self.document.report(
-            &node.place,
-            path,
-            self.document.given(node),
-            "not a mapping",
-            "write `key: value` lines, indented, or {key: value}",
-        );
+        let cure = "write `key: value` lines, indented, or {key: value}";
+        self.refuse_form(node, path, "not a mapping", cure)
+    }
+
+    /// Records that a value has the wrong form and gives nothing.
+    fn refuse_form<T>(&self, node: &Node, path: String, what: &str, cure: impl Into<String>) -> Option<T> {
+        self.document.report(&node.place, path, self.document.given_form(node), what, cure);
         None
     }
 
@@ -459,33 +384,9 @@ impl<'t> Section<'t> {
                 items.iter().enumerate().map(|(number, item)| (item, format!("{path}[{number}]"))).collect(),
             ),
             _ => {
-                self.refuse(key, "not a list", format!("write {form}: [...], or lines that begin with `- `"))
+                let cure = format!("write {form}: [...], or lines that begin with `- `");
+                self.refuse_form(node, path, "not a list", cure)
             }
         }
     }
-}
-
-/// `a`, `a or b`, `a, b or c`.
-pub(crate) fn or(words: &[&str]) -> String {
-    match words {
-        [] => String::new(),
-        [word] => (*word).to_owned(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
-    }
-}
-
-/// The known word that `word` was probably meant to be.
-pub(crate) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
-    let word = word.to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), *candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// `; nearest: word`, where one is near.
-pub(crate) fn hint(word: &str, known: &[&str]) -> String {
-    nearest(word, known).map(|word| format!(", nearest is {word}")).unwrap_or_default()
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use super::limiter::{Limiter, Priority};
 use super::quota::Quota;
 use crate::config::provider::Limit;
+use crate::config::secret::Fingerprint;
 
 /// Every gate, by credential.
 #[derive(Debug, Default)]
@@ -22,29 +23,17 @@ pub struct Limiters {
 }
 
 /// What tells one credential from another without holding it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Credential([u8; 32]);
-
-impl Credential {
-    /// The key of a credential that consists of `parts`: vendor, host, account, secrets.
-    pub fn of(parts: &[&str]) -> Self {
-        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        for part in parts {
-            // With its length, so that no two lists of parts read alike.
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        let mut key = [0; 32];
-        for (to, from) in key.iter_mut().zip(context.finish().as_ref()) {
-            *to = *from;
-        }
-        Credential(key)
-    }
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Credential {
+    vendor: &'static str,
+    host: String,
+    secrets: Vec<Fingerprint>,
 }
 
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credential")
+impl Credential {
+    /// The key of a credential: what the vendor at `host` counts a quota against.
+    pub fn new(vendor: &'static str, host: &str, secrets: Vec<Fingerprint>) -> Self {
+        Credential { vendor, host: host.to_owned(), secrets }
     }
 }
 
@@ -112,7 +101,7 @@ impl Gate {
         state.members.push(Member {
             free: concurrency.max(1),
             under_way: 0,
-            queue: queue.max(1),
+            queue,
             waiting: Default::default(),
         });
         state.members.len() - 1
@@ -158,11 +147,17 @@ impl Gate {
         state.tickets += 1;
         let (grant, granted) = oneshot::channel();
         let Some(place) = state.members.get_mut(member) else { return Err(Refused::Full) };
-        if place.waiting.iter().map(VecDeque::len).sum::<usize>() >= place.queue {
-            return Err(Refused::Full);
-        }
+        // Who can leave at once need not fit into the queue.
         place.line(priority).push_back((ticket, grant));
         state.pump(now);
+        let place = state.members.get_mut(member);
+        if let Some(place) = place.filter(|place| place.len() > place.queue) {
+            let line = place.line(priority);
+            if line.back().is_some_and(|(last, _)| *last == ticket) {
+                line.pop_back();
+                return Err(Refused::Full);
+            }
+        }
         if state.anyone_waits() && !state.pumping {
             state.pumping = true;
             tokio::spawn(pump(Arc::clone(self)));
@@ -187,7 +182,7 @@ impl Gate {
     /// Requests of a member that wait now.
     pub fn waiting(&self, member: usize) -> usize {
         let state = locked(&self.state);
-        state.members.get(member).map_or(0, |member| member.waiting.iter().map(VecDeque::len).sum())
+        state.members.get(member).map_or(0, Member::len)
     }
 
     fn tighten(&self, limit: Option<Limit>) {
@@ -207,6 +202,11 @@ impl Gate {
 }
 
 impl Member {
+    /// Requests that wait.
+    fn len(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum()
+    }
+
     fn line(&mut self, priority: Priority) -> &mut VecDeque<(u64, oneshot::Sender<()>)> {
         let [question, alert, refresh] = &mut self.waiting;
         match priority {
@@ -247,7 +247,7 @@ impl State {
     }
 
     fn anyone_waits(&self) -> bool {
-        self.members.iter().any(|member| member.waiting.iter().any(|line| !line.is_empty()))
+        self.members.iter().any(|member| member.len() > 0)
     }
 }
 

@@ -149,11 +149,12 @@ impl Guard {
                 (Err(failure), sent) => (failure, sent),
             };
             made += 1;
-            // What never left was kept back by us, after all the waiting that it may do.
+            // What we ourselves kept back has waited already for as long as it may.
+            let ours = failure.kind == FailureKind::RateLimited && sent.requests == 0;
             let left =
                 call.until.map_or(self.max_wait, |until| until.saturating_duration_since(Instant::now()));
             let wait = match retry::wait(&self.retry, made, &failure, random(), Some(left)) {
-                Some(wait) if sent.requests > 0 => wait,
+                Some(wait) if !ours => wait,
                 _ => return Err(failure),
             };
             if !self.watch().budget.take(Instant::now().into_std()) {
@@ -173,10 +174,10 @@ impl Guard {
         leave: Admitted<'_>,
     ) -> (Result<Answer, Failure>, Sent) {
         let started = Instant::now();
-        let (mut answer, mut sent) = call.scope(self.provider.ask(entity)).await;
+        let (mut answer, mut sent) = call.watched(self.provider.ask(entity)).await;
         if matches!(&answer, Err(failure) if failure.kind == FailureKind::Unauthorised) {
             self.renew(started);
-            (answer, sent) = call.scope(self.provider.ask(entity)).await;
+            (answer, sent) = call.watched(self.provider.ask(entity)).await;
         }
         leave.record(&answer, sent);
         (answer, sent)
@@ -268,7 +269,8 @@ struct Admitted<'g> {
 impl Admitted<'_> {
     fn record(mut self, answer: &Result<Answer, Failure>, sent: Sent) {
         let ended = match answer {
-            _ if sent.requests == 0 => Ended::Untold,
+            // It came from what the vendor's code remembers.
+            Ok(_) if sent.requests == 0 => Ended::Untold,
             Ok(_) => Ended::Answered(sent.slowest),
             Err(failure) => Ended::Failed(failure.kind, sent.slowest),
         };

@@ -48,11 +48,18 @@ struct Scope {
 }
 
 impl Call {
-    /// Runs `asking` so that every request it sends is made for this call; tells what it sent.
-    pub async fn scope<F: Future>(self, asking: F) -> (F::Output, Sent) {
+    /// Runs `asking` so that every request it sends is made for this call.
+    pub async fn scope<F: Future>(self, asking: F) -> F::Output {
+        self.watched(asking).await.0
+    }
+
+    /// As [`scope`](Call::scope), and tells what was sent. What a call within a call sends counts for both.
+    pub async fn watched<F: Future>(self, asking: F) -> (F::Output, Sent) {
         let scope = Scope { call: self, sent: Cell::default() };
         let both = async { (asking.await, CALL.with(|scope| scope.sent.get())) };
-        CALL.scope(scope, both).await
+        let (output, sent) = CALL.scope(scope, both).await;
+        count(sent.slowest, sent.requests);
+        (output, sent)
     }
 
     fn current() -> Call {
@@ -64,9 +71,8 @@ impl Call {
     }
 }
 
-/// Counts a request from when it leaves, so that an abandoned one is counted too.
+/// Counts requests for the call that they are made for, where there is one (a probe has none).
 pub(super) fn count(elapsed: Duration, requests: u32) {
-    // Outside a call (a probe) nobody asks.
     let _ = CALL.try_with(|scope| {
         let sent = scope.sent.get();
         scope.sent.set(Sent {

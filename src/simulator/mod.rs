@@ -11,8 +11,8 @@
 //! | [`faults`] | the script of what goes wrong |
 //! | [`calls`] | what was asked, how often, how many at once |
 //! | [`server`] | the listener, the frame around each vendor's pages |
+//! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | one vendor's pages each |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
-//! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | that vendor's pages |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
 pub mod calls;

@@ -1,0 +1,96 @@
+//! Reading secrets: `{env: NAME}`, `{file: PATH}`, or literal where that is permitted.
+//!
+//! Contract: no problem recorded here repeats a value.
+
+use super::Section;
+use crate::config::Secret;
+use crate::config::raw::{Entry, Node, Place, Value};
+
+impl<'t> Section<'t> {
+    /// A secret: `{env: NAME}` or `{file: PATH}`. A variable laid over the key is one by itself.
+    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        let node = self.value(key)?;
+        let path = self.child(key);
+        self.secret_at(node, &path)
+    }
+
+    /// A secret that must be there.
+    pub fn required_secret(&mut self, key: &'static str) -> Option<Secret> {
+        self.required(key, &format!("write {key}: {{env: NAME}} or {key}: {{file: PATH}}"));
+        self.secret(key)
+    }
+
+    /// The value of one of [`entries`](Section::entries) as a secret.
+    pub(crate) fn entry_secret(&self, entry: &'t Entry) -> Option<Secret> {
+        self.secret_at(&entry.value, &self.child(&entry.key))
+    }
+
+    /// A secret in `node`.
+    fn secret_at(&self, node: &'t Node, path: &str) -> Option<Secret> {
+        let report =
+            |place: &Place, what: String, cure: &str| self.document.report(place, path, None, what, cure);
+        const FORM: &str = "write {env: NAME} or {file: PATH}";
+        match (&node.value, &node.place) {
+            (Value::Scalar(value), Place::Variable(name)) => Secret::from_variable(name, value),
+            (Value::Scalar(value), _) if self.document.allows_literals() && !value.is_empty() => {
+                Some(Secret::literal(value))
+            }
+            (Value::Scalar(_), place) => {
+                let cure =
+                    "write {env: NAME} or {file: PATH}; allow_literal_secrets: true permits it for trials";
+                report(place, "a secret in plain sight".to_owned(), cure);
+                None
+            }
+            (Value::Map(_), place) => {
+                let mut section = Section::new(self.document, node, place, path.to_owned());
+                let (variable, file) = (section.text("env"), section.text("file"));
+                let secret = match (variable, file) {
+                    (Some(name), None) => self.variable(&section, &name),
+                    (None, Some(file)) => {
+                        let file = self.document.resolve(&file);
+                        match Secret::from_file(&file) {
+                            Ok(secret) => Some(secret),
+                            Err(_) if self.document.is_offline() => {
+                                Some(Secret::absent(&file.to_string_lossy()))
+                            }
+                            Err(error) => {
+                                let cure = format!("put the secret into {}", file.display());
+                                section.refuse("file", format!("the file {error}"), cure)
+                            }
+                        }
+                    }
+                    (Some(_), Some(_)) => {
+                        report(place, "both env and file".to_owned(), FORM);
+                        None
+                    }
+                    (None, None) => {
+                        if !section.has("env") && !section.has("file") {
+                            report(place, "neither env nor file".to_owned(), FORM);
+                        }
+                        None
+                    }
+                };
+                section.finish();
+                secret
+            }
+            (Value::Null | Value::List(_), place) => {
+                report(place, "not a secret".to_owned(), FORM);
+                None
+            }
+        }
+    }
+
+    fn variable(&self, section: &Section<'_>, name: &str) -> Option<Secret> {
+        let secret = self.document.variable(name).map(|value| Secret::from_variable(name, value));
+        let what = match secret {
+            Some(Some(secret)) => return Some(secret),
+            _ if self.document.is_offline() => return Some(Secret::absent(name)),
+            Some(None) => format!("the environment variable {name} is empty"),
+            None => format!("the environment variable {name} is not set"),
+        };
+        let place = section.node.get("env").map_or(section.at, |node| &node.place);
+        let cure = format!("set {name}, or write {{file: PATH}}");
+        self.document.report(place, section.child("env"), Some(name.to_owned()), what, cure);
+        None
+    }
+}
