@@ -16,9 +16,13 @@ use super::config::Config;
 use super::normalise::{Reading, refusal};
 use super::wire::{Grant, Report, Unreadable, unpack};
 use super::{MAX_PAGES, OracleCasb};
+use crate::config::provider::Common;
 use crate::config::{Document, Secret};
 use crate::entity::{Entity, EntityKind};
 use crate::http::BaseUrl;
+use crate::provider::guard::Guard;
+use crate::provider::limiter::Priority;
+use crate::provider::meter::NoMeter;
 use crate::provider::recorder::{Recorder, Told, told, told_bytes};
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Failure, FailureKind, Provider, Scored};
@@ -185,6 +189,17 @@ fn unknown_has_no_score() {
         assert_eq!(read_as(JANE, fixture(name)), Ok(Answer::Unknown { detail: None }), "{name}");
     }
     assert_eq!(read_as(JANE, fixture("no_level")), Ok(Answer::Unknown { detail: Some("no_level") }));
+}
+
+#[test]
+fn a_part_of_a_report_about_others_does_not_make_a_user_unknown() {
+    let others = |total: u64| {
+        let mut page: Value = serde_json::from_slice(fixture("only_others")).unwrap();
+        page["totalCount"] = json!(total);
+        read_as(JANE, page.to_string().as_bytes()).map_err(|failure| failure.kind)
+    };
+    assert_eq!(others(1), Ok(Answer::Unknown { detail: None }));
+    assert_eq!(others(5000), Err(FailureKind::MalformedResponse));
 }
 
 #[test]
@@ -394,6 +409,18 @@ async fn a_revoked_token_is_refused_once_and_replaced_once() {
     // The second of the two who were refused comes late.
     casb.renew();
     assert!(casb.ask(&jane()).await.is_ok());
+    assert_eq!(tokens.count(), 2);
+}
+
+#[tokio::test]
+async fn behind_the_guard_a_revoked_token_is_not_noticed() {
+    let tokens = Arc::new(page::Tokens::new(Duration::from_secs(3600)));
+    let casb = provider(&tenant(&tokens).await, config());
+    let guard = Guard::new("casb", Box::new(casb), &Common::for_tests(), Arc::new(NoMeter));
+    for _ in 0..2 {
+        assert!(guard.ask(&jane(), Priority::Alert, None).await.is_ok());
+        tokens.revoke_all();
+    }
     assert_eq!(tokens.count(), 2);
 }
 
