@@ -25,10 +25,10 @@ pub mod meter;
 pub mod oracle_casb;
 pub mod quota;
 #[cfg(test)]
-#[cfg(test)]
 pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
+#[cfg(test)]
 mod scripted;
 pub mod transport;
 
