@@ -93,12 +93,12 @@ impl VendorConfig {
         let all = |secrets: Vec<&Secret>| secrets.into_iter().map(Secret::fingerprint).collect();
         match self {
             VendorConfig::Datadog(config) => all(config.credential()),
-            VendorConfig::CortexXdr(config) => vec![config.credential()],
+            VendorConfig::CortexXdr(config) => all(config.credential()),
             VendorConfig::GoogleSecops(config) => {
                 vec![Secret::literal(config.credential().expose_secret()).fingerprint()]
             }
             VendorConfig::Cloudflare(config) => all(config.credential()),
-            VendorConfig::OracleCasb(config) => vec![config.credential()],
+            VendorConfig::OracleCasb(config) => all(config.credential()),
         }
     }
 }
