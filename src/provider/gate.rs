@@ -172,10 +172,7 @@ impl Gate {
     pub fn observe(&self, status: u16, quota: &Quota) {
         let now = now();
         let mut state = locked(&self.state);
-        let under_way: usize = state.members.iter().map(|member| member.under_way).sum();
-        // The response's own request is counted by the vendor, and still under way here.
-        let uncounted = u32::try_from(under_way.saturating_sub(1)).unwrap_or(u32::MAX);
-        state.limiter.observe(status, quota, uncounted, now);
+        state.limiter.observe(status, quota, now);
         self.changed.notify_one();
     }
 
@@ -196,7 +193,7 @@ impl Gate {
         let mut state = locked(&self.state);
         if rate(limit) < rate(state.limit) {
             state.limit = limit;
-            state.limiter = Limiter::new(limit);
+            state.limiter.configure(limit);
         }
     }
 }
@@ -222,7 +219,8 @@ impl State {
     fn pump(&mut self, now: Instant) -> Option<Instant> {
         loop {
             let (member, priority) = self.next()?;
-            if let Err(at) = self.limiter.take(now, priority) {
+            let under_way = self.members.iter().map(|member| member.under_way).sum::<usize>();
+            if let Err(at) = self.limiter.take(now, priority, under_way as u64) {
                 return Some(at);
             }
             let member = self.members.get_mut(member)?;

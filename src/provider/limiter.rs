@@ -65,16 +65,33 @@ struct Piece {
     count: u32,
 }
 
-/// What the vendor says is left until a moment.
+/// What the vendor says is left until a moment: the least that it said, since answers overtake each other.
+/// Every request is counted once: while it is under way by us, from its answer on by the vendor.
 #[derive(Debug)]
 struct Hint {
-    left: u32,
+    left: u64,
     until: Instant,
 }
 
 impl Limiter {
     /// A limiter of the configured quota; `None` only obeys the vendor.
     pub fn new(limit: Option<Limit>) -> Self {
+        let mut limiter = Limiter {
+            window: UNLIMITED.0,
+            allowed: None,
+            share: (1, 1),
+            taken: VecDeque::new(),
+            taken_sum: 0,
+            blocked_until: None,
+            refusals: 0,
+            hint: None,
+        };
+        limiter.configure(limit);
+        limiter
+    }
+
+    /// Changes the quota and keeps what happened so far.
+    pub fn configure(&mut self, limit: Option<Limit>) {
         let share = limit.map_or((1, 1), |limit| (limit.share.0.max(1), limit.share.1.max(1)));
         let (allowed, window) = match limit {
             None => (None, UNLIMITED.0),
@@ -90,23 +107,14 @@ impl Limiter {
                 (Some(allowed), per.saturating_add(per / MARGIN))
             }
         };
-        Limiter {
-            window,
-            allowed,
-            share,
-            taken: VecDeque::new(),
-            taken_sum: 0,
-            blocked_until: None,
-            refusals: 0,
-            hint: None,
-        }
+        (self.allowed, self.window, self.share) = (allowed, window, share);
     }
 
-    /// Takes a slot at `now`.
+    /// Takes a slot at `now`, while `under_way` requests have no answer yet.
     ///
     /// # Errors
-    /// The earliest moment, after `now`, at which it may be worth trying again.
-    pub fn take(&mut self, now: Instant, priority: Priority) -> Result<(), Instant> {
+    /// The earliest moment, after `now`, at which it may be worth trying again if no answer comes before.
+    pub fn take(&mut self, now: Instant, priority: Priority, under_way: u64) -> Result<(), Instant> {
         self.forget(now);
         if let Some(until) = self.blocked_until.filter(|until| *until > now) {
             return Err(until);
@@ -114,7 +122,7 @@ impl Limiter {
         if let Some(hint) = &self.hint {
             if hint.until <= now {
                 self.hint = None;
-            } else if hint.left == 0 {
+            } else if hint.left <= under_way {
                 return Err(hint.until);
             }
         }
@@ -123,9 +131,6 @@ impl Limiter {
             if self.taken_sum.saturating_add(reserve) >= allowed {
                 return Err(self.next_change(now));
             }
-        }
-        if let Some(hint) = &mut self.hint {
-            hint.left = hint.left.saturating_sub(1);
         }
         self.remember(now);
         Ok(())
@@ -141,9 +146,8 @@ impl Limiter {
         self.blocked_until.is_some_and(|until| until > now)
     }
 
-    /// Learns from a response: its status and what its headers say. `under_way` are the requests that the
-    /// vendor may not have counted yet.
-    pub fn observe(&mut self, status: u16, quota: &Quota, under_way: u32, now: Instant) {
+    /// Learns from a response: its status and what its headers say.
+    pub fn observe(&mut self, status: u16, quota: &Quota, now: Instant) {
         let refused = status == 429 || (status == 503 && quota.retry_after.is_some());
         if refused {
             let wait = quota.wait_after_refusal().filter(|wait| !wait.is_zero());
@@ -163,11 +167,8 @@ impl Limiter {
         for window in &quota.windows {
             let Some(reset) = window.reset.filter(|reset| !reset.is_zero()) else { continue };
             let ours = window.remaining.saturating_mul(u64::from(self.share.0)) / u64::from(self.share.1);
-            let mut left = u32::try_from(ours).unwrap_or(u32::MAX).saturating_sub(under_way);
-            if window.remaining > 0 {
-                // A small rest that cannot be divided among replicas still lets each of them go on.
-                left = left.max(1);
-            }
+            // A small rest that cannot be divided among replicas still lets each of them go on.
+            let left = if window.remaining > 0 { ours.max(1) } else { 0 };
             let until = now + reset;
             let tighter = self.hint.as_ref().is_none_or(|hint| hint.until <= now || left <= hint.left);
             if tighter {

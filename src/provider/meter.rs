@@ -50,7 +50,7 @@ pub const OUTCOMES: [&str; 10] = [
 pub fn outcome(exchange: Result<u16, &HttpError>) -> &'static str {
     match exchange {
         Ok(404) => "not_found",
-        Ok(401 | 402 | 403) => "refused",
+        Ok(401..=403) => "refused",
         Ok(429) => "rate_limited",
         Ok(400..=499) => "client_error",
         Ok(500..) => "server_error",

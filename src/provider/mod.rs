@@ -25,11 +25,9 @@ pub mod meter;
 pub mod oracle_casb;
 pub mod quota;
 #[cfg(test)]
-#[cfg(test)]
 pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
-mod scripted;
 pub mod transport;
 
 use std::future::Future;

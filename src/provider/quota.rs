@@ -38,7 +38,7 @@ impl Quota {
         };
         let first = |name: &'static str| all(name).next();
         // A date is measured against the vendor's own clock, so that ours may be wrong.
-        let vendors_now = first("date").and_then(|text| date(text)).unwrap_or(now);
+        let vendors_now = first("date").and_then(date).unwrap_or(now);
         let mut windows: Vec<Window> =
             all("ratelimit").flat_map(|list| list.split(',')).filter_map(item).collect();
         if let Some(remaining) = first("x-ratelimit-remaining").and_then(whole) {

@@ -176,6 +176,54 @@ async fn a_stale_token_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn many_calls_that_are_refused_together_sign_in_anew_once() {
+    let (guard, _server) = guarded(&[TokenTwo], |_| {}).await;
+    let guard = Arc::new(guard);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let guard = Arc::clone(&guard);
+        calls.spawn(async move { ask(&guard).await });
+    }
+    // A second renewal would have made token 3, which the server refuses.
+    for answer in calls.join_all().await {
+        assert_eq!(answer, UNKNOWN);
+    }
+}
+
+#[tokio::test]
+async fn opening_and_closing_are_logged_without_an_identifier() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writer = Written(Arc::clone(&log));
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let (guard, _server) =
+        guarded(&[Status(403), Status(200)], |common| common.breaker.refused_for = Duration::ZERO).await;
+    assert_eq!(ask(&guard).await, Err(FailureKind::Forbidden));
+    assert_eq!(ask(&guard).await, UNKNOWN);
+    let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("WARN") && lines[0].contains("provider=acme reason=\"forbidden\""), "{text}");
+    assert!(lines[1].contains("the breaker is closed"), "{text}");
+    assert!(!text.contains("john.doe"), "{text}");
+}
+
+/// Keeps what is logged.
+#[derive(Clone)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
 async fn refused_credentials_stop_every_further_request_and_say_so() {
     let (guard, server) = guarded(&[Status(401)], |_| {}).await;
     assert_eq!(ask(&guard).await, Err(FailureKind::Unauthorised));

@@ -13,7 +13,7 @@ fn limit(requests: u32, per: Duration, share: (u32, u32)) -> Limit {
 
 /// Takes as many slots as there are at `now`.
 fn drain(limiter: &mut Limiter, now: Instant) -> u32 {
-    std::iter::repeat_with(|| limiter.take(now, Priority::Alert))
+    std::iter::repeat_with(|| limiter.take(now, Priority::Alert, 0))
         .take(10_000)
         .take_while(Result::is_ok)
         .count() as u32
@@ -24,7 +24,7 @@ fn saturate(limiter: &mut Limiter, mut now: Instant, time: Duration, priority: P
     let end = now + time;
     let mut taken = Vec::new();
     while now < end {
-        match limiter.take(now, priority) {
+        match limiter.take(now, priority, 0) {
             Ok(()) => taken.push(now),
             Err(at) => {
                 assert!(at > now, "a wait must end later than now");
@@ -72,19 +72,19 @@ fn without_a_limit_everything_leaves_at_once() {
 fn a_refusal_blocks_for_as_long_as_the_vendor_says() {
     let now = Instant::now();
     let mut limiter = Limiter::new(None);
-    limiter.observe(429, &retry_after(300), 0, now);
+    limiter.observe(429, &retry_after(300), now);
     let until = now + 300 * SECOND;
-    assert_eq!(limiter.take(now, Priority::Question), Err(until));
+    assert_eq!(limiter.take(now, Priority::Question, 0), Err(until));
     assert_eq!(limiter.closed_until(now), Some(until));
-    assert_eq!(limiter.take(until, Priority::Question), Ok(()));
+    assert_eq!(limiter.take(until, Priority::Question, 0), Ok(()));
 }
 
 #[test]
 fn on_a_refusal_remaining_is_not_believed() {
     let now = Instant::now();
     let mut limiter = Limiter::new(None);
-    limiter.observe(429, &remaining(9, 3), 0, now);
-    assert_eq!(limiter.take(now, Priority::Alert), Err(now + 3 * SECOND));
+    limiter.observe(429, &remaining(9, 3), now);
+    assert_eq!(limiter.take(now, Priority::Alert, 0), Err(now + 3 * SECOND));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn refusals_without_a_word_block_longer_each_time_until_an_answer_comes() {
     let mut now = Instant::now();
     let mut limiter = Limiter::new(None);
     let mut blocked = |limiter: &mut Limiter, status| {
-        limiter.observe(status, &Quota::default(), 0, now);
+        limiter.observe(status, &Quota::default(), now);
         let wait = limiter.closed_until(now).map(|until| until - now);
         now += wait.unwrap_or_default();
         wait.unwrap_or_default().as_secs()
@@ -108,7 +108,7 @@ fn refusals_of_one_burst_count_once() {
     let now = Instant::now();
     let mut limiter = Limiter::new(None);
     for _ in 0..64 {
-        limiter.observe(429, &Quota::default(), 0, now);
+        limiter.observe(429, &Quota::default(), now);
     }
     assert_eq!(limiter.closed_until(now), Some(now + SECOND));
 }
@@ -117,9 +117,9 @@ fn refusals_of_one_burst_count_once() {
 fn a_late_answer_does_not_end_a_block() {
     let now = Instant::now();
     let mut limiter = Limiter::new(None);
-    limiter.observe(429, &retry_after(30), 0, now);
-    limiter.observe(200, &remaining(100, 1), 0, now);
-    assert!(limiter.take(now + SECOND, Priority::Alert).is_err());
+    limiter.observe(429, &retry_after(30), now);
+    limiter.observe(200, &remaining(100, 1), now);
+    assert!(limiter.take(now + SECOND, Priority::Alert, 0).is_err());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn after_a_block_it_starts_with_a_tenth_and_grows() {
     let now = Instant::now();
     for configured in [Some(limit(1000, 10 * SECOND, (1, 1))), None] {
         let mut limiter = Limiter::new(configured);
-        limiter.observe(429, &retry_after(5), 0, now);
+        limiter.observe(429, &retry_after(5), now);
         let end = now + 5 * SECOND;
         let all = configured.map_or(UNLIMITED.1, |limit| limit.requests);
         assert_eq!(drain(&mut limiter, end), all / 10);
@@ -136,7 +136,7 @@ fn after_a_block_it_starts_with_a_tenth_and_grows() {
         assert!(halfway > all / 4 && halfway < all * 3 / 5, "{halfway}");
     }
     let mut limiter = Limiter::new(None);
-    limiter.observe(429, &retry_after(5), 0, now);
+    limiter.observe(429, &retry_after(5), now);
     let over = now + 5 * SECOND + limiter.ramp();
     assert_eq!(drain(&mut limiter, over), 10_000);
 }
@@ -144,20 +144,48 @@ fn after_a_block_it_starts_with_a_tenth_and_grows() {
 #[test]
 fn what_the_vendor_says_is_left_is_not_exceeded_before_its_reset() {
     let now = Instant::now();
+    let reset = now + 30 * SECOND;
     let mut limiter = Limiter::new(Some(limit(1000, SECOND, (1, 1))));
-    limiter.observe(200, &remaining(5, 30), 2, now);
-    assert_eq!(drain(&mut limiter, now), 3);
-    assert_eq!(limiter.take(now, Priority::Question), Err(now + 30 * SECOND));
-    assert_eq!(limiter.closed_until(now), Some(now + 30 * SECOND));
-    assert!(limiter.take(now + 30 * SECOND, Priority::Question).is_ok());
+    limiter.observe(200, &remaining(5, 30), now);
+    assert_eq!(while_under_way(&mut limiter, now, 2), 3);
+    // Their answers come, one that was overtaken last: it does not open the window again.
+    limiter.observe(200, &remaining(0, 30), now);
+    limiter.observe(200, &remaining(4, 30), now);
+    assert_eq!(limiter.take(now, Priority::Question, 0), Err(reset));
+    assert_eq!(limiter.closed_until(now), Some(reset));
+    assert!(limiter.take(reset, Priority::Question, 0).is_ok());
+}
+
+#[test]
+fn answers_give_back_what_was_held_for_them() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    // The vendor has counted all 64 that are under way when it answers the first.
+    limiter.observe(200, &remaining(36, 30), now);
+    assert!(limiter.take(now, Priority::Alert, 63).is_err());
+    assert_eq!(while_under_way(&mut limiter, now, 0), 36);
+}
+
+/// Takes as many slots as there are while no answer comes.
+fn while_under_way(limiter: &mut Limiter, now: Instant, under_way: u64) -> usize {
+    (under_way..10_000).take_while(|under_way| limiter.take(now, Priority::Alert, *under_way).is_ok()).count()
+}
+
+#[test]
+fn a_new_quota_does_not_forget_a_block() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    limiter.observe(429, &retry_after(30), now);
+    limiter.configure(Some(limit(10, SECOND, (1, 1))));
+    assert!(limiter.take(now, Priority::Alert, 0).is_err());
 }
 
 #[test]
 fn a_replica_takes_only_its_part_of_what_is_left() {
     let now = Instant::now();
     let mut limiter = Limiter::new(Some(limit(1000, SECOND, (1, 4))));
-    limiter.observe(200, &remaining(40, 30), 0, now);
-    assert_eq!(drain(&mut limiter, now), 10);
+    limiter.observe(200, &remaining(40, 30), now);
+    assert_eq!(while_under_way(&mut limiter, now, 0), 10);
 }
 
 #[test]
@@ -165,7 +193,7 @@ fn a_refresh_leaves_a_tenth_to_what_is_urgent() {
     let now = Instant::now();
     let mut limiter = Limiter::new(Some(limit(100, SECOND, (1, 1))));
     let taken =
-        std::iter::repeat_with(|| limiter.take(now, Priority::Refresh)).take_while(Result::is_ok).count();
+        std::iter::repeat_with(|| limiter.take(now, Priority::Refresh, 0)).take_while(Result::is_ok).count();
     assert_eq!(taken, 90);
     assert_eq!(drain(&mut limiter, now), 10);
 }
@@ -175,7 +203,7 @@ fn memory_does_not_grow_with_the_quota() {
     let mut limiter = Limiter::new(Some(limit(1_000_000, 3600 * SECOND, (1, 1))));
     let mut now = Instant::now();
     for _ in 0..200_000 {
-        limiter.take(now, Priority::Alert).unwrap();
+        limiter.take(now, Priority::Alert, 0).unwrap();
         now += Duration::from_millis(17);
     }
     assert!(limiter.taken.len() <= PIECES as usize + 1, "{}", limiter.taken.len());
@@ -200,11 +228,11 @@ proptest! {
         for (number, (pause, burst, urgent)) in arrivals.into_iter().enumerate() {
             now += Duration::from_millis(pause);
             if refused_at.contains(&number) {
-                limiter.observe(429, &Quota::default(), 0, now);
+                limiter.observe(429, &Quota::default(), now);
             }
             let priority = if urgent { Priority::Question } else { Priority::Refresh };
             for _ in 0..burst {
-                if limiter.take(now, priority).is_ok() {
+                if limiter.take(now, priority, 0).is_ok() {
                     taken.push(now);
                 }
             }
