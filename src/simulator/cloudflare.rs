@@ -48,17 +48,22 @@ struct Pages {
     emails: BTreeMap<Uuid, String>,
 }
 
+impl Pages {
+    fn new(world: Arc<World>) -> Self {
+        let known = |email: String| world.profile(&email).map(|profile| (email, profile));
+        let users = (0..USERS).map(email).filter_map(known).collect();
+        let emails = (0..USERS).map(email).map(|email| (user_id(&email), email)).collect();
+        Pages { world, users, emails }
+    }
+}
+
 /// The pages.
 pub fn router(world: Arc<World>) -> Router {
-    let known = |email: String| world.profile(&email).map(|profile| (email, profile));
-    let users: Vec<_> = (0..USERS).map(email).filter_map(known).collect();
-    let emails = (0..USERS).map(email).map(|email| (user_id(&email), email)).collect();
-    let pages = Arc::new(Pages { world, users, emails });
-    Router::new().route("/accounts/{*path}", any(answer)).with_state(pages)
+    Router::new().route("/accounts/{*path}", any(answer)).with_state(Arc::new(Pages::new(world)))
 }
 
 async fn answer(State(pages): State<Arc<Pages>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    if let Err(refusal) = signed_in(&headers) {
+    if let Some(refusal) = refused(&headers) {
         return refusal;
     }
     let (response, quota) = match pages.world.admit(NAME) {
@@ -73,22 +78,23 @@ async fn answer(State(pages): State<Arc<Pages>>, method: Method, uri: Uri, heade
     with_quota(response, quota)
 }
 
-fn signed_in(headers: &HeaderMap) -> Result<(), Response> {
+/// What the API's gateway says to a request without one of the two ways to sign in.
+fn refused(headers: &HeaderMap) -> Option<Response> {
     let is = |name: &str, expected: &str| headers.get(name).is_some_and(|value| value == expected);
-    match headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes) {
-        Some(value) if !value.starts_with(b"Bearer ") => {
-            Err(refuse(StatusCode::BAD_REQUEST, 6003, "Invalid request headers"))
+    let bearer = format!("Bearer {TOKEN}");
+    let (status, code, what) = match headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes) {
+        Some(value) if value == bearer.as_bytes() => return None,
+        None if is("x-auth-email", EMAIL) && is("x-auth-key", KEY) => return None,
+        Some(value) if value.starts_with(b"Bearer ") => {
+            (StatusCode::UNAUTHORIZED, 9109, "Invalid access token")
         }
-        Some(value) if value == format!("Bearer {TOKEN}").as_bytes() => Ok(()),
-        Some(_) => Err(refuse(StatusCode::UNAUTHORIZED, 9109, "Invalid access token")),
-        None if is("x-auth-email", EMAIL) && is("x-auth-key", KEY) => Ok(()),
+        Some(_) => (StatusCode::BAD_REQUEST, 6003, "Invalid request headers"),
         None if headers.contains_key("x-auth-key") => {
-            Err(refuse(StatusCode::BAD_REQUEST, 9103, "Unknown X-Auth-Key or X-Auth-Email"))
+            (StatusCode::BAD_REQUEST, 9103, "Unknown X-Auth-Key or X-Auth-Email")
         }
-        None => {
-            Err(refuse(StatusCode::BAD_REQUEST, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization"))
-        }
-    }
+        None => (StatusCode::BAD_REQUEST, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization"),
+    };
+    Some(refuse(status, code, what))
 }
 
 fn with_quota(mut response: Response, quota: Quota) -> Response {
@@ -242,4 +248,88 @@ fn refuse(status: StatusCode, code: u32, message: &str) -> Response {
     let error = json!({"code": code, "message": message});
     let body = json!({"success": false, "errors": [error], "messages": [], "result": null});
     (status, axum::Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::simulator::world::{Limit, Options};
+
+    fn pages() -> Arc<Pages> {
+        let limits = [(NAME.to_owned(), Limit { requests: 3, per_ms: 60_000, sliding: true })].into();
+        let world = Arc::new(World::new(Options { known: 1.0, limits, ..Options::default() }));
+        Arc::new(Pages::new(world))
+    }
+
+    async fn get(
+        pages: &Arc<Pages>,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> (u16, HeaderMap, Value) {
+        let headers =
+            headers.iter().map(|(name, key)| (name.parse().unwrap(), key.parse().unwrap())).collect();
+        let response = answer(State(Arc::clone(pages)), Method::GET, path.parse().unwrap(), headers).await;
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status.as_u16(), parts.headers, serde_json::from_slice(&body).unwrap())
+    }
+
+    fn path(rest: &str) -> String {
+        format!("/accounts/{ACCOUNT_ID}/{rest}")
+    }
+
+    const BEARER: [(&str, &str); 1] = [("authorization", "Bearer simulated-cloudflare-token")];
+
+    #[tokio::test]
+    async fn there_are_two_ways_to_sign_in_and_no_third() {
+        let summary = path("zt_risk_scoring/summary");
+        for (headers, status, code) in [
+            (vec![], 400, 9106),
+            (vec![("authorization", "simulated-cloudflare-token")], 400, 6003),
+            (vec![("authorization", "Bearer wrong")], 401, 9109),
+            (vec![("x-auth-email", EMAIL), ("x-auth-key", "wrong")], 400, 9103),
+            (vec![("x-auth-key", KEY)], 400, 9103),
+        ] {
+            let (given, _, body) = get(&pages(), &summary, &headers).await;
+            assert_eq!((given, body["errors"][0]["code"].as_i64()), (status, Some(code)), "{headers:?}");
+        }
+        assert_eq!(get(&pages(), &summary, &BEARER).await.0, 200);
+        assert_eq!(get(&pages(), &summary, &[("x-auth-email", EMAIL), ("x-auth-key", KEY)]).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn the_list_of_users_has_pages() {
+        let pages = pages();
+        let (_, _, first) = get(&pages, &path("access/users?page=1&per_page=100"), &BEARER).await;
+        let (_, _, third) = get(&pages, &path("access/users?page=3&per_page=1000"), &BEARER).await;
+        assert_eq!(first["result"].as_array().unwrap().len(), 100);
+        assert_eq!(third["result"].as_array().unwrap().len(), 50);
+        assert_eq!(
+            (&third["result_info"]["total_pages"], &third["result_info"]["page"]),
+            (&json!(3), &json!(3))
+        );
+    }
+
+    #[tokio::test]
+    async fn beyond_the_quota_everything_waits() {
+        let pages = pages();
+        for left in ["\"default\";r=2;t=", "\"default\";r=1;t=", "\"default\";r=0;t="] {
+            let (status, headers, _) = get(&pages, &path("access/users"), &BEARER).await;
+            assert_eq!(status, 200);
+            assert!(headers["ratelimit"].to_str().unwrap().starts_with(left), "{headers:?}");
+        }
+        let (status, headers, body) = get(&pages, &path("access/users"), &BEARER).await;
+        assert_eq!((status, &body["success"]), (429, &json!(false)));
+        assert!(headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 50);
+    }
+
+    #[tokio::test]
+    async fn siblings_of_the_users_are_other_pages() {
+        let (status, _, body) = get(&pages(), &path("zt_risk_scoring/behaviors"), &BEARER).await;
+        assert_eq!((status, body["result"]["risk_level"].is_null()), (200, true));
+        assert_eq!(get(&pages(), &path("zt_risk_scoring/nobody"), &BEARER).await.0, 400);
+        let (status, _, body) = get(&pages(), "/accounts/short/access/users", &BEARER).await;
+        assert_eq!((status, &body["errors"][0]["code"]), (404, &json!(7003)));
+    }
 }

@@ -167,3 +167,70 @@ fn entity(id: &str, profile: &Profile) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::simulator::world::{Limit, Options};
+
+    fn world(known: f64) -> Arc<World> {
+        let limits = [(NAME.to_owned(), Limit { requests: 100, per_ms: 60_000, sliding: true })].into();
+        Arc::new(World::new(Options { known, limits, ..Options::default() }))
+    }
+
+    async fn get(world: &Arc<World>, id: &str, keys: &[(&'static str, &'static str)]) -> Response {
+        let headers = keys.iter().map(|(name, key)| (name.parse().unwrap(), key.parse().unwrap())).collect();
+        let uri = format!("{LIST}/{id}").parse().unwrap();
+        one(State(Arc::clone(world)), Method::GET, uri, headers).await
+    }
+
+    const KEYS: [(&str, &str); 2] = [("dd-api-key", API_KEY), ("dd-application-key", APPLICATION_KEY)];
+
+    #[tokio::test]
+    async fn an_id_is_one_strictly_encoded_segment() {
+        let world = world(1.0);
+        let found = get(&world, "example%2Fpayments", &KEYS).await;
+        assert_eq!(found.status(), 200);
+        assert_eq!(found.headers()["x-ratelimit-remaining"], "99");
+        assert_eq!(world.calls(NAME).by_entity["example/payments"], 1);
+        assert_eq!(get(&world, "example/payments", &KEYS).await.status(), 404);
+        for written in ["a:b", "a+b", "a'b", "%FF"] {
+            assert_eq!(get(&world, written, &KEYS).await.status(), 400, "{written}");
+        }
+    }
+
+    #[tokio::test]
+    async fn both_keys_must_be_there_and_right() {
+        let [api, application] = KEYS;
+        for (keys, status) in [
+            (vec![], 401),
+            (vec![api], 401),
+            (vec![application], 401),
+            (vec![api, ("dd-application-key", "wrong")], 403),
+            (vec![("dd-api-key", "wrong"), application], 403),
+        ] {
+            assert_eq!(get(&world(1.0), "a", &keys).await.status(), status, "{keys:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_not_known_is_not_found_in_either_form_of_error() {
+        assert_eq!(get(&world(0.0), "a", &KEYS).await.status(), 404);
+        assert_eq!(get(&world(0.0), "ab", &KEYS).await.status(), 404);
+    }
+
+    #[test]
+    fn severity_follows_the_vendors_table_and_scores_go_beyond_100() {
+        let world = world(1.0);
+        let mut highest = 0;
+        for n in 0..2000 {
+            let entity = entity("a", &world.profile(&n.to_string()).unwrap());
+            let score = entity["attributes"]["riskScore"].as_i64().unwrap();
+            let critical = entity["attributes"]["severity"] == "critical";
+            assert_eq!(critical, score >= 100, "{score}");
+            highest = highest.max(score);
+        }
+        assert!(highest > 200, "{highest}");
+    }
+}
