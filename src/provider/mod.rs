@@ -28,8 +28,6 @@ pub mod quota;
 pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
-#[cfg(test)]
-mod scripted;
 pub mod transport;
 
 use std::future::Future;

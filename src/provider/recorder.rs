@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, Uri};
 
 use crate::http::BaseUrl;
@@ -17,6 +17,7 @@ pub(crate) struct Asked {
     /// Path and query, byte for byte.
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Asked {
@@ -31,11 +32,16 @@ impl Asked {
 pub(crate) struct Told {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
-    body: String,
+    body: Bytes,
 }
 
 /// An answer of `status` with `body`.
 pub(crate) fn told(status: u16, body: impl Into<String>) -> Told {
+    told_bytes(status, body.into())
+}
+
+/// The same with a body that is not text.
+pub(crate) fn told_bytes(status: u16, body: impl Into<Bytes>) -> Told {
     Told { status, headers: Vec::new(), body: body.into() }
 }
 
@@ -57,17 +63,23 @@ impl Recorder {
     pub(crate) async fn start(answers: impl IntoIterator<Item = Told>) -> Self {
         let state = Arc::new(Mutex::new((answers.into_iter().collect(), Vec::new())));
         let shared: Arc<Mutex<(VecDeque<Told>, Vec<Asked>)>> = Arc::clone(&state);
-        let app =
-            axum::Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap| async move {
+        let app = axum::Router::new().fallback(
+            move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| async move {
                 let (answers, asked) = &mut *shared.lock().unwrap();
-                asked.push(Asked { method, target: uri.path_and_query().unwrap().to_string(), headers });
+                asked.push(Asked {
+                    method,
+                    target: uri.path_and_query().unwrap().to_string(),
+                    headers,
+                    body,
+                });
                 let told = answers.pop_front().unwrap_or_else(|| told(500, "nothing more to say"));
                 let mut response = Response::builder().status(told.status);
                 for (name, value) in told.headers {
                     response = response.header(name, value);
                 }
                 response.body(Body::from(told.body)).unwrap()
-            });
+            },
+        );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });

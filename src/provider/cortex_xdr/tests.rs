@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::response::IntoResponse;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -17,7 +16,7 @@ use super::{CortexXdr, sign};
 use crate::config::{Document, Secret};
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
-use crate::provider::scripted::Scripted;
+use crate::provider::recorder::{Recorder, told, told_bytes};
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Failure, FailureKind, Provider, Scored};
 use crate::score::{Level, Scale, Score};
@@ -351,20 +350,17 @@ async fn a_replayed_signature_is_refused() {
 
 #[tokio::test]
 async fn every_attempt_is_signed_anew_and_sent_exactly() {
-    let server = Scripted::start(|_, _| {
-        (axum::http::StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "slow down").into_response()
-    })
-    .await;
+    let slow_down = || told(429, "slow down").header("retry-after", "7");
+    let server = Recorder::start([slow_down(), slow_down()]).await;
+    let base = server.base("");
     // A vendor that asks for a pause closes the gate, so that each attempt needs a transport of its own.
     for _ in 0..2 {
-        let failure = provider(&server.base, config(ADVANCED, KeyType::Advanced))
-            .ask(&user("ACME\\jdoe"))
-            .await
-            .unwrap_err();
+        let failure =
+            provider(&base, config(ADVANCED, KeyType::Advanced)).ask(&user("ACME\\jdoe")).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::RateLimited);
         assert_eq!(failure.retry_after, Some(std::time::Duration::from_secs(7)));
     }
-    let seen = server.seen();
+    let seen = server.asked();
     assert_eq!(seen.len(), 2);
     for request in &seen {
         assert_eq!(
@@ -385,14 +381,14 @@ async fn every_attempt_is_signed_anew_and_sent_exactly() {
 
 #[tokio::test]
 async fn a_standard_key_is_sent_as_it_is_and_a_bad_identifier_never() {
-    let server = Scripted::start(|_, _| fixture("found_user.json").into_response()).await;
-    let cortex = provider(&server.base, config(STANDARD, KeyType::Standard));
+    let server = Recorder::start([told_bytes(200, fixture("found_user.json"))]).await;
+    let cortex = provider(&server.base(""), config(STANDARD, KeyType::Standard));
     for bad in [user("NT AUTHORITY\\SYSTEM"), user("WS-17$"), Entity::new(EntityKind::Endpoint, "WS-17")] {
         assert_eq!(cortex.ask(&bad).await.unwrap_err().kind, FailureKind::InvalidIdentifier);
     }
-    assert!(server.seen().is_empty());
+    assert!(server.asked().is_empty());
     cortex.ask(&user("ACME\\jdoe")).await.unwrap();
-    let request = &server.seen()[0];
+    let request = &server.asked()[0];
     assert_eq!(request.header("authorization"), STANDARD.key);
     assert_eq!(request.header("x-xdr-nonce"), "");
 }

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request, Response};
+use crate::provider::limiter::Priority;
 use crate::provider::quota::Quota;
-use crate::provider::transport::Transport;
+use crate::provider::transport::{Call, Transport};
 use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::score::Scale;
 
@@ -103,18 +104,20 @@ impl OracleCasb {
     }
 
     async fn token(&self) -> Result<Token, Failure> {
-        self.tokens
-            .get(|| async {
-                let (key, secret) = (self.config.access_key.current(), self.config.access_secret.current());
-                let pair = json!({"accessKey": key.expose_secret(), "accessSecret": secret.expose_secret()});
-                let request = Request::post_json(self.url(&TOKEN_PATH, &[])?, &pair)
-                    .header("accept", "application/json");
-                let response = self.transport.send_unmetered(request).await?;
-                accept(&response)?;
-                let grant = Grant::read(&response.body).map_err(Failure::malformed)?;
-                Token::new(&grant, Timestamp::now(), Instant::now())
-            })
-            .await
+        // Others wait for the exchange, too, so that no one's deadline may end it.
+        let call = Call { priority: Priority::Alert, until: None };
+        self.tokens.get(|| call.scope(self.exchange())).await
+    }
+
+    async fn exchange(&self) -> Result<Token, Failure> {
+        let (key, secret) = (self.config.access_key.current(), self.config.access_secret.current());
+        let pair = json!({"accessKey": key.expose_secret(), "accessSecret": secret.expose_secret()});
+        let request =
+            Request::post_json(self.url(&TOKEN_PATH, &[])?, &pair).header("accept", "application/json");
+        let response = self.transport.send_unmetered(request).await?;
+        accept(&response)?;
+        let grant = Grant::read(&response.body).map_err(Failure::malformed)?;
+        Token::new(&grant, Timestamp::now(), Instant::now())
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, Failure> {

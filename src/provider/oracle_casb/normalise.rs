@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::wire::{Report, Row};
@@ -60,14 +61,16 @@ pub struct Reading<'a> {
     /// The first page's members beside its rows.
     head: Map<String, Value>,
     mine: Vec<Row>,
+    /// Rows that were read, and how many there are, as the vendor says.
     rows: u64,
+    total: Option<u64>,
     markers: HashSet<String>,
 }
 
 impl<'a> Reading<'a> {
     /// Before the first page of the report about `user`.
     pub fn new(user: &'a str) -> Self {
-        Reading { user, head: Map::new(), mine: Vec::new(), rows: 0, markers: HashSet::new() }
+        Reading { user, head: Map::new(), mine: Vec::new(), rows: 0, total: None, markers: HashSet::new() }
     }
 
     /// Takes one page; gives where the next one starts, if there is one.
@@ -75,13 +78,13 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// `malformed_response`: the page has no list of rows, or rows without a column `User name`.
     pub fn page(&mut self, page: Report) -> Result<Option<String>, Failure> {
-        let total = page.total_count.as_ref().and_then(lenient::number).and_then(|n| n.as_u64());
+        self.total = page.total_count.as_ref().and_then(lenient::number).and_then(|n| n.as_u64());
         if self.head.is_empty() {
             self.head = head(&page);
         }
         let rows = match page.rows {
             Some(rows) => rows,
-            None if total == Some(0) => Vec::new(),
+            None if self.total == Some(0) => Vec::new(),
             None => return Err(Failure::malformed("the report has no list userRiskScores")),
         };
         if !rows.is_empty() && rows.iter().all(|row| user(row).is_none()) {
@@ -93,29 +96,28 @@ impl<'a> Reading<'a> {
         self.mine.extend(
             rows.into_iter().filter(|row| user(row).is_some_and(|user| user.to_lowercase() == asked)),
         );
-        let marker = page.next_marker.filter(|_| !last && total.is_none_or(|total| self.rows < total));
+        let all = self.total.is_some_and(|total| self.rows >= total);
+        let marker = page.next_marker.filter(|_| !last && !all);
         // One that came before would lead round in a circle.
         Ok(marker.filter(|marker| self.markers.insert(marker.clone())))
     }
 
-    /// The answer. `whole` tells whether the last page was read.
+    /// The answer. `ended` tells whether the last page was read.
     ///
     /// # Errors
     /// `malformed_response`: a report without an end and without the user, or levels that are not understood.
-    pub fn answer(self, whole: bool, scale: &Scale) -> Result<Answer, Failure> {
+    pub fn answer(self, ended: bool, scale: &Scale) -> Result<Answer, Failure> {
+        // Rows may be missing although there is no further page: the vendor counts more than it gave.
+        let cut = !ended || (self.rows > 0 && self.total.is_some_and(|total| total > self.rows));
         if self.mine.is_empty() {
-            return if whole {
-                Ok(Answer::Unknown { detail: None })
+            return if cut {
+                Err(Failure::malformed("a report about others, and not the whole: userName is not heeded"))
             } else {
-                Err(Failure::malformed("the report about one user is too long: userName is not heeded"))
+                Ok(Answer::Unknown { detail: None })
             };
         }
         let count = self.mine.len();
-        let last_seen = self.mine.iter().filter_map(|row| {
-            let date = column(row, "detecteddateisoformat").and_then(lenient::moment);
-            date.or_else(|| column(row, "detecteddate").and_then(lenient::moment))
-        });
-        let last_seen = last_seen.max();
+        let last_seen = self.mine.iter().filter_map(detected).max();
         let worded = self.mine.iter().any(|row| column(row, "risklevel").is_some());
         let mut rated: Vec<_> =
             self.mine.into_iter().filter_map(|row| Some((rate(&row, scale)?, row))).collect();
@@ -137,7 +139,7 @@ impl<'a> Reading<'a> {
         if !others.is_empty() {
             attributes.insert("other_rows".to_owned(), Value::Array(others));
         }
-        if !whole {
+        if cut {
             attributes.insert("report_cut".to_owned(), json!(true));
         }
         attributes.insert("report".to_owned(), Value::Object(self.head));
@@ -157,6 +159,12 @@ impl<'a> Reading<'a> {
             attributes,
         })))
     }
+}
+
+/// When a row's risk was detected.
+fn detected(row: &Row) -> Option<Timestamp> {
+    let moment = |name| column(row, name).and_then(lenient::moment);
+    moment("detecteddateisoformat").or_else(|| moment("detecteddate"))
 }
 
 /// Score and level of a row; `None` when it has neither.

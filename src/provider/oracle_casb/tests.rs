@@ -7,8 +7,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
@@ -18,10 +16,14 @@ use super::config::Config;
 use super::normalise::{Reading, refusal};
 use super::wire::{Grant, Report, Unreadable, unpack};
 use super::{MAX_PAGES, OracleCasb};
+use crate::config::provider::Common;
 use crate::config::{Document, Secret};
 use crate::entity::{Entity, EntityKind};
 use crate::http::BaseUrl;
-use crate::provider::scripted::{Scripted, Seen};
+use crate::provider::guard::Guard;
+use crate::provider::limiter::Priority;
+use crate::provider::meter::NoMeter;
+use crate::provider::recorder::{Recorder, Told, told, told_bytes};
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Failure, FailureKind, Provider, Scored};
 use crate::score::{Level, Scale, Score};
@@ -187,6 +189,17 @@ fn unknown_has_no_score() {
         assert_eq!(read_as(JANE, fixture(name)), Ok(Answer::Unknown { detail: None }), "{name}");
     }
     assert_eq!(read_as(JANE, fixture("no_level")), Ok(Answer::Unknown { detail: Some("no_level") }));
+}
+
+#[test]
+fn a_part_of_a_report_about_others_does_not_make_a_user_unknown() {
+    let others = |total: u64| {
+        let mut page: Value = serde_json::from_slice(fixture("only_others")).unwrap();
+        page["totalCount"] = json!(total);
+        read_as(JANE, page.to_string().as_bytes()).map_err(|failure| failure.kind)
+    };
+    assert_eq!(others(1), Ok(Answer::Unknown { detail: None }));
+    assert_eq!(others(5000), Err(FailureKind::MalformedResponse));
 }
 
 #[test]
@@ -400,6 +413,18 @@ async fn a_revoked_token_is_refused_once_and_replaced_once() {
 }
 
 #[tokio::test]
+async fn behind_the_guard_a_revoked_token_is_not_noticed() {
+    let tokens = Arc::new(page::Tokens::new(Duration::from_secs(3600)));
+    let casb = provider(&tenant(&tokens).await, config());
+    let guard = Guard::new("casb", Box::new(casb), &Common::for_tests(), Arc::new(NoMeter));
+    for _ in 0..2 {
+        assert!(guard.ask(&jane(), Priority::Alert, None).await.is_ok());
+        tokens.revoke_all();
+    }
+    assert_eq!(tokens.count(), 2);
+}
+
+#[tokio::test]
 async fn a_token_that_says_it_is_over_is_tried_all_the_same() {
     // More likely than not a clock is wrong. This one is over indeed, and costs one refusal, not an exchange a call.
     let tokens = Arc::new(page::Tokens::new(Duration::ZERO));
@@ -410,99 +435,77 @@ async fn a_token_that_says_it_is_over_is_tried_all_the_same() {
     assert_eq!(tokens.count(), 1);
 }
 
-fn is_token(request: &Seen) -> bool {
-    request.target == "/api/v1/token"
-}
-
-fn grant() -> Response {
-    (StatusCode::OK, fixture("token")).into_response()
+fn grant() -> Told {
+    told_bytes(200, fixture("token"))
 }
 
 /// A report with one row about `user`, and where the next page starts.
-fn one_row(user: &str, value: &str, marker: Option<&str>) -> Response {
+fn one_row(user: &str, value: &str, marker: Option<&str>) -> Told {
     let row = json!({"userRiskDetails": [
         {"displayname": "User name", "value": user}, {"displayname": "Maximum Risk Score", "value": value},
     ]});
-    json!({"nextMarkerPosition": marker, "userRiskScores": [row]}).to_string().into_response()
+    told(200, json!({"nextMarkerPosition": marker, "userRiskScores": [row]}).to_string())
 }
 
 #[tokio::test]
 async fn requests_are_sent_exactly() {
-    let server = Scripted::start(|request, _| match is_token(request) {
-        true => grant(),
-        false => fixture("rows_of_others").into_response(),
-    })
-    .await;
+    let server = Recorder::start([grant(), told_bytes(200, fixture("rows_of_others"))]).await;
     let config = Config {
         application_type: Some("AWS".into()),
         application_instance: Some("a&b=c d".into()),
         ..config()
     };
-    let casb = provider(&server.base, config);
+    let casb = provider(&server.base(""), config);
     assert!(casb.ask(&jane()).await.is_ok());
-    let seen = server.seen();
-    assert_eq!(seen.len(), 2);
-    assert_eq!((seen[0].method.as_str(), seen[0].target.as_str()), ("POST", "/api/v1/token"));
-    let pair: Value = serde_json::from_slice(&seen[0].body).unwrap();
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    assert_eq!((asked[0].method.as_str(), asked[0].target.as_str()), ("POST", "/api/v1/token"));
+    let pair: Value = serde_json::from_slice(&asked[0].body).unwrap();
     assert_eq!(pair, json!({"accessKey": page::ACCESS_KEY, "accessSecret": page::ACCESS_SECRET}));
     assert_eq!(
-        (seen[1].method.as_str(), seen[1].target.as_str()),
+        (asked[1].method.as_str(), asked[1].target.as_str()),
         (
             "GET",
             "/api/v1/reports/details/userrisk?userName=jane.doe%40acme.example&pagesize=100\
              &applicationType=AWS&applicationInstanceName=a%26b%3Dc%20d"
         )
     );
-    assert_eq!(seen[1].header("authorization"), "Bearer v2.fixture");
-    assert_eq!(seen[1].header("x-apprity-tenant-id"), "e6d29a75-cdaf-4dfa-b35d-90c77899eb10");
+    assert_eq!(asked[1].header("authorization"), "Bearer v2.fixture");
+    assert_eq!(asked[1].header("x-apprity-tenant-id"), "e6d29a75-cdaf-4dfa-b35d-90c77899eb10");
 }
 
 #[tokio::test]
 async fn a_hostile_user_is_never_sent() {
-    let server = Scripted::start(|_, _| grant()).await;
-    let casb = provider(&server.base, config());
+    let server = Recorder::start([]).await;
+    let casb = provider(&server.base(""), config());
     for bad in ["", "a\nb", &"a".repeat(400)] {
         let failure = casb.ask(&Entity::new(EntityKind::User, bad)).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::InvalidIdentifier);
     }
     let host = Entity::new(EntityKind::Host, "ws-17");
     assert_eq!(casb.ask(&host).await.unwrap_err().kind, FailureKind::InvalidIdentifier);
-    assert!(server.seen().is_empty());
+    assert!(server.asked().is_empty());
 }
 
 #[tokio::test]
 async fn a_packed_report_is_read() {
-    let server = Scripted::start(|request, _| match is_token(request) {
-        true => grant(),
-        false => {
-            ([("content-type", "application/gzip")], packed(fixture("several_applications"))).into_response()
-        }
-    })
-    .await;
-    let found = provider(&server.base, config()).ask(&jane()).await;
+    let report = told_bytes(200, packed(fixture("several_applications")));
+    let server = Recorder::start([grant(), report.header("content-type", "application/gzip")]).await;
+    let found = provider(&server.base(""), config()).ask(&jane()).await;
     assert!(matches!(found, Ok(Answer::Scored(found)) if found.score == score(85.5)));
 }
 
 #[tokio::test]
-async fn pages_are_followed_to_the_user_and_the_last_one() {
-    let server = Scripted::start(|request, _| {
-        let at = |marker: &str| {
-            request.target.contains(&format!("markerPosition={marker}&"))
-                || request.target.ends_with(&format!("markerPosition={marker}"))
-        };
-        if is_token(request) {
-            grant()
-        } else if at("a%2F1") {
-            one_row("JANE.DOE@acme.example", "30", Some("b"))
-        } else if at("b") {
-            // The same marker again: there is no further page.
-            one_row(JANE, "55", Some("b"))
-        } else {
-            one_row("john@acme.example", "99", Some("a/1"))
-        }
-    })
+async fn pages_are_followed_to_the_last_one() {
+    let server = Recorder::start([
+        grant(),
+        one_row("john@acme.example", "99", Some("a/1")),
+        one_row("JANE.DOE@acme.example", "30", Some("b")),
+        // The same marker again: there is no further page.
+        one_row(JANE, "55", Some("b")),
+    ])
     .await;
-    match provider(&server.base, config()).ask(&jane()).await {
+    match provider(&server.base(""), config()).ask(&jane()).await {
         Ok(Answer::Scored(found)) => {
             assert_eq!(found.score, score(55.0));
             assert_eq!(found.attributes["rows"], json!(2));
@@ -510,26 +513,40 @@ async fn pages_are_followed_to_the_user_and_the_last_one() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(server.seen().len(), 1 + 3);
+    let first = "/api/v1/reports/details/userrisk?userName=jane.doe%40acme.example&pagesize=100";
+    let [second, third] = ["a%2F1", "b"].map(|marker| format!("{first}&markerPosition={marker}"));
+    assert_eq!(server.targets()[1..], [first.to_owned(), second, third]);
 }
 
 #[tokio::test]
 async fn a_report_without_an_end_is_cut_and_never_called_unknown() {
     let endless = |user: &'static str| {
-        Scripted::start(move |request: &Seen, before| match is_token(request) {
-            true => grant(),
-            false => one_row(user, "5", Some(&before.to_string())),
-        })
+        let page = move |n: usize| one_row(user, "5", Some(&n.to_string()));
+        Recorder::start(std::iter::once(grant()).chain((0..2 * MAX_PAGES).map(page)))
     };
     let server = endless("john@acme.example").await;
-    let failure = provider(&server.base, config()).ask(&jane()).await.unwrap_err();
+    let failure = provider(&server.base(""), config()).ask(&jane()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::MalformedResponse);
-    assert_eq!(server.seen().len(), 1 + MAX_PAGES);
+    assert_eq!(server.asked().len(), 1 + MAX_PAGES);
 
     let server = endless(JANE).await;
-    match provider(&server.base, config()).ask(&jane()).await {
+    match provider(&server.base(""), config()).ask(&jane()).await {
         Ok(Answer::Scored(found)) => assert_eq!(found.attributes["report_cut"], json!(true)),
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_is_told_by_its_status() {
+    for (told, kind) in [
+        (told(500, "oops"), FailureKind::ServerError),
+        (told(403, "{}"), FailureKind::Forbidden),
+        (told(201, "not JSON"), FailureKind::MalformedResponse),
+        (told(201, "{}"), FailureKind::MalformedResponse),
+    ] {
+        let server = Recorder::start([told]).await;
+        assert_eq!(provider(&server.base(""), config()).ask(&jane()).await.unwrap_err().kind, kind);
+        assert_eq!(server.asked().len(), 1);
     }
 }
 
