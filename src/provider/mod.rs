@@ -10,8 +10,26 @@
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 
+pub mod breaker;
+pub mod cloudflare;
+pub mod cortex_xdr;
+pub mod datadog;
+pub mod doubt;
 pub mod error;
+pub mod gate;
+pub mod google_secops;
+pub mod guard;
+pub mod lenient;
+pub mod limiter;
+pub mod meter;
+pub mod oracle_casb;
+pub mod quota;
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) mod recorder;
 pub mod registry;
+pub mod retry;
+mod scripted;
 pub mod transport;
 
 use std::future::Future;

@@ -1,16 +1,199 @@
 //! The list of vendors: the one place, beside its own folder, that a new vendor is named in.
+//!
+//! Contract: a vendor is here once in [`VendorConfig`] and once in each `match` on it, which the compiler
+//! checks. [`build`] puts transport and guard around it; vendors know of neither each other nor this list.
 
-use crate::config::Section;
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+
+use super::Provider;
+use super::cloudflare::{self, Cloudflare};
+use super::cortex_xdr::{self, CortexXdr};
+use super::datadog::{self, Datadog};
+use super::gate::{Credential, Limiters};
+use super::google_secops::{self, GoogleSecops};
+use super::guard::Guard;
+use super::meter::Meter;
+use super::oracle_casb::{self, OracleCasb};
+use super::transport::Transport;
+use crate::config::secret::Fingerprint;
+use crate::config::{ProviderConfig, Secret, Section};
+use crate::http::{self, BaseUrl};
+
+/// The values of `type`.
+pub const TYPES: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloudflare", "oracle_casb"];
 
 /// The keys of one vendor, checked.
 #[derive(Clone, Debug)]
-pub enum VendorConfig {}
+pub enum VendorConfig {
+    /// `datadog`.
+    Datadog(datadog::config::Config),
+    /// `cortex_xdr`.
+    CortexXdr(cortex_xdr::config::Config),
+    /// `google_secops`.
+    GoogleSecops(google_secops::config::Config),
+    /// `cloudflare`.
+    Cloudflare(cloudflare::config::Config),
+    /// `oracle_casb`.
+    OracleCasb(oracle_casb::config::Config),
+}
+
+/// A provider that cannot be built from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Neither the vendor's own keys nor `base_url` give an address.
+    #[error("providers.{0}: no address: write base_url")]
+    NoAddress(String),
+    /// Its HTTP client cannot be set up.
+    #[error("providers.{0}: {1}")]
+    Http(String, http::BuildError),
+}
 
 impl VendorConfig {
     /// Reads the vendor's own keys from its entry; `None` when a problem was recorded.
     ///
     /// `vendor` is the value of `type`; an unknown one is a problem that names the known ones.
-    pub fn read(_vendor: &str, _section: &mut Section<'_>) -> Option<Self> {
-        None
+    pub fn read(vendor: &str, section: &mut Section<'_>) -> Option<Self> {
+        match vendor {
+            "datadog" => datadog::config::read(section).map(VendorConfig::Datadog),
+            "cortex_xdr" => cortex_xdr::config::read(section).map(VendorConfig::CortexXdr),
+            "google_secops" => google_secops::config::read(section).map(VendorConfig::GoogleSecops),
+            "cloudflare" => cloudflare::config::read(section).map(VendorConfig::Cloudflare),
+            "oracle_casb" => oracle_casb::config::read(section).map(VendorConfig::OracleCasb),
+            // No choice by now, so that this records the problem, with the words that are.
+            _ => section.choice("type", &TYPES.map(|known| (known, None))).flatten(),
+        }
+    }
+
+    /// The value of `type`.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            VendorConfig::Datadog(_) => "datadog",
+            VendorConfig::CortexXdr(_) => "cortex_xdr",
+            VendorConfig::GoogleSecops(_) => "google_secops",
+            VendorConfig::Cloudflare(_) => "cloudflare",
+            VendorConfig::OracleCasb(_) => "oracle_casb",
+        }
+    }
+
+    /// The address that the vendor's own keys give.
+    pub fn base_url(&self) -> Option<BaseUrl> {
+        match self {
+            VendorConfig::Datadog(config) => Some(config.base_url()),
+            VendorConfig::CortexXdr(config) => config.base_url().cloned(),
+            VendorConfig::GoogleSecops(config) => Some(config.base_url().clone()),
+            VendorConfig::Cloudflare(config) => Some(config.base_url()),
+            VendorConfig::OracleCasb(config) => config.base_url().cloned(),
+        }
+    }
+
+    /// What the vendor counts a quota against.
+    fn credential(&self) -> Vec<Fingerprint> {
+        let all = |secrets: Vec<&Secret>| secrets.into_iter().map(Secret::fingerprint).collect();
+        match self {
+            VendorConfig::Datadog(config) => all(config.credential()),
+            VendorConfig::CortexXdr(config) => all(config.credential()),
+            VendorConfig::GoogleSecops(config) => {
+                vec![Secret::literal(config.credential().expose_secret()).fingerprint()]
+            }
+            VendorConfig::Cloudflare(config) => all(config.credential()),
+            VendorConfig::OracleCasb(config) => all(config.credential()),
+        }
+    }
+}
+
+/// Builds a configured provider with everything around it. Providers with the same credential at the same host
+/// share the limiter of `limiters`.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn build(
+    config: &ProviderConfig,
+    limiters: &Limiters,
+    meter: Arc<dyn Meter>,
+) -> Result<Guard, BuildError> {
+    let (name, common) = (&config.name, &config.common);
+    let base = common.base_url.clone().or_else(|| config.vendor.base_url());
+    let base = base.ok_or_else(|| BuildError::NoAddress(name.clone()))?;
+    let credential = Credential::new(config.vendor.label(), base.host(), config.vendor.credential());
+    let gate = limiters.gate(credential, common.limit);
+    let transport = Transport::new(common, &base, gate, Arc::clone(&meter))
+        .map_err(|error| BuildError::Http(name.clone(), error))?;
+    let (scale, identifiers) = (common.scale, common.identifiers.clone());
+    let provider: Box<dyn Provider> = match config.vendor.clone() {
+        VendorConfig::Datadog(own) => Box::new(Datadog::new(own, base, scale, identifiers, transport)),
+        VendorConfig::CortexXdr(own) => Box::new(CortexXdr::new(own, base, scale, identifiers, transport)),
+        VendorConfig::GoogleSecops(own) => {
+            Box::new(GoogleSecops::new(own, base, scale, identifiers, transport))
+        }
+        VendorConfig::Cloudflare(own) => Box::new(Cloudflare::new(own, base, scale, identifiers, transport)),
+        VendorConfig::OracleCasb(own) => Box::new(OracleCasb::new(own, base, scale, identifiers, transport)),
+    };
+    Ok(Guard::new(name, provider, common, meter))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::config::parse_for_tests;
+    use crate::config::provider::Common;
+    use crate::provider::meter::NoMeter;
+
+    /// The least that every vendor needs.
+    const ENTRIES: [(&str, &str, &str); 5] = [
+        ("datadog", "site: datadoghq.eu\napi_key: k1\napplication_key: k2\n", "api.datadoghq.eu"),
+        ("cortex_xdr", "fqdn: acme.xdr.us.paloaltonetworks.com\nkey_id: 7\nkey: k\n", "api-acme.xdr"),
+        (
+            "google_secops",
+            "project: p\nlocation: us\ninstance: 2c46cdd9-92e3-5e5f-b3cf-0123456789ab\ntoken: t\n",
+            "us-chronicle.googleapis.com",
+        ),
+        ("cloudflare", "account_id: 0123456789abcdef0123456789abcdef\ntoken: t\n", "api.cloudflare.com"),
+        ("oracle_casb", "base_url: http://127.0.0.1:1\naccess_key: a\naccess_secret: s\n", "127.0.0.1:1"),
+    ];
+
+    fn read(vendor: &str, yaml: &str) -> Result<ProviderConfig, String> {
+        let document = parse_for_tests(yaml);
+        let mut root = document.root();
+        let base_url = root.url("base_url");
+        let own = VendorConfig::read(vendor, &mut root);
+        root.finish();
+        let problems = document.problems();
+        if !problems.is_empty() {
+            return Err(problems.to_string());
+        }
+        let common = Common { base_url, ..Common::for_tests() };
+        Ok(ProviderConfig { name: "acme".to_owned(), common, vendor: own.expect("no problem, no config") })
+    }
+
+    #[tokio::test]
+    async fn every_vendor_can_be_configured_and_built() {
+        assert_eq!(ENTRIES.map(|(vendor, ..)| vendor), TYPES);
+        for (vendor, yaml, host) in ENTRIES {
+            let config = read(vendor, yaml).unwrap_or_else(|problems| panic!("{vendor}: {problems}"));
+            assert_eq!(config.vendor.label(), vendor);
+            let guard = build(&config, &Limiters::default(), Arc::new(NoMeter)).unwrap();
+            let provider = guard.provider();
+            assert!(provider.host().starts_with(host), "{vendor}: {}", provider.host());
+            assert!(!provider.kinds().is_empty(), "{vendor}");
+            assert_eq!(guard.state().problem(), None);
+        }
+    }
+
+    #[test]
+    fn an_unknown_vendor_is_answered_with_the_known_ones() {
+        let problem = read("data-dog", "type: data-dog\n").unwrap_err();
+        assert!(problem.contains("nearest is datadog") && problem.contains("oracle_casb"), "{problem}");
+    }
+
+    #[test]
+    fn an_address_that_is_nowhere_is_asked_for() {
+        let (vendor, yaml, _) = ENTRIES[4];
+        let mut config = read(vendor, yaml).unwrap();
+        config.common.base_url = None;
+        let error = build(&config, &Limiters::default(), Arc::new(NoMeter)).err().unwrap();
+        assert!(error.to_string().contains("base_url"), "{error}");
     }
 }

@@ -1,0 +1,219 @@
+//! Cloudflare Zero Trust: the risk level of a user.
+//!
+//! Contract: a score is asked for by UUID and nothing else; an e-mail is looked up in the account's own lists first
+//! and never reaches a URL. Sources: the vendor's page "Get risk event/score information for a specific user", and
+//! its pages on the summary and on Access users for the two lists.
+
+pub mod config;
+pub mod directory;
+pub mod normalise;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::entity::{Entity, EntityKind, is_email};
+use crate::http::{BaseUrl, Request, Response};
+use crate::provider::error::Verdict;
+use crate::provider::quota::Quota;
+use crate::provider::transport::Transport;
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::score::Scale;
+
+pub use config::{Config, Credential};
+use directory::{Ids, Kept};
+
+/// Users come and go in the summary with every event.
+const SUMMARY_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
+/// The account's users change slowly, and reading them costs a request per hundred.
+const USERS_LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// Pages of the account's users that are read, at a hundred users each: a sixth of the quota of five minutes.
+const MOST_PAGES: u64 = 200;
+
+/// One account.
+pub struct Cloudflare {
+    config: Config,
+    base: BaseUrl,
+    scale: Scale,
+    kinds: Vec<EntityKind>,
+    templates: Vec<(EntityKind, String)>,
+    transport: Transport,
+    summary: Kept<Ids>,
+    users: Kept<Ids>,
+}
+
+impl Cloudflare {
+    /// A provider that asks at `base`. It answers for `user`, and for every kind that `identifiers` gives a template
+    /// for a UUID or e-mail.
+    pub fn new(
+        config: Config,
+        base: BaseUrl,
+        scale: Scale,
+        identifiers: Vec<(EntityKind, String)>,
+        transport: Transport,
+    ) -> Self {
+        let mut templates = identifiers;
+        if !templates.iter().any(|(kind, _)| *kind == EntityKind::User) {
+            templates.push((EntityKind::User, "{value}".to_owned()));
+        }
+        Cloudflare {
+            config,
+            base,
+            scale,
+            kinds: templates.iter().map(|(kind, _)| *kind).collect(),
+            templates,
+            transport,
+            summary: Kept::new(SUMMARY_LIFETIME),
+            users: Kept::new(USERS_LIFETIME),
+        }
+    }
+
+    /// The id that a score is asked by.
+    async fn id(&self, entity: &Entity) -> Result<Uuid, Failure> {
+        let template = self.templates.iter().find(|(kind, _)| *kind == entity.kind);
+        let name = template.map(|(_, template)| template.replace("{value}", &entity.id)).unwrap_or_default();
+        match directory::uuid(&name) {
+            Some(id) => Ok(id),
+            None if is_email(&name) => self.resolve(&name.to_lowercase()).await,
+            None => Err(Failure::new(
+                FailureKind::InvalidIdentifier,
+                "Cloudflare knows users by UUID or e-mail, and this is neither",
+            )),
+        }
+    }
+
+    /// The id of an e-mail: from the summary, whose ids are surely the right ones and which holds whoever has a
+    /// level, else from the account's users.
+    async fn resolve(&self, email: &str) -> Result<Uuid, Failure> {
+        let summary = self.summary.get(self.fetch_summary()).await?;
+        if let Some(id) = summary.get(email) {
+            return Ok(*id);
+        }
+        let users = self.users.get(self.fetch_users()).await?;
+        users.get(email).copied().ok_or_else(|| {
+            Failure::new(
+                FailureKind::Unresolved,
+                "the e-mail is neither in the account's risk summary nor among its users (which the token may read \
+                 only with the permission `Access: Audit Logs Read`)",
+            )
+        })
+    }
+
+    async fn fetch_summary(&self) -> Result<Ids, Failure> {
+        let summary: wire::Summary = self.list(&["zt_risk_scoring", "summary"], &[]).await?.0;
+        Ok(directory::of_summary(summary.users.unwrap_or_default()))
+    }
+
+    async fn fetch_users(&self) -> Result<Ids, Failure> {
+        let mut ids = Ids::new();
+        for page in 1..=MOST_PAGES {
+            let query = [("page", page.to_string()), ("per_page", "100".to_owned())];
+            let query = query.each_ref().map(|(name, value)| (*name, value.as_str()));
+            let (rows, info) = match self.list::<Vec<wire::AccessUser>>(&["access", "users"], &query).await {
+                Ok(page) => page,
+                // This list needs a permission of its own. Lacking it says nothing about the scores, which would be
+                // the breaker's business, so it is the same as a list without users.
+                Err(failure) if failure.kind.verdict() == Verdict::Refused => {
+                    tracing::warn!("Cloudflare's list of users cannot be read: {failure}");
+                    return Ok(Ids::new());
+                }
+                Err(failure) => return Err(failure),
+            };
+            let empty = rows.is_empty();
+            let added = directory::add_users(&mut ids, rows);
+            // Without a number of pages the list ends with an empty page, or one that repeats an earlier one.
+            if empty || info.total_pages.map_or(!added, |total| page >= total) {
+                return Ok(ids);
+            }
+        }
+        tracing::warn!(pages = MOST_PAGES, "Cloudflare's list of users is longer than what is read of it");
+        Ok(ids)
+    }
+
+    /// Reads a list of the account; `null` is an empty one.
+    async fn list<T: DeserializeOwned + Default>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<(T, wire::ResultInfo), Failure> {
+        let response = self.get(path, query).await?;
+        let envelope = normalise::opened(response.status, &response.body, wait(&response))?;
+        let rows = envelope.result.map(serde_json::from_value).transpose();
+        let rows = rows.map_err(|_| Failure::malformed("`result` is not the list that was asked for"))?;
+        Ok((rows.unwrap_or_default(), envelope.result_info))
+    }
+
+    /// Asks for something of the account.
+    async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Response, Failure> {
+        let mut segments = vec!["accounts", self.config.account_id.as_str()];
+        segments.extend(path);
+        let url = self.base.join(&segments, "", query);
+        let url =
+            url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `account_id` and `base_url`"))?;
+        let request = Request::get(url).header("accept", "application/json");
+        let request = match &self.config.credential {
+            Credential::Token(token) => {
+                let bearer = format!("Bearer {}", token.current().expose_secret());
+                request.secret_header("authorization", &SecretString::from(bearer))
+            }
+            Credential::Key { email, key } => {
+                request.header("x-auth-email", email).secret_header("x-auth-key", &key.current())
+            }
+        };
+        self.transport.send(request).await
+    }
+}
+
+impl Provider for Cloudflare {
+    fn kinds(&self) -> &[EntityKind] {
+        &self.kinds
+    }
+
+    fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
+        Box::pin(async move {
+            let id = self.id(entity).await?.hyphenated().to_string();
+            let response = self.get(&["zt_risk_scoring", &id], &[]).await?;
+            normalise::answer(response.status, &response.body, wait(&response), &self.scale)
+        })
+    }
+
+    fn probe(&self) -> Asking<'_, ()> {
+        Box::pin(async move {
+            let (_, _): (wire::Summary, _) = self.list(&["zt_risk_scoring", "summary"], &[]).await?;
+            Ok(())
+        })
+    }
+
+    fn host(&self) -> &str {
+        self.base.host()
+    }
+
+    fn identity(&self) -> String {
+        format!(
+            "cloudflare {} {} {:?} {:?}",
+            self.base.host(),
+            self.config.account_id,
+            self.templates,
+            self.scale
+        )
+    }
+}
+
+/// How long Cloudflare wants to be left alone: after a 429 it blocks everything for up to five minutes.
+fn wait(response: &Response) -> Option<Duration> {
+    let quota = Quota::read(&response.headers, Timestamp::now());
+    match response.status {
+        429 => quota.wait_after_refusal(),
+        500..=599 => quota.retry_after,
+        _ => None,
+    }
+}

@@ -1,0 +1,133 @@
+//! Palo Alto Cortex XDR: the risk of users and endpoints ("Get Risk Score", Identity Threat Module).
+//!
+//! One POST per question. Contract: an advanced key signs every attempt anew; an identifier that the API cannot
+//! take ([`identifier`]) costs no request.
+
+pub mod config;
+mod identifier;
+mod normalise;
+pub mod sign;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use ring::rand::SystemRandom;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use crate::entity::{Entity, EntityKind};
+use crate::http::{BaseUrl, Request};
+use crate::provider::quota::Quota;
+use crate::provider::transport::Transport;
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::score::Scale;
+
+pub use config::{Config, KeyType, read};
+use normalise::Question;
+
+/// The call. The page has it without a slash at its end; both forms work.
+const PATH: [&str; 3] = ["public_api", "v1", "get_risk_score"];
+
+/// An id in the right form that no tenant has: "was not found" proves address, key, permission and licence.
+const PROBE: &str = "RISKSTREAM/connection-test";
+
+/// A Cortex XDR tenant.
+pub struct CortexXdr {
+    config: Config,
+    base: BaseUrl,
+    scale: Scale,
+    identifiers: Vec<(EntityKind, String)>,
+    kinds: Vec<EntityKind>,
+    transport: Transport,
+    random: SystemRandom,
+}
+
+impl CortexXdr {
+    /// A tenant at `base`. `identifiers` are templates by kind; a kind that is listed is asked about.
+    pub fn new(
+        config: Config,
+        base: BaseUrl,
+        scale: Scale,
+        identifiers: Vec<(EntityKind, String)>,
+        transport: Transport,
+    ) -> Self {
+        let mut kinds = vec![EntityKind::User, EntityKind::Endpoint];
+        for (kind, _) in &identifiers {
+            if !kinds.contains(kind) {
+                kinds.push(*kind);
+            }
+        }
+        CortexXdr { config, base, scale, identifiers, kinds, transport, random: SystemRandom::new() }
+    }
+
+    async fn risk(&self, asked: Question<'_>) -> Result<Answer, Failure> {
+        let response = self.transport.send(self.request(asked.id)?).await?;
+        normalise::answer(asked, response.status, &response.body, &self.scale).map_err(|mut failure| {
+            failure.retry_after = Quota::read(&response.headers, Timestamp::now()).retry_after;
+            failure
+        })
+    }
+
+    fn request(&self, id: &str) -> Result<Request, Failure> {
+        let request = Request::post_json(self.url()?, &json!({"request_data": {"id": id}}))
+            .header("accept", "application/json")
+            .header("x-xdr-auth-id", &self.config.key_id);
+        let key = self.config.key.current();
+        Ok(match self.config.key_type {
+            KeyType::Standard => request.secret_header("authorization", &key),
+            KeyType::Advanced => {
+                let nonce = sign::nonce(&self.random).map_err(|_| {
+                    Failure::new(
+                        FailureKind::BadRequest,
+                        "this machine has no randomness to sign a request with",
+                    )
+                })?;
+                let timestamp = Timestamp::now().as_millisecond().to_string();
+                let signature = SecretString::from(sign::signature(key.expose_secret(), &nonce, &timestamp));
+                request
+                    .header("x-xdr-nonce", &nonce)
+                    .header("x-xdr-timestamp", &timestamp)
+                    .secret_header("authorization", &signature)
+            }
+        })
+    }
+
+    fn url(&self) -> Result<String, Failure> {
+        self.base
+            .join(&PATH, "", &[])
+            .ok_or_else(|| Failure::new(FailureKind::BadRequest, "no address can be built from base_url"))
+    }
+
+    fn template(&self, kind: EntityKind) -> Option<&str> {
+        self.identifiers.iter().find(|(listed, _)| *listed == kind).map(|(_, template)| template.as_str())
+    }
+}
+
+impl Provider for CortexXdr {
+    fn kinds(&self) -> &[EntityKind] {
+        &self.kinds
+    }
+
+    fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
+        Box::pin(async move {
+            let id = identifier::id(entity, self.template(entity.kind))?;
+            self.risk(Question { kind: entity.kind, id: &id }).await
+        })
+    }
+
+    fn probe(&self) -> Asking<'_, ()> {
+        Box::pin(async move { self.risk(Question { kind: EntityKind::User, id: PROBE }).await.map(drop) })
+    }
+
+    fn host(&self) -> &str {
+        self.base.host()
+    }
+
+    fn identity(&self) -> String {
+        // The key belongs to it: what a key may see depends on its role.
+        let Self { config, scale, identifiers, .. } = self;
+        format!("{} {} {scale:?} {identifiers:?}", self.url().unwrap_or_default(), config.key_id)
+    }
+}

@@ -1,0 +1,244 @@
+//! Cortex XDR's answer to ours.
+//!
+//! Pure. Contract: a score or a level that was not understood never becomes one of ours, an answer about another
+//! id is never taken for this one, and no failure's detail repeats the vendor's words, which may repeat the id.
+//!
+//! The vendor answers 500 to four different things; [`answer`] tells them apart by their words.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::identifier::same;
+use super::wire::{ApiError, Body, Reason, Risk};
+use crate::entity::EntityKind;
+use crate::provider::{Answer, Failure, FailureKind, Raw, Scored, lenient};
+use crate::score::{Level, Scale, Score};
+
+/// In the error of an id that the vendor does not know: `id 'X' was not found`.
+const NOT_FOUND: &str = "was not found";
+/// In the error of a tenant without the Identity Threat Module.
+const NO_MODULE: &str = "no identity threat";
+/// How the vendor's web server answers a wrong path or body, in plain text.
+const WRONG_CALL: &[u8] = b"Internal Server Error";
+
+/// What was asked, in the form in which it was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The kind of the entity.
+    pub kind: EntityKind,
+    /// The id that was sent.
+    pub id: &'a str,
+}
+
+/// Reads the vendor's answer to `asked`.
+///
+/// # Errors
+/// Every way in which the vendor says no, and `malformed_response` for what is neither an answer nor an error.
+pub fn answer(asked: Question<'_>, status: u16, body: &[u8], scale: &Scale) -> Result<Answer, Failure> {
+    let read = Body::read(body);
+    let error = read.as_ref().and_then(Body::error);
+    if !(200..300).contains(&status) {
+        let wrong_call = status == 500 && read.is_none() && body.trim_ascii_start().starts_with(WRONG_CALL);
+        return if wrong_call { Err(not_json()) } else { refusal(asked, status, error.as_ref()) };
+    }
+    let read = read.ok_or_else(|| Failure::malformed("the body is not a JSON object"))?;
+    match (read.risk(), error) {
+        (Ok(risk), _) if risk.is_rated() => found(asked, &risk, scale),
+        (_, Some(error)) => refusal(asked, code(&error).unwrap_or(500), Some(&error)),
+        (risk, None) => found(asked, &risk.map_err(Failure::malformed)?, scale),
+    }
+}
+
+fn not_json() -> Failure {
+    let detail = "500 without JSON: the vendor does not know this path or body; check fqdn or base_url";
+    Failure::new(FailureKind::BadRequest, detail)
+}
+
+/// The status that an error names itself.
+fn code(error: &ApiError) -> Option<u16> {
+    let code = lenient::number(error.code.as_ref()?)?.as_u64()?;
+    u16::try_from(code).ok().filter(|code| (400..600).contains(code))
+}
+
+fn refusal(asked: Question<'_>, status: u16, error: Option<&ApiError>) -> Result<Answer, Failure> {
+    let words = error.map(|error| words(asked, error)).unwrap_or_default();
+    if matches!(status, 404 | 500) && words.contains(NOT_FOUND) {
+        return Ok(Answer::Unknown { detail: None });
+    }
+    let (kind, detail) = match status {
+        402 => {
+            (FailureKind::Unlicensed, "402: the tenant has no licence for this call (Identity Threat Module)")
+        }
+        _ if words.contains(NO_MODULE) => {
+            (FailureKind::Unlicensed, "the tenant has no Identity Threat Module, which risk scores need")
+        }
+        401 => (
+            FailureKind::Unauthorised,
+            "401: the API key is refused; check key_id, key and key_type (standard or advanced), and for an \
+             advanced key this machine's clock",
+        ),
+        403 => (FailureKind::Forbidden, "403: the role of the API key lacks the permission for risk scores"),
+        404 if error.is_none() => {
+            return Err(Failure::malformed("404 that is not the vendor's own; check fqdn or base_url"));
+        }
+        429 => (FailureKind::RateLimited, "429: the vendor wants fewer requests"),
+        408 | 500..=599 => {
+            return Err(Failure::new(FailureKind::ServerError, format!("the vendor answered {status}")));
+        }
+        _ if (400..500).contains(&status) => {
+            return Err(Failure::new(
+                FailureKind::BadRequest,
+                format!("the vendor refuses the request with {status}"),
+            ));
+        }
+        _ => {
+            return Err(Failure::malformed(format_args!(
+                "the vendor answered {status}; check fqdn or base_url"
+            )));
+        }
+    };
+    Err(Failure::new(kind, detail))
+}
+
+/// The words of an error without the id, where that holds a phrase that we look for: whoever names an account
+/// shall not speak for the vendor.
+fn words(asked: Question<'_>, error: &ApiError) -> String {
+    let id = asked.id.to_lowercase();
+    if [NOT_FOUND, NO_MODULE].iter().any(|phrase| id.contains(phrase)) {
+        error.words.replace(&id, "").replace(&id.replace('/', "\\"), "")
+    } else {
+        error.words.clone()
+    }
+}
+
+fn found(asked: Question<'_>, risk: &Risk, scale: &Scale) -> Result<Answer, Failure> {
+    is_about(asked, risk)?;
+    let norm = number(&risk.norm_risk_score);
+    let sum = number(&risk.score);
+    let meaning = match norm {
+        Some(_) => "norm_risk_score, the vendor's normalised score, range undocumented",
+        None => "score, the sum of the points of the reasons, range undocumented",
+    };
+    let raw_score = norm.or(sum);
+    let raw_level = risk.risk_level.as_ref().and_then(lenient::text);
+    let score = raw_score.as_ref().and_then(|number| Score::clamped(number.as_f64()?));
+    let level = raw_level.as_deref().and_then(level);
+    let (score, level) = match (score, level) {
+        (Some(score), Some(level)) => (score, level),
+        (Some(score), None) => (score, scale.levels.level(score)),
+        (None, Some(level)) => (scale.points.score(level), level),
+        (None, None) => return without_score(risk),
+    };
+    let mut reasons = risk.reasons();
+    // Stable, so that equal points keep the vendor's order.
+    reasons.sort_by(|a, b| points(b).total_cmp(&points(a)));
+    let dates = || reasons.iter().filter_map(date);
+    Ok(Answer::Scored(Box::new(Scored {
+        score,
+        level,
+        raw: Raw { score: raw_score, level: raw_level, scale: meaning },
+        delta: None,
+        signals: risk.reasons.as_ref().and_then(Value::as_array).map(|reasons| reasons.len() as u64),
+        first_seen: dates().min(),
+        last_seen: dates().max(),
+        reasons: reasons.iter().filter_map(sentence).collect(),
+        attributes: attributes(risk, &reasons),
+    })))
+}
+
+/// The vendor knows the id, or so it seems, and gives neither number nor level.
+fn without_score(risk: &Risk) -> Result<Answer, Failure> {
+    if risk.is_rated() {
+        Err(Failure::malformed("neither score nor risk_level can be understood"))
+    } else if risk.id.is_some() {
+        Ok(Answer::Unknown { detail: Some("no_level") })
+    } else {
+        Err(Failure::malformed("reply has none of id, score and risk_level"))
+    }
+}
+
+fn is_about(asked: Question<'_>, risk: &Risk) -> Result<(), Failure> {
+    if let Some(id) = &risk.id
+        && !lenient::text(id).is_some_and(|id| same(&id, asked.id))
+    {
+        return Err(Failure::malformed("the answer is about another id"));
+    }
+    let word = risk.entity_type.as_ref().and_then(lenient::text).unwrap_or_default();
+    let other = match asked.kind {
+        EntityKind::User => ["host", "endpoint"].iter().any(|other| word.eq_ignore_ascii_case(other)),
+        EntityKind::Endpoint | EntityKind::Host => word.eq_ignore_ascii_case("user"),
+        _ => false,
+    };
+    if other { Err(Failure::malformed("the answer is about another type of entity")) } else { Ok(()) }
+}
+
+fn level(word: &str) -> Option<Level> {
+    Some(match word.to_ascii_uppercase().as_str() {
+        "LOW" => Level::Low,
+        "MED" | "MEDIUM" => Level::Medium,
+        "HIGH" => Level::High,
+        "CRITICAL" => Level::Critical,
+        _ => return None,
+    })
+}
+
+fn number(value: &Option<Value>) -> Option<serde_json::Number> {
+    value.as_ref().and_then(lenient::number)
+}
+
+fn points(reason: &Reason) -> f64 {
+    number(&reason.points).and_then(|points| points.as_f64()).unwrap_or_default()
+}
+
+fn date(reason: &Reason) -> Option<Timestamp> {
+    reason.date_created.as_ref().and_then(lenient::moment)
+}
+
+/// A reason for people: `Suspicious sign-in (high, 40 points)`.
+fn sentence(reason: &Reason) -> Option<String> {
+    let description = reason.description.as_ref().and_then(lenient::text)?;
+    let severity = reason.severity.as_ref().and_then(lenient::text).map(|severity| {
+        // SEV_040_HIGH
+        severity.rsplit('_').next().unwrap_or_default().to_lowercase()
+    });
+    let points = number(&reason.points).map(|points| format!("{points} points"));
+    let more: Vec<_> = severity.into_iter().chain(points).collect();
+    Some(if more.is_empty() { description } else { format!("{description} ({})", more.join(", ")) })
+}
+
+fn attributes(risk: &Risk, reasons: &[Reason]) -> Map<String, Value> {
+    let mut attributes = members([
+        ("type", risk.entity_type.clone()),
+        ("id", risk.id.clone()),
+        ("email", risk.email.clone()),
+        ("score", numeric(&risk.score)),
+        ("norm_risk_score", numeric(&risk.norm_risk_score)),
+        ("risk_level", risk.risk_level.clone()),
+    ]);
+    match &risk.reasons {
+        Some(Value::Array(_)) => {
+            let reasons = reasons.iter().map(|reason| {
+                Value::Object(members([
+                    ("date_created", reason.date_created.clone()),
+                    ("description", reason.description.clone()),
+                    ("severity", reason.severity.clone()),
+                    ("status", reason.status.clone()),
+                    ("points", numeric(&reason.points)),
+                ]))
+            });
+            attributes.insert("reasons".to_owned(), json!(reasons.collect::<Vec<_>>()));
+        }
+        Some(other) => drop(attributes.insert("reasons".to_owned(), other.clone())),
+        None => {}
+    }
+    attributes
+}
+
+/// A number where it spells one, else as it came.
+fn numeric(value: &Option<Value>) -> Option<Value> {
+    number(value).map(Value::Number).or_else(|| value.clone())
+}
+
+fn members<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}

@@ -1,0 +1,151 @@
+//! Datadog: the risk score of a cloud identity, from Cloud SIEM's entity risk scores.
+//!
+//! Contract: one GET per question; the identifier is one percent-encoded path segment, so that no identifier reaches
+//! another route. Sources: the vendor's page "Get Entity Risk Score" (public beta: its shape changed in 2026) and the
+//! vendor's SDKs. Never asks for the list but to prove that it may.
+
+pub mod config;
+pub mod normalise;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+
+use crate::entity::{Entity, EntityKind};
+use crate::http::{BaseUrl, Request, Response};
+use crate::provider::quota::Quota;
+use crate::provider::transport::Transport;
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::score::Scale;
+
+pub use config::Config;
+
+const PATH: [&str; 4] = ["api", "v2", "security-entities", "risk-scores"];
+
+/// Longer identifiers are not asked about: AWS ends ARNs at 2048 characters, and servers end URLs at 8 KiB.
+const LONGEST_ID: usize = 2048;
+
+/// One Datadog organisation.
+pub struct Datadog {
+    config: Config,
+    base: BaseUrl,
+    scale: Scale,
+    kinds: Vec<EntityKind>,
+    templates: Vec<(EntityKind, String)>,
+    transport: Transport,
+}
+
+impl Datadog {
+    /// A provider that asks at `base`. It answers for `cloud_identity`, and for every kind that `identifiers` gives
+    /// a template for Datadog's entity id.
+    pub fn new(
+        config: Config,
+        base: BaseUrl,
+        scale: Scale,
+        identifiers: Vec<(EntityKind, String)>,
+        transport: Transport,
+    ) -> Self {
+        let mut templates = identifiers;
+        if !templates.iter().any(|(kind, _)| *kind == EntityKind::CloudIdentity) {
+            templates.push((EntityKind::CloudIdentity, "{value}".to_owned()));
+        }
+        let kinds = templates.iter().map(|(kind, _)| *kind).collect();
+        Datadog { config, base, scale, kinds, templates, transport }
+    }
+
+    /// The URL of an entity's score, where the identifier can be one path segment that stays one.
+    fn url(&self, entity: &Entity) -> Option<String> {
+        let (_, template) = self.templates.iter().find(|(kind, _)| *kind == entity.kind)?;
+        let id = template.replace("{value}", &entity.id);
+        // A proxy that decodes %2F and tidies the path would turn these into another route.
+        let climbs = id.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
+        if climbs || id.len() > LONGEST_ID || id.contains(char::is_control) {
+            return None;
+        }
+        let [api, version, group, scores] = PATH;
+        self.base.join(&[api, version, group, scores, &id], "", &[])
+    }
+
+    async fn get(&self, url: String) -> Result<Response, Failure> {
+        let request = Request::get(url)
+            .header("accept", "application/json")
+            .secret_header("dd-api-key", &self.config.api_key.current())
+            .secret_header("dd-application-key", &self.config.application_key.current());
+        self.transport.send(request).await
+    }
+}
+
+impl Provider for Datadog {
+    fn kinds(&self) -> &[EntityKind] {
+        &self.kinds
+    }
+
+    fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
+        Box::pin(async move {
+            let url = self.url(entity).ok_or_else(|| {
+                Failure::new(
+                    FailureKind::InvalidIdentifier,
+                    "not an entity id that Datadog can be asked about: empty, too long, with control characters \
+                     or with path segments that climb",
+                )
+            })?;
+            let response = self.get(url).await?;
+            if response.status == 400 {
+                tracing::debug!(said = words(&response.body), "Datadog refuses the request");
+            }
+            normalise::answer(response.status, &response.body, wait(&response), &self.scale)
+        })
+    }
+
+    fn probe(&self) -> Asking<'_, ()> {
+        Box::pin(async move {
+            let url = self.base.join(&PATH, "", &[("page[size]", "1")]);
+            let url = url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `base_url`"))?;
+            let response = self.get(url).await?;
+            match response.status {
+                200 if wire::is_list(&response.body) => Ok(()),
+                200 => Err(Failure::malformed("200 without Datadog's list of scores: check `base_url`")),
+                status => Err(normalise::refusal(status, &response.body, wait(&response))),
+            }
+        })
+    }
+
+    fn host(&self) -> &str {
+        self.base.host()
+    }
+
+    fn identity(&self) -> String {
+        // The API key names the organisation; its hash tells two of them apart and gives neither away.
+        let key = self.config.api_key.current();
+        let hash = ring::digest::digest(&ring::digest::SHA256, key.expose_secret().as_bytes());
+        let mut identity = format!("datadog {} ", self.base.host());
+        for byte in hash.as_ref().iter().take(8) {
+            // Writing to a String cannot fail.
+            let _ = write!(identity, "{byte:02x}");
+        }
+        let _ = write!(identity, " {:?} {:?}", self.templates, self.scale);
+        identity
+    }
+}
+
+/// How long Datadog wants to be left alone.
+fn wait(response: &Response) -> Option<std::time::Duration> {
+    let quota = Quota::read(&response.headers, Timestamp::now());
+    match response.status {
+        429 => quota.wait_after_refusal(),
+        500..=599 => quota.retry_after,
+        _ => None,
+    }
+}
+
+/// What a refusal says, for debugging only: it may repeat the identifier.
+fn words(body: &[u8]) -> String {
+    let errors = wire::errors(body).unwrap_or_default();
+    let words: Vec<_> = errors.iter().map(wire::ErrorItem::words).collect();
+    words.join("; ").chars().take(200).collect()
+}

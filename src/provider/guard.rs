@@ -1,0 +1,298 @@
+//! What stands around a call to a vendor: breaker, retries, a fresh sign-in, and an eye on the answers.
+//!
+//! Contract: [`Guard::ask`] ends within its bound whatever the vendor does; a vendor that is not well or
+//! refuses us is left alone for a while, which is logged once per opening; nothing logged or told here holds
+//! an identifier. Limiter and time-out are the [`super::transport`]'s.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Change, Condition, Ended, Leave, Reason};
+use super::doubt::{Doubt, Tally};
+use super::error::Verdict;
+use super::limiter::Priority;
+use super::meter::Meter;
+use super::retry::{self, Budget};
+use super::transport::{Call, Sent};
+use super::{Answer, Failure, FailureKind, Provider};
+use crate::config::provider::{Common, Retry};
+use crate::entity::Entity;
+
+/// A provider and what protects it and us from each other.
+pub struct Guard {
+    name: String,
+    provider: Box<dyn Provider>,
+    retry: Retry,
+    /// How long the vendor may make a retry wait where the look-up itself has no bound.
+    max_wait: Duration,
+    meter: Arc<dyn Meter>,
+    watch: Mutex<Watch>,
+}
+
+/// What changes with every call.
+struct Watch {
+    breaker: Breaker,
+    budget: Budget,
+    tally: Tally,
+    /// When the last fresh sign-in was asked for.
+    renewed: Option<Instant>,
+    /// The failure that opened the breaker, and when it first did.
+    trouble: Option<(Failure, Timestamp)>,
+}
+
+/// How a provider is, for readiness and the status page.
+#[derive(Clone, Debug)]
+pub struct GuardState {
+    /// The instance's name.
+    pub provider: String,
+    /// Whether it is asked.
+    pub condition: Condition,
+    /// What opened the breaker and when it first did, until it closes.
+    pub trouble: Option<(Failure, Timestamp)>,
+    /// Set when almost all of many answers are unknown.
+    pub doubt: Option<Doubt>,
+}
+
+impl GuardState {
+    /// What is wrong with the provider, in a sentence for people; `None` when it is well.
+    pub fn problem(&self) -> Option<String> {
+        let name = &self.provider;
+        match (&self.trouble, &self.doubt) {
+            (Some((failure, since)), _) => Some(format!("{name}: {failure}, since {since:.0}")),
+            (None, Some(doubt)) => Some(format!("{name}: {doubt}")),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Guard {
+    /// Puts a guard around a provider.
+    pub fn new(name: &str, provider: Box<dyn Provider>, common: &Common, meter: Arc<dyn Meter>) -> Self {
+        meter.breaker(Condition::Closed);
+        Guard {
+            name: name.to_owned(),
+            provider,
+            retry: common.retry,
+            max_wait: common.max_wait,
+            meter,
+            watch: Mutex::new(Watch {
+                breaker: Breaker::new(common.breaker),
+                budget: Budget::new(Instant::now().into_std()),
+                tally: Tally::default(),
+                renewed: None,
+                trouble: None,
+            }),
+        }
+    }
+
+    /// The instance's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The provider itself: what it can be asked, where it is, and its probe, which no breaker keeps back.
+    pub fn provider(&self) -> &dyn Provider {
+        self.provider.as_ref()
+    }
+
+    /// How the provider is now.
+    pub fn state(&self) -> GuardState {
+        let watch = self.watch();
+        GuardState {
+            provider: self.name.clone(),
+            condition: watch.breaker.condition(Instant::now().into_std()),
+            trouble: watch.trouble.clone(),
+            doubt: watch.tally.doubt(),
+        }
+    }
+
+    /// Asks about one entity, within `bound` where there is one (on the command line there is none).
+    ///
+    /// # Errors
+    /// Every [`FailureKind`]; `deadline` when the bound came first.
+    pub async fn ask(
+        &self,
+        entity: &Entity,
+        priority: Priority,
+        bound: Option<Duration>,
+    ) -> Result<Answer, Failure> {
+        let until = bound.map(|bound| Instant::now() + bound);
+        let asking = self.attempts(entity, Call { priority, until });
+        let answer = match until {
+            None => asking.await,
+            Some(until) => tokio::time::timeout_at(until, asking).await.unwrap_or_else(|_| {
+                Err(Failure::new(FailureKind::Deadline, "the look-up's time was over before the answer came"))
+            }),
+        };
+        if let Ok(answer) = &answer {
+            self.watch().tally.count(answer);
+        }
+        answer
+    }
+
+    async fn attempts(&self, entity: &Entity, call: Call) -> Result<Answer, Failure> {
+        self.watch().budget.call(Instant::now().into_std());
+        let mut made = 0;
+        let mut last = None;
+        loop {
+            let leave = match self.admit() {
+                Ok(leave) => leave,
+                // It opened between two attempts: the first one's failure says more.
+                Err(open) => return Err(last.unwrap_or(open)),
+            };
+            let (failure, sent) = match self.attempt(entity, call, leave).await {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(failure), sent) => (failure, sent),
+            };
+            made += 1;
+            // What we ourselves kept back has waited already for as long as it may.
+            let ours = failure.kind == FailureKind::RateLimited && sent.requests == 0;
+            let left =
+                call.until.map_or(self.max_wait, |until| until.saturating_duration_since(Instant::now()));
+            let wait = match retry::wait(&self.retry, made, &failure, random(), Some(left)) {
+                Some(wait) if !ours => wait,
+                _ => return Err(failure),
+            };
+            if !self.watch().budget.take(Instant::now().into_std()) {
+                return Err(failure);
+            }
+            self.meter.retry(failure.kind);
+            tokio::time::sleep(wait).await;
+            last = Some(failure);
+        }
+    }
+
+    /// One attempt, and a second one with a fresh sign-in when the first is not authorised.
+    async fn attempt(
+        &self,
+        entity: &Entity,
+        call: Call,
+        leave: Admitted<'_>,
+    ) -> (Result<Answer, Failure>, Sent) {
+        let started = Instant::now();
+        let (mut answer, mut sent) = call.watched(self.provider.ask(entity)).await;
+        if matches!(&answer, Err(failure) if failure.kind == FailureKind::Unauthorised) {
+            self.renew(started);
+            (answer, sent) = call.watched(self.provider.ask(entity)).await;
+        }
+        leave.record(&answer, sent);
+        (answer, sent)
+    }
+
+    /// Asks for a fresh sign-in, unless another call did so after this one had `started`: a hundred calls that
+    /// are refused together need one new token, not a hundred.
+    fn renew(&self, started: Instant) {
+        let mut watch = self.watch();
+        if watch.renewed.is_none_or(|renewed| renewed <= started) {
+            watch.renewed = Some(Instant::now());
+            drop(watch);
+            self.provider.renew();
+        }
+    }
+
+    fn admit(&self) -> Result<Admitted<'_>, Failure> {
+        let mut watch = self.watch();
+        let now = Instant::now().into_std();
+        let before = watch.breaker.condition(now);
+        match watch.breaker.admit(now) {
+            Ok(leave) => {
+                if before == Condition::HalfOpen {
+                    self.meter.breaker(Condition::HalfOpen);
+                }
+                Ok(Admitted { guard: self, leave: Some(leave) })
+            }
+            Err(wait) => {
+                let cause = match &watch.trouble {
+                    Some((failure, _)) => failure.to_string(),
+                    None => "it failed too often".to_owned(),
+                };
+                Err(Failure {
+                    kind: FailureKind::BreakerOpen,
+                    detail: format!("{} is left alone for a while ({cause})", self.name),
+                    retry_after: Some(wait).filter(|wait| !wait.is_zero()),
+                })
+            }
+        }
+    }
+
+    fn learn(&self, leave: Leave, ended: Ended, answer: Option<&Result<Answer, Failure>>) {
+        let mut watch = self.watch();
+        match watch.breaker.record(leave, ended, Instant::now().into_std()) {
+            None => {}
+            Some(Change::Closed) => {
+                watch.trouble = None;
+                self.meter.breaker(Condition::Closed);
+                tracing::warn!(provider = %self.name, "the vendor answers again: the breaker is closed");
+            }
+            Some(Change::Opened(reason, time)) => {
+                let failure = match (reason, answer) {
+                    (Reason::Failed(_), Some(Err(failure))) => failure.clone(),
+                    (Reason::Failed(kind), _) => Failure::new(kind, "too many calls failed"),
+                    (Reason::Slow, _) => {
+                        Failure::new(FailureKind::Timeout, "too many calls were slower than `breaker.slow`")
+                    }
+                };
+                // A probe that fails while the vendor is down is no news; that it still refuses us is.
+                let news = watch.trouble.is_none() || failure.kind.verdict() == Verdict::Refused;
+                if news {
+                    tracing::warn!(
+                        provider = %self.name,
+                        reason = failure.kind.label(),
+                        detail = %failure.detail,
+                        seconds = time.as_secs_f64(),
+                        "the vendor is left alone: the breaker is open",
+                    );
+                }
+                let since = watch.trouble.take().map_or_else(Timestamp::now, |(_, since)| since);
+                watch.trouble = Some((failure, since));
+                self.meter.breaker(Condition::Open);
+            }
+        }
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        // No code panics while it holds the lock, so a poisoned one holds what it should.
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leave for one attempt, which goes back to the breaker however the attempt ends.
+struct Admitted<'g> {
+    guard: &'g Guard,
+    leave: Option<Leave>,
+}
+
+impl Admitted<'_> {
+    fn record(mut self, answer: &Result<Answer, Failure>, sent: Sent) {
+        let ended = match answer {
+            // It came from what the vendor's code remembers.
+            Ok(_) if sent.requests == 0 => Ended::Untold,
+            Ok(_) => Ended::Answered(sent.slowest),
+            Err(failure) => Ended::Failed(failure.kind, sent.slowest),
+        };
+        if let Some(leave) = self.leave.take() {
+            self.guard.learn(leave, ended, Some(answer));
+        }
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        if let Some(leave) = self.leave.take() {
+            self.guard.learn(leave, Ended::Untold, None);
+        }
+    }
+}
+
+/// A number in 0..1, different every time: every hasher is seeded anew.
+fn random() -> f64 {
+    let bits = RandomState::new().hash_one(0_u8) >> 11;
+    bits as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests;

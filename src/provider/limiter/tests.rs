@@ -1,0 +1,255 @@
+//! The limiter under every pattern of arrivals.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::super::quota::Window;
+use super::*;
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limit(requests: u32, per: Duration, share: (u32, u32)) -> Limit {
+    Limit { requests, per, share }
+}
+
+/// Takes as many slots as there are at `now`.
+fn drain(limiter: &mut Limiter, now: Instant) -> u32 {
+    std::iter::repeat_with(|| limiter.take(now, Priority::Alert, 0))
+        .take(10_000)
+        .take_while(Result::is_ok)
+        .count() as u32
+}
+
+/// Takes slots from `now` on for so long, always as soon as they come; returns when each was taken.
+fn saturate(limiter: &mut Limiter, mut now: Instant, time: Duration, priority: Priority) -> Vec<Instant> {
+    let end = now + time;
+    let mut taken = Vec::new();
+    while now < end {
+        match limiter.take(now, priority, 0) {
+            Ok(()) => taken.push(now),
+            Err(at) => {
+                assert!(at > now, "a wait must end later than now");
+                now = at;
+            }
+        }
+    }
+    taken
+}
+
+fn most_in_a_window(taken: &[Instant], per: Duration) -> usize {
+    taken
+        .iter()
+        .enumerate()
+        .map(|(first, from)| taken[first..].iter().take_while(|at| **at < *from + per).count())
+        .max()
+        .unwrap_or_default()
+}
+
+fn remaining(remaining: u64, reset: u64) -> Quota {
+    let reset = Some(Duration::from_secs(reset));
+    Quota { retry_after: None, windows: vec![Window { remaining, reset }] }
+}
+
+fn retry_after(seconds: u64) -> Quota {
+    Quota { retry_after: Some(Duration::from_secs(seconds)), windows: Vec::new() }
+}
+
+#[test]
+fn a_share_divides_the_quota_and_stretches_what_cannot_be_divided() {
+    let now = Instant::now();
+    assert_eq!(drain(&mut Limiter::new(Some(limit(50, SECOND, (1, 3)))), now), 16);
+    let mut slow = Limiter::new(Some(limit(1, SECOND, (1, 3))));
+    let taken = saturate(&mut slow, now, 30 * SECOND, Priority::Alert);
+    assert_eq!(most_in_a_window(&taken, 3 * SECOND), 1);
+    assert!(taken.len() >= 9, "{}", taken.len());
+}
+
+#[test]
+fn without_a_limit_everything_leaves_at_once() {
+    assert_eq!(drain(&mut Limiter::new(None), Instant::now()), 10_000);
+}
+
+#[test]
+fn a_refusal_blocks_for_as_long_as_the_vendor_says() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    limiter.observe(429, &retry_after(300), now);
+    let until = now + 300 * SECOND;
+    assert_eq!(limiter.take(now, Priority::Question, 0), Err(until));
+    assert_eq!(limiter.closed_until(now), Some(until));
+    assert_eq!(limiter.take(until, Priority::Question, 0), Ok(()));
+}
+
+#[test]
+fn on_a_refusal_remaining_is_not_believed() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    limiter.observe(429, &remaining(9, 3), now);
+    assert_eq!(limiter.take(now, Priority::Alert, 0), Err(now + 3 * SECOND));
+}
+
+#[test]
+fn refusals_without_a_word_block_longer_each_time_until_an_answer_comes() {
+    let mut now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    let mut blocked = |limiter: &mut Limiter, status| {
+        limiter.observe(status, &Quota::default(), now);
+        let wait = limiter.closed_until(now).map(|until| until - now);
+        now += wait.unwrap_or_default();
+        wait.unwrap_or_default().as_secs()
+    };
+    let waits: Vec<_> = (0..8).map(|_| blocked(&mut limiter, 429)).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    blocked(&mut limiter, 200);
+    assert_eq!(blocked(&mut limiter, 429), 1);
+}
+
+#[test]
+fn refusals_of_one_burst_count_once() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    for _ in 0..64 {
+        limiter.observe(429, &Quota::default(), now);
+    }
+    assert_eq!(limiter.closed_until(now), Some(now + SECOND));
+}
+
+#[test]
+fn a_late_answer_does_not_end_a_block() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    limiter.observe(429, &retry_after(30), now);
+    limiter.observe(200, &remaining(100, 1), now);
+    assert!(limiter.take(now + SECOND, Priority::Alert, 0).is_err());
+}
+
+#[test]
+fn after_a_block_it_starts_with_a_tenth_and_grows() {
+    let now = Instant::now();
+    for configured in [Some(limit(1000, 10 * SECOND, (1, 1))), None] {
+        let mut limiter = Limiter::new(configured);
+        limiter.observe(429, &retry_after(5), now);
+        let end = now + 5 * SECOND;
+        let all = configured.map_or(UNLIMITED.1, |limit| limit.requests);
+        assert_eq!(drain(&mut limiter, end), all / 10);
+        let half = limiter.ramp() / 2;
+        let halfway = drain(&mut limiter, end + half);
+        assert!(halfway > all / 4 && halfway < all * 3 / 5, "{halfway}");
+    }
+    let mut limiter = Limiter::new(None);
+    limiter.observe(429, &retry_after(5), now);
+    let over = now + 5 * SECOND + limiter.ramp();
+    assert_eq!(drain(&mut limiter, over), 10_000);
+}
+
+#[test]
+fn what_the_vendor_says_is_left_is_not_exceeded_before_its_reset() {
+    let now = Instant::now();
+    let reset = now + 30 * SECOND;
+    let mut limiter = Limiter::new(Some(limit(1000, SECOND, (1, 1))));
+    limiter.observe(200, &remaining(5, 30), now);
+    assert_eq!(while_under_way(&mut limiter, now, 2), 3);
+    // Their answers come, one that was overtaken last: it does not open the window again.
+    limiter.observe(200, &remaining(0, 30), now);
+    limiter.observe(200, &remaining(4, 30), now);
+    assert_eq!(limiter.take(now, Priority::Question, 0), Err(reset));
+    assert_eq!(limiter.closed_until(now), Some(reset));
+    assert!(limiter.take(reset, Priority::Question, 0).is_ok());
+}
+
+#[test]
+fn answers_give_back_what_was_held_for_them() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    // The vendor has counted all 64 that are under way when it answers the first.
+    limiter.observe(200, &remaining(36, 30), now);
+    assert!(limiter.take(now, Priority::Alert, 63).is_err());
+    assert_eq!(while_under_way(&mut limiter, now, 0), 36);
+}
+
+/// Takes as many slots as there are while no answer comes.
+fn while_under_way(limiter: &mut Limiter, now: Instant, under_way: u64) -> usize {
+    (under_way..10_000).take_while(|under_way| limiter.take(now, Priority::Alert, *under_way).is_ok()).count()
+}
+
+#[test]
+fn a_new_quota_does_not_forget_a_block() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(None);
+    limiter.observe(429, &retry_after(30), now);
+    limiter.configure(Some(limit(10, SECOND, (1, 1))));
+    assert!(limiter.take(now, Priority::Alert, 0).is_err());
+}
+
+#[test]
+fn a_replica_takes_only_its_part_of_what_is_left() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(Some(limit(1000, SECOND, (1, 4))));
+    limiter.observe(200, &remaining(40, 30), now);
+    assert_eq!(while_under_way(&mut limiter, now, 0), 10);
+}
+
+#[test]
+fn a_refresh_leaves_a_tenth_to_what_is_urgent() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(Some(limit(100, SECOND, (1, 1))));
+    let taken =
+        std::iter::repeat_with(|| limiter.take(now, Priority::Refresh, 0)).take_while(Result::is_ok).count();
+    assert_eq!(taken, 90);
+    assert_eq!(drain(&mut limiter, now), 10);
+}
+
+#[test]
+fn memory_does_not_grow_with_the_quota() {
+    let mut limiter = Limiter::new(Some(limit(1_000_000, 3600 * SECOND, (1, 1))));
+    let mut now = Instant::now();
+    for _ in 0..200_000 {
+        limiter.take(now, Priority::Alert, 0).unwrap();
+        now += Duration::from_millis(17);
+    }
+    assert!(limiter.taken.len() <= PIECES as usize + 1, "{}", limiter.taken.len());
+}
+
+fn limits() -> impl Strategy<Value = Limit> {
+    (1u32..60, 50u64..5_000, 1u32..4, 0u32..3).prop_map(|(requests, per, numerator, more)| {
+        limit(requests, Duration::from_millis(per), (numerator, numerator + more))
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_window_ever_has_more_than_is_allowed(
+        limit in limits(),
+        arrivals in proptest::collection::vec((0u64..400, 1u8..20, any::<bool>()), 1..200),
+        refused_at in proptest::collection::vec(0usize..200, 0..3),
+    ) {
+        let mut limiter = Limiter::new(Some(limit));
+        let mut now = Instant::now();
+        let mut taken = Vec::new();
+        for (number, (pause, burst, urgent)) in arrivals.into_iter().enumerate() {
+            now += Duration::from_millis(pause);
+            if refused_at.contains(&number) {
+                limiter.observe(429, &Quota::default(), now);
+            }
+            let priority = if urgent { Priority::Question } else { Priority::Refresh };
+            for _ in 0..burst {
+                if limiter.take(now, priority, 0).is_ok() {
+                    taken.push(now);
+                }
+            }
+        }
+        let share = limit.requests * limit.share.0 / limit.share.1;
+        prop_assert!(most_in_a_window(&taken, limit.per) <= share.max(1) as usize);
+    }
+
+    #[test]
+    fn under_saturation_the_quota_is_used(limit in limits()) {
+        let mut limiter = Limiter::new(Some(limit));
+        let time = limit.per * 200;
+        let taken = saturate(&mut limiter, Instant::now(), time, Priority::Alert);
+        let whole = limit.requests * limit.share.0 / limit.share.1;
+        if whole > 0 {
+            prop_assert!(taken.len() as f64 >= 0.95 * f64::from(whole) * 200.0, "{} of {}", taken.len(), whole * 200);
+            prop_assert!(most_in_a_window(&taken, limit.per) <= whole as usize);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Oracle CASB Cloud Service: the risk of users ("Get user risk score report").
+//!
+//! A GET of the report about one user, with a token bought by a key pair ([`token`]). Contract: the token is
+//! kept, bought once for all who wait, and replaced before it ends; the report is read to its end, but for at
+//! most [`MAX_PAGES`] pages.
+
+pub mod config;
+mod normalise;
+mod token;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::entity::{Entity, EntityKind};
+use crate::http::{BaseUrl, Request, Response};
+use crate::provider::quota::Quota;
+use crate::provider::transport::Transport;
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::score::Scale;
+
+pub use config::{Config, read};
+use normalise::Reading;
+use token::{Token, Tokens};
+use wire::{Grant, Report};
+
+const TOKEN_PATH: [&str; 3] = ["api", "v1", "token"];
+/// The vendor's page spells the report `Userrisk`, its example and every known client `userrisk`.
+const REPORT_PATH: [&str; 5] = ["api", "v1", "reports", "details", "userrisk"];
+/// The most rows that the vendor gives at once.
+const PAGE_SIZE: &str = "100";
+/// One user's rows fit one page: more come only where the vendor does not heed `userName`.
+const MAX_PAGES: usize = 10;
+/// Longer than any e-mail (254) or account name.
+const LONGEST_USER: usize = 320;
+
+/// An Oracle CASB tenant.
+pub struct OracleCasb {
+    config: Config,
+    base: BaseUrl,
+    scale: Scale,
+    identifiers: Vec<(EntityKind, String)>,
+    kinds: Vec<EntityKind>,
+    transport: Transport,
+    tokens: Tokens,
+}
+
+impl OracleCasb {
+    /// A tenant at `base`. `identifiers` are templates by kind; a kind that is listed is asked about.
+    pub fn new(
+        config: Config,
+        base: BaseUrl,
+        scale: Scale,
+        identifiers: Vec<(EntityKind, String)>,
+        transport: Transport,
+    ) -> Self {
+        let mut kinds = vec![EntityKind::User];
+        for (kind, _) in &identifiers {
+            if !kinds.contains(kind) {
+                kinds.push(*kind);
+            }
+        }
+        OracleCasb { config, base, scale, identifiers, kinds, transport, tokens: Tokens::default() }
+    }
+
+    async fn risk(&self, user: &str) -> Result<Answer, Failure> {
+        let token = self.token().await?;
+        let mut reading = Reading::new(user);
+        let mut marker = None;
+        for _ in 0..MAX_PAGES {
+            let mut query = vec![("userName", user), ("pagesize", PAGE_SIZE)];
+            query.extend(marker.as_deref().map(|marker| ("markerPosition", marker)));
+            let page = self.report(&token, query).await?;
+            marker = reading.page(page)?;
+            if marker.is_none() {
+                return reading.answer(true, &self.scale);
+            }
+        }
+        reading.answer(false, &self.scale)
+    }
+
+    async fn report(&self, token: &Token, mut query: Vec<(&str, &str)>) -> Result<Report, Failure> {
+        query.extend(self.config.application_type.as_deref().map(|name| ("applicationType", name)));
+        query.extend(
+            self.config.application_instance.as_deref().map(|name| ("applicationInstanceName", name)),
+        );
+        let request = Request::get(self.url(&REPORT_PATH, &query)?)
+            .header("accept", "application/json")
+            .secret_header("authorization", &token.authorization)
+            .header("x-apprity-tenant-id", &token.tenant);
+        let response = self.transport.send(request).await?;
+        accept(&response).inspect_err(|failure| {
+            if failure.kind == FailureKind::Unauthorised {
+                self.tokens.refused(token);
+            }
+        })?;
+        Report::read(&response.body).map_err(Failure::malformed)
+    }
+
+    async fn token(&self) -> Result<Token, Failure> {
+        self.tokens
+            .get(|| async {
+                let (key, secret) = (self.config.access_key.current(), self.config.access_secret.current());
+                let pair = json!({"accessKey": key.expose_secret(), "accessSecret": secret.expose_secret()});
+                let request = Request::post_json(self.url(&TOKEN_PATH, &[])?, &pair)
+                    .header("accept", "application/json");
+                let response = self.transport.send_unmetered(request).await?;
+                accept(&response)?;
+                let grant = Grant::read(&response.body).map_err(Failure::malformed)?;
+                Token::new(&grant, Timestamp::now(), Instant::now())
+            })
+            .await
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, Failure> {
+        self.base
+            .join(path, "", query)
+            .ok_or_else(|| Failure::new(FailureKind::BadRequest, "no address can be built from base_url"))
+    }
+
+    /// The user name to ask about.
+    fn user(&self, entity: &Entity) -> Result<String, Failure> {
+        let invalid = |why| Err(Failure::new(FailureKind::InvalidIdentifier, why));
+        let value: &str = &entity.id;
+        if value.trim().is_empty() || value.len() > LONGEST_USER || value.contains(char::is_control) {
+            return invalid("a user name is not empty, has no control characters and at most 320 bytes");
+        }
+        match self.identifiers.iter().find(|(kind, _)| *kind == entity.kind) {
+            Some((_, template)) => Ok(template.replace("{value}", value)),
+            None if entity.kind == EntityKind::User => Ok(value.to_owned()),
+            None => invalid("Oracle CASB knows users; another kind needs a template in identifiers"),
+        }
+    }
+}
+
+/// Lets any 2xx pass: the token is answered with 201 by the page and with 200 by others.
+fn accept(response: &Response) -> Result<(), Failure> {
+    if (200..300).contains(&response.status) {
+        return Ok(());
+    }
+    let mut failure = normalise::refusal(response.status, &response.body);
+    failure.retry_after = Quota::read(&response.headers, Timestamp::now()).retry_after;
+    Err(failure)
+}
+
+impl Provider for OracleCasb {
+    fn kinds(&self) -> &[EntityKind] {
+        &self.kinds
+    }
+
+    fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
+        Box::pin(async move { self.risk(&self.user(entity)?).await })
+    }
+
+    fn renew(&self) {
+        self.tokens.renew();
+    }
+
+    fn probe(&self) -> Asking<'_, ()> {
+        Box::pin(async move {
+            let token = self.token().await?;
+            self.report(&token, vec![("pagesize", "1")]).await.map(drop)
+        })
+    }
+
+    fn host(&self) -> &str {
+        self.base.host()
+    }
+
+    fn identity(&self) -> String {
+        let Self { config, scale, identifiers, .. } = self;
+        let address = self.url(&REPORT_PATH, &[]).unwrap_or_default();
+        let applications = (&config.application_type, &config.application_instance);
+        format!("{address} {} {applications:?} {scale:?} {identifiers:?}", config.tenant())
+    }
+}

@@ -1,0 +1,195 @@
+//! The simulated Cortex XDR tenant: `get_risk_score` with standard and advanced keys.
+//!
+//! Answers as the vendor's page and its recorded traps say: an unknown id and a missing licence are both 500,
+//! told apart by their words, and a wrong path or body is 500 in plain text. An advanced signature is
+//! recomputed, its time must be near ours, and a nonce is taken once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Profile, World};
+use crate::provider::cortex_xdr::sign;
+
+/// An API key of the tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiKey {
+    /// What `x-xdr-auth-id` holds.
+    pub id: &'static str,
+    /// The key.
+    pub key: &'static str,
+    advanced: bool,
+    grant: Grant,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Grant {
+    Full,
+    NoRole,
+    NoModule,
+}
+
+/// A standard key.
+pub const STANDARD: ApiKey =
+    ApiKey { id: "11", key: "simulated-cortex-standard-key", advanced: false, grant: Grant::Full };
+/// An advanced key.
+pub const ADVANCED: ApiKey =
+    ApiKey { id: "12", key: "simulated-cortex-advanced-key", advanced: true, grant: Grant::Full };
+/// A key whose role may not read risk scores: 403.
+pub const NO_ROLE: ApiKey =
+    ApiKey { id: "13", key: "simulated-cortex-key-without-role", advanced: false, grant: Grant::NoRole };
+/// A key as if the tenant had no Identity Threat Module: 500 with its words.
+pub const NO_MODULE: ApiKey =
+    ApiKey { id: "14", key: "simulated-cortex-key-without-module", advanced: false, grant: Grant::NoModule };
+
+const KEYS: [ApiKey; 4] = [STANDARD, ADVANCED, NO_ROLE, NO_MODULE];
+const VENDOR: &str = "cortex_xdr";
+/// How far a signature's time may be from ours, in milliseconds. The vendor does not say.
+const SKEW: u64 = 5 * 60 * 1000;
+
+struct Tenant {
+    world: Arc<World>,
+    /// Nonces that were used, with their time.
+    nonces: Mutex<HashMap<String, i64>>,
+}
+
+/// The vendor's pages.
+pub fn router(world: Arc<World>) -> Router {
+    let tenant = Tenant { world, nonces: Mutex::default() };
+    Router::new()
+        .route("/public_api/v1/get_risk_score", post(get_risk_score))
+        .route("/public_api/v1/get_risk_score/", post(get_risk_score))
+        .method_not_allowed_fallback(wrong_call)
+        .fallback(wrong_call)
+        .with_state(Arc::new(tenant))
+}
+
+async fn get_risk_score(State(tenant): State<Arc<Tenant>>, headers: HeaderMap, body: Bytes) -> Response {
+    let now = Timestamp::now().as_millisecond();
+    let Some(key) = tenant.key(&headers, now) else {
+        return error(StatusCode::UNAUTHORIZED, "Public API request unauthorized", Value::Null);
+    };
+    if tenant.world.admit(VENDOR).is_err() {
+        return error(StatusCode::TOO_MANY_REQUESTS, "Too many requests", json!("retry later"));
+    }
+    match key.grant {
+        Grant::Full => {}
+        Grant::NoRole => return error(StatusCode::FORBIDDEN, "Forbidden", json!("missing RBAC permission")),
+        Grant::NoModule => return failed(json!("No identity threat")),
+    }
+    let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+        let message = json!({"line": 1, "column": 1, "message": "no viable alternative at input"});
+        return error(StatusCode::BAD_REQUEST, message, Value::Null);
+    };
+    let Some(id) = body.pointer("/request_data/id").and_then(Value::as_str) else {
+        return wrong_call().await;
+    };
+    tenant.world.asked(VENDOR, id);
+    match tenant.world.profile(id) {
+        Some(profile) => Json(json!({"reply": reply(id, &profile)})).into_response(),
+        None => failed(json!(format!("id '{id}' was not found"))),
+    }
+}
+
+impl Tenant {
+    /// The key that a request proves to have.
+    fn key(&self, headers: &HeaderMap, now: i64) -> Option<ApiKey> {
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let id = text("x-xdr-auth-id")?;
+        let key = KEYS.into_iter().find(|key| key.id == id)?;
+        let proof = text(header::AUTHORIZATION.as_str())?;
+        if !key.advanced {
+            return (proof == key.key).then_some(key);
+        }
+        let (nonce, timestamp) = (text("x-xdr-nonce")?, text("x-xdr-timestamp")?);
+        let formed =
+            nonce.len() == sign::NONCE_LENGTH && nonce.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let time = timestamp.parse::<i64>().ok().filter(|time| time.abs_diff(now) <= SKEW)?;
+        let signed = formed && proof == sign::signature(key.key, nonce, timestamp);
+        (signed && self.is_first(nonce, time, now)).then_some(key)
+    }
+
+    fn is_first(&self, nonce: &str, time: i64, now: i64) -> bool {
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        // An older one is refused for its time already.
+        nonces.retain(|_, time| time.abs_diff(now) <= SKEW);
+        nonces.insert(nonce.to_owned(), time).is_none()
+    }
+}
+
+fn reply(id: &str, profile: &Profile) -> Value {
+    let score = profile.score.round() as u64;
+    let level = match score {
+        70.. => "HIGH",
+        40.. => "MED",
+        _ => "LOW",
+    };
+    let mut reply = json!({
+        "type": "host",
+        "id": id,
+        "score": score,
+        "norm_risk_score": score,
+        "risk_level": level,
+        "reasons": reasons(score, profile),
+    });
+    if let (Some((domain, account)), Some(members)) = (id.split_once('/'), reply.as_object_mut()) {
+        let email = format!("{account}@{domain}.example").to_lowercase();
+        members.insert("type".to_owned(), json!("user"));
+        members.insert("email".to_owned(), json!(email));
+    }
+    reply
+}
+
+/// Up to three incidents whose points add up to `score`.
+fn reasons(score: u64, profile: &Profile) -> Vec<Value> {
+    const INCIDENTS: [&str; 4] = [
+        "Suspicious authentication from an unusual location",
+        "Possible credential dumping",
+        "Multiple failed sign-ins followed by a success",
+        "Rare process created a scheduled task",
+    ];
+    let count = score.min(1 + profile.pick(1, 3));
+    let mut left = score;
+    let reason = |n| {
+        let points = if n + 1 == count { left } else { left.div_ceil(2) };
+        left -= points;
+        let severity = match points {
+            40.. => "SEV_040_HIGH",
+            15.. => "SEV_030_MEDIUM",
+            _ => "SEV_020_LOW",
+        };
+        let incident = usize::try_from((profile.pick(2, 4) + n) % 4).unwrap_or_default();
+        let date = if n == 0 { profile.last_seen } else { profile.first_seen };
+        json!({
+            "date created": date.strftime("%Y-%m-%d").to_string(),
+            "description": INCIDENTS.get(incident),
+            "severity": severity,
+            "status": "STATUS_010_NEW",
+            "points": points,
+        })
+    };
+    (0..count).map(reason).collect()
+}
+
+fn failed(extra: Value) -> Response {
+    error(StatusCode::INTERNAL_SERVER_ERROR, "An error occurred while processing XDR public API", extra)
+}
+
+fn error(status: StatusCode, message: impl Into<Value>, extra: Value) -> Response {
+    let reply = json!({"err_code": status.as_u16(), "err_msg": message.into(), "err_extra": extra});
+    (status, Json(json!({"reply": reply}))).into_response()
+}
+
+async fn wrong_call() -> Response {
+    let text = "Internal Server Error\r\n\r\nThe server encountered an unexpected internal server error\r\n\r\n\
+                (generated by waitress)";
+    (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+}
