@@ -26,8 +26,9 @@ pub struct Document {
     literals: bool,
     offline: bool,
     problems: RefCell<Vec<Problem>>,
-    /// Where values stand that were read as plain text and may be shown.
-    shown: RefCell<HashSet<Place>>,
+    /// The values that were read as plain text and may be shown. By identity: all values of one variable have
+    /// the same place, and so have the copies of an anchor.
+    shown: RefCell<HashSet<*const Node>>,
 }
 
 impl Document {
@@ -129,7 +130,7 @@ impl Document {
     /// Notes that the value of `node` is no secret.
     pub(crate) fn show(&self, node: &Node) {
         if matches!(node.value, Value::Scalar(_)) {
-            self.shown.borrow_mut().insert(node.place.clone());
+            self.shown.borrow_mut().insert(node);
         }
     }
 
@@ -137,7 +138,7 @@ impl Document {
     pub(crate) fn given(&self, node: &Node) -> Option<String> {
         match &node.value {
             Value::Null | Value::List(_) | Value::Map(_) => None,
-            Value::Scalar(_) if !self.shown.borrow().contains(&node.place) => None,
+            Value::Scalar(_) if !self.shown.borrow().contains(&std::ptr::from_ref(node)) => None,
             Value::Scalar(text) => Some(short(text)),
         }
     }
@@ -188,7 +189,7 @@ impl Document {
         let shown = self.shown.borrow();
         let mut mask = |node: &Node| {
             if let Place::Text { index, length, .. } = node.place
-                && !shown.contains(&node.place)
+                && !shown.contains(&std::ptr::from_ref(node))
             {
                 let covered = chars.iter_mut().skip(index).take(length);
                 covered.filter(|c| !matches!(c, '\n' | '\r')).for_each(|c| *c = '*');

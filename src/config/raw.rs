@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_COPIES: usize = 10_000;
 
 /// Where a node stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In the text: line and column from 1, index from 0, and the length; all but the line in characters.
     Text { line: usize, column: usize, index: usize, length: usize },

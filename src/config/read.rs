@@ -239,13 +239,10 @@ fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {
 }
 
 fn delivery(section: &mut Section<'_>) -> Delivery {
-    match section.choice("delivery", &[("at_least_once", true), ("exactly_once", false)]) {
-        Some(false) => section.problem(
-            "delivery",
-            "exactly_once is not available in this version",
-            "write at_least_once; consumers can drop repeats by the header risk-source",
-        ),
-        Some(true) | None => {}
+    let available = section.choice("delivery", &[("at_least_once", true), ("exactly_once", false)]);
+    if available == Some(false) {
+        let cure = "write at_least_once; consumers can drop repeats by the header risk-source";
+        section.problem("delivery", "exactly_once is not available in this version", cure);
     }
     Delivery::AtLeastOnce
 }

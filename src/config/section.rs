@@ -15,7 +15,8 @@ use std::time::Duration;
 use crate::config::document::Document;
 use crate::config::raw::{Entry, Node, Place, Value};
 use crate::config::units;
-use crate::config::words::{hint, nearest, or};
+pub(crate) use crate::config::words::nearest;
+use crate::config::words::{hint, or};
 use crate::http::BaseUrl;
 
 /// Stands for a mapping that is absent: everything in it has its default.
@@ -168,20 +169,21 @@ impl<'t> Section<'t> {
 
     /// An address of an HTTP service.
     pub fn url(&mut self, key: &'static str) -> Option<BaseUrl> {
-        // Not shown while there is an `@` in it: a password may stand before it.
         let node = self.value(key)?;
-        if let Value::Scalar(text) = &node.value
-            && text.contains('@')
-        {
-            return self.refuse(
-                key,
-                "credentials in an address",
-                "write the address without user and password",
-            );
-        }
-        match BaseUrl::parse(self.scalar(key)?) {
+        let text = match &node.value {
+            // Not shown: a password may stand before an `@`, a token behind a `?`.
+            Value::Scalar(text) if text.contains(['@', '?']) => text.as_str(),
+            _ => self.scalar(key)?,
+        };
+        match BaseUrl::parse(text) {
             Ok(url) => Some(url),
-            Err(error) => self.refuse(key, error.to_string(), "write https://HOST[:PORT][/PREFIX]"),
+            Err(error) => {
+                // The error says both what is wrong and what to write.
+                let words = error.to_string();
+                let (what, cure) =
+                    words.split_once(": write ").unwrap_or((&words, "https://host[:port][/path]"));
+                self.refuse(key, what, format!("write {cure}"))
+            }
         }
     }
 

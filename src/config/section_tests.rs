@@ -146,11 +146,11 @@ fn a_secret_that_is_not_there_is_a_problem_with_its_cure() {
     let lines: Vec<_> = document.problems().iter().map(ToString::to_string).collect();
     assert_eq!(
         lines[0],
-        "t.yaml:1:10: a.env: the environment variable GONE is not set (given: GONE); set GONE, or write {file: PATH}"
+        "t.yaml:1:10: a.env: the environment variable is not set (given: GONE); set GONE, or write {file: PATH}"
     );
     assert_eq!(
         lines[1],
-        "t.yaml:2:10: b.env: the environment variable EMPTY is empty (given: EMPTY); set EMPTY, or write {file: PATH}"
+        "t.yaml:2:10: b.env: the environment variable is empty (given: EMPTY); set EMPTY, or write {file: PATH}"
     );
     assert!(lines[2].starts_with("t.yaml:3:11: c.file: the file cannot be read"), "{}", lines[2]);
     assert_eq!(lines[3], "t.yaml:4:4: d: both env and file; write {env: NAME} or {file: PATH}");
@@ -161,13 +161,41 @@ fn a_secret_that_is_not_there_is_a_problem_with_its_cure() {
 }
 
 #[test]
-fn password_in_an_address_is_not_repeated() {
-    let lines = problems("proxy: https://me:hunter2@proxy\n", |root| {
-        assert!(root.url("proxy").is_none());
-    });
-    assert_eq!(
-        lines,
-        ["t.yaml:1:8: proxy: credentials in an address; write the address without user and password"]
+fn a_password_in_an_address_is_not_repeated() {
+    for text in ["https://me:hunter2@proxy", "https://proxy/?token=hunter2"] {
+        let found = problems(&format!("proxy: {text}\n"), |root| {
+            assert!(root.url("proxy").is_none());
+        });
+        assert!(found[0].starts_with("t.yaml:1:8: proxy: ") && !found[0].contains("hunter2"), "{found:?}");
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_used_says_what_to_write() {
+    let found = problems("base_url: ftp://x\n", |root| assert!(root.url("base_url").is_none()));
+    assert!(found[0].contains("(given: ftp://x); write https://"), "{found:?}");
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_name_is_not_repeated() {
+    let document = Document::parse("t.yaml", "a: {env: hunter2}\n", []);
+    assert!(document.root().secret("a").is_none());
+    let shown = document.problems().for_people(false, 100) + &document.problems().to_string();
+    assert!(!shown.contains("hunter2") && shown.contains("the environment variable is not set"), "{shown}");
+}
+
+#[test]
+fn one_value_of_a_variable_does_not_betray_its_neighbour() {
+    let pair = [("RISKSTREAM__A".to_owned(), "{wait: 5, key: hunter2, empty: ''}".to_owned())];
+    let document = Document::parse("t.yaml", "", pair);
+    let mut section = document.root().section("a").unwrap();
+    section.duration("wait");
+    assert!(section.secret("key").is_some() && section.secret("empty").is_none());
+    section.problem("key", "too short", "write a longer one");
+    let text = document.problems().to_string();
+    assert!(
+        text.contains("(given: 5)") && text.contains("a.empty: empty") && !text.contains("hunter2"),
+        "{text}"
     );
 }
 

@@ -31,10 +31,12 @@ impl<'t> Section<'t> {
             |place: &Place, what: String, cure: &str| self.document.report(place, path, None, what, cure);
         const FORM: &str = "write {env: NAME} or {file: PATH}";
         match (&node.value, &node.place) {
-            (Value::Scalar(value), Place::Variable(name)) => Secret::from_variable(name, value),
-            (Value::Scalar(value), _) if self.document.allows_literals() && !value.is_empty() => {
-                Some(Secret::literal(value))
+            (Value::Scalar(value), place) if value.trim().is_empty() => {
+                report(place, "empty".to_owned(), FORM);
+                None
             }
+            (Value::Scalar(value), Place::Variable(name)) => Secret::from_variable(name, value),
+            (Value::Scalar(value), _) if self.document.allows_literals() => Some(Secret::literal(value)),
             (Value::Scalar(_), place) => {
                 let cure =
                     "write {env: NAME} or {file: PATH}; allow_literal_secrets: true permits it for trials";
@@ -43,9 +45,9 @@ impl<'t> Section<'t> {
             }
             (Value::Map(_), place) => {
                 let mut section = Section::new(self.document, node, place, path.to_owned());
-                let (variable, file) = (section.text("env"), section.text("file"));
+                let (variable, file) = (section.variable_name(), section.text("file"));
                 let secret = match (variable, file) {
-                    (Some(name), None) => self.variable(&section, &name),
+                    (Some(name), None) => self.variable(&mut section, &name),
                     (None, Some(file)) => {
                         let file = self.document.resolve(&file);
                         match Secret::from_file(&file) {
@@ -80,17 +82,29 @@ impl<'t> Section<'t> {
         }
     }
 
-    fn variable(&self, section: &Section<'_>, name: &str) -> Option<Secret> {
+    /// The name under `env`. Shown only where it is written as names of variables are: else it may be the secret
+    /// itself, put in the wrong place.
+    fn variable_name(&mut self) -> Option<String> {
+        match &self.value("env")?.value {
+            Value::Scalar(text) if !text.is_empty() && !is_conventional(text) => Some(text.clone()),
+            _ => self.text("env"),
+        }
+    }
+
+    fn variable(&self, section: &mut Section<'_>, name: &str) -> Option<Secret> {
         let secret = self.document.variable(name).map(|value| Secret::from_variable(name, value));
         let what = match secret {
             Some(Some(secret)) => return Some(secret),
             _ if self.document.is_offline() => return Some(Secret::absent(name)),
-            Some(None) => format!("the environment variable {name} is empty"),
-            None => format!("the environment variable {name} is not set"),
+            Some(None) => "the environment variable is empty",
+            None => "the environment variable is not set",
         };
-        let place = section.node.get("env").map_or(section.at, |node| &node.place);
-        let cure = format!("set {name}, or write {{file: PATH}}");
-        self.document.report(place, section.child("env"), Some(name.to_owned()), what, cure);
-        None
+        let shown = if is_conventional(name) { name } else { "it" };
+        section.refuse("env", what, format!("set {shown}, or write {{file: PATH}}"))
     }
+}
+
+/// Whether `name` is of upper-case letters, digits and underscores.
+fn is_conventional(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
