@@ -1,6 +1,5 @@
 //! The keys of `type: cortex_xdr`: which tenant, and which API key.
 
-use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -33,8 +32,8 @@ impl Config {
     }
 
     /// What tells one credential from another: instances with the same one share a quota.
-    pub fn credential(&self) -> Fingerprint {
-        self.key.fingerprint()
+    pub fn credential(&self) -> Vec<&Secret> {
+        vec![&self.key]
     }
 }
 

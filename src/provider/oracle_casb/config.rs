@@ -3,7 +3,6 @@
 use ring::digest;
 use secrecy::ExposeSecret;
 
-use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -28,8 +27,8 @@ impl Config {
     }
 
     /// What tells one credential from another: instances with the same one share a quota.
-    pub fn credential(&self) -> Fingerprint {
-        self.access_key.fingerprint()
+    pub fn credential(&self) -> Vec<&Secret> {
+        vec![&self.access_key, &self.access_secret]
     }
 
     /// The start of the access key's hash: stands for the tenant, which the address does not name.
