@@ -170,8 +170,15 @@ impl Problems {
     /// Puts problems in the order in which a reader meets them: files as they come, lines ascending, what has
     /// no line (the environment) last.
     pub fn new(mut problems: Vec<Problem>) -> Self {
+        let mut files: Vec<String> = Vec::new();
+        for problem in &problems {
+            if !files.contains(&problem.file) {
+                files.push(problem.file.clone());
+            }
+        }
         problems.sort_by_key(|problem| {
-            (problem.line.is_none(), problem.line, problem.column, problem.key.clone())
+            let file = files.iter().position(|file| *file == problem.file);
+            (problem.line.is_none(), file, problem.line, problem.column)
         });
         Problems(problems)
     }
@@ -234,5 +241,44 @@ impl IntoIterator for Problems {
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    fn at(file: &str, line: Option<usize>) -> Problem {
+        Problem { line, column: line, ..Problem::of_file(file, "wrong", "mend it") }
+    }
+
+    #[test]
+    fn files_stay_together_and_lines_ascend() {
+        let problems =
+            [at("b", Some(7)), at("a", Some(3)), at("variable", None), at("b", Some(2)), at("a", Some(1))];
+        let lines: Vec<_> = Problems::new(problems.into()).iter().map(ToString::to_string).collect();
+        let places = ["b:2:2", "b:7:7", "a:1:1", "a:3:3", "variable"];
+        assert_eq!(lines, places.map(|place| format!("{place}: wrong; mend it")));
+    }
+
+    #[test]
+    fn the_caret_stays_in_its_line() {
+        let text = "a: é\nb: |\n  long\n".to_owned();
+        let source = Arc::new(Source { name: "f".to_owned(), text });
+        for (line, column, length, expected) in
+            [(1, 4, 1, (3, 2)), (1, 4, 99, (3, 2)), (2, 4, 9, (9, 1)), (9, 9, 9, (18, 0)), (1, 99, 1, (5, 0))]
+        {
+            let problem = Problem {
+                line: Some(line),
+                column: Some(column),
+                length,
+                source: Some(source.clone()),
+                ..at("f", None)
+            };
+            let span = problem.span().unwrap();
+            assert_eq!((span.offset(), span.len()), expected, "{line}:{column}");
+            assert!(Problems::new(vec![problem]).for_people(false, 80).contains("mend it"));
+        }
     }
 }

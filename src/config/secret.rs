@@ -107,6 +107,12 @@ impl Secret {
         self.at(Instant::now())
     }
 
+    /// Whether it only stands for a secret that is not there, in a configuration that was read offline: what its
+    /// value must look like cannot be checked then.
+    pub fn is_absent(&self) -> bool {
+        self.current().expose_secret().is_empty()
+    }
+
     /// Equal for equal values: two provider instances with the same credential share one quota.
     pub fn fingerprint(&self) -> Fingerprint {
         let hash = digest::digest(&digest::SHA256, self.current().expose_secret().as_bytes());

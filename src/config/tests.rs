@@ -93,20 +93,68 @@ fn what_the_shipped_file_calls_a_default_of_providers_is_one() {
 }
 
 #[test]
-fn the_commented_examples_of_providers_are_yaml_with_a_type_each() {
+fn the_shipped_file_can_be_used_as_it_is() {
+    let keys = env(&[("DD_API_KEY", "a"), ("DD_APPLICATION_KEY", "b")]);
+    let config = Config::parse("r.yaml", SHIPPED, Path::new(""), keys).unwrap();
+    let names: Vec<_> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+    assert_eq!(names, ["datadog"]);
+    assert_eq!(config.providers[0].common.limit.unwrap().share, (1, 1));
+}
+
+#[test]
+fn every_vendor_has_an_example_that_can_be_used() {
     let uncommented = Regex::new(r"(?m)^  # ( *[a-z_]+:)").unwrap().replace_all(SHIPPED, "  $1");
-    let text: String = without(
-        &uncommented,
-        &["kafka", "input", "output", "dead_letters", "pipeline", "cache", "admin", "log"],
+    let blocks = ["kafka", "input", "output", "dead_letters", "pipeline", "cache", "admin", "log"];
+    // A service account needs a key of its own; the other ways to sign in are as good here.
+    let text = without(&uncommented, &blocks).replace(
+        "credentials: {file: /run/secrets/google/service-account.json}",
+        "token: {env: GOOGLE_TOKEN}",
     );
-    let document = Document::parse("r.yaml", &text, []);
-    let mut root = document.root();
-    let mut types: Vec<String> = Vec::new();
-    for (_, mut section) in root.section("providers").unwrap().sections() {
-        types.extend(section.text("type"));
-    }
-    assert_eq!(types, ["datadog", "cortex_xdr", "google_secops", "cloudflare", "oracle_casb"]);
+    let document = Document::parse("r.yaml", &text, []).offline();
+    let config = read::read(&document);
     assert!(document.problems().is_empty(), "{}", document.problems());
+    let types: Vec<_> = config.providers.iter().map(|provider| provider.vendor.label()).collect();
+    assert_eq!(types, crate::provider::registry::TYPES);
+}
+
+#[test]
+fn an_unknown_vendor_is_one_problem_and_its_keys_none() {
+    let found = lines("providers: {a: {type: dataadog, api_key: hunter2, site: x}}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("r.yaml:1:23: providers.a.type: ") && found[0].contains("datadog"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_key_that_a_vendor_does_not_have_is_unknown_there() {
+    let found = lines(
+        "providers: {a: {type: cloudflare, account_id: 0123456789abcdef0123456789abcdef, token: {env: PASSWORD}, mode: snapshot, tiemout: 1s}}",
+    );
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("providers.a.mode: unknown key"), "{found:?}");
+    assert!(found[1].ends_with("providers.a.tiemout: unknown key; write timeout"), "{found:?}");
+}
+
+#[test]
+fn plain_http_needs_a_word_unless_it_stays_on_this_machine() {
+    for (yaml, fine) in [
+        ("base_url: http://vendor.example.com", false),
+        ("base_url: http://vendor.example.com\nallow_http: true", true),
+        ("base_url: http://127.0.0.1:8080", true),
+        ("base_url: https://vendor.example.com", true),
+        ("proxy: http://proxy.example.com:3128", true),
+    ] {
+        let document = Document::parse("r.yaml", yaml, []);
+        Common::read(&mut document.root(), Config::default().cache.ttl, Scale::default());
+        let found = document.problems().to_string();
+        assert_eq!(found.is_empty(), fine, "{yaml}: {found}");
+        assert!(
+            fine || found.contains("base_url: unencrypted (given: http://vendor.example.com)"),
+            "{found}"
+        );
+    }
 }
 
 #[test]

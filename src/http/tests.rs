@@ -231,6 +231,18 @@ async fn no_encryption_only_for_this_machine_unless_allowed() {
     assert!(matches!(error, HttpError::Unreachable(_)), "{error}");
 }
 
+#[tokio::test]
+async fn a_configured_proxy_carries_every_request() {
+    let answer = |mut stream: TcpStream| async move {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nby proxy!").await
+    };
+    let proxy = ProxyChoice::Via(raw(answer).await);
+    let client = Client::new(&Settings { allow_http: true, proxy, ..Settings::default() }).unwrap();
+    // A name that nobody resolves: only the proxy can have answered.
+    let request = Request::get("http://vendor.invalid/risk".to_owned());
+    assert_eq!(client.send(request, PATIENT).await.unwrap().body, "by proxy!");
+}
+
 /// A TLS server for `localhost` that answers every connection once; returns its address and its certificate.
 fn serve_tls() -> (BaseUrl, String) {
     use std::io::{Read, Write};

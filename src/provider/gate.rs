@@ -168,12 +168,10 @@ impl Gate {
         Ok(Waiting { gate: Arc::clone(self), member, priority, ticket, granted, over: false })
     }
 
-    /// Learns from a response: see [`Limiter::observe`].
+    /// Learns from a response: see [`Limiter::observe`]. Call it while the request's [`Pass`] is held: who
+    /// waits is looked at again when that is dropped.
     pub fn observe(&self, status: u16, quota: &Quota) {
-        let now = now();
-        let mut state = locked(&self.state);
-        state.limiter.observe(status, quota, now);
-        self.changed.notify_one();
+        locked(&self.state).limiter.observe(status, quota, now());
     }
 
     /// Requests of a member that wait now.

@@ -175,6 +175,28 @@ async fn instances_share_the_quota_of_a_credential_but_not_their_places() {
     assert!(gate.pass(other, Priority::Alert, Duration::ZERO).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn instances_that_share_a_limit_take_turns_in_the_order_they_came() {
+    let gate = Arc::new(Gate::new(per_second(1)));
+    let members = [gate.enter(10, 10), gate.enter(10, 10)];
+    drop(gate.pass(members[0], Priority::Alert, PATIENT).await.unwrap());
+    let (passed, mut order) = tokio::sync::mpsc::unbounded_channel();
+    for number in 0..6 {
+        let (gate, passed) = (gate.clone(), passed.clone());
+        tokio::spawn(async move {
+            let _pass = gate.pass(members[number % 2], Priority::Alert, PATIENT).await.unwrap();
+            passed.send(number).unwrap();
+        });
+        settle().await;
+    }
+    drop(passed);
+    let mut seen = Vec::new();
+    while let Some(number) = order.recv().await {
+        seen.push(number);
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+}
+
 fn credential(secret: &str) -> Credential {
     Credential::new("datadog", "api.example", vec![crate::config::Secret::literal(secret).fingerprint()])
 }

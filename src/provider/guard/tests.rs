@@ -101,6 +101,14 @@ impl Provider for Vendor {
 }
 
 async fn guarded(script: &[Says], change: impl FnOnce(&mut Common)) -> (Guard, Arc<Server>) {
+    measured(script, change, Arc::new(NoMeter)).await
+}
+
+async fn measured(
+    script: &[Says],
+    change: impl FnOnce(&mut Common),
+    meter: Arc<dyn Meter>,
+) -> (Guard, Arc<Server>) {
     let server =
         Arc::new(Server { script: Mutex::new(script.iter().copied().collect()), hits: AtomicUsize::new(0) });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -110,9 +118,9 @@ async fn guarded(script: &[Says], change: impl FnOnce(&mut Common)) -> (Guard, A
     let mut common = Common::for_tests();
     change(&mut common);
     let gate = Arc::new(Gate::new(common.limit));
-    let transport = Transport::new(&common, &base, gate, Arc::new(NoMeter)).unwrap();
+    let transport = Transport::new(&common, &base, gate, Arc::clone(&meter)).unwrap();
     let vendor = Vendor { base, transport, token: AtomicUsize::new(1) };
-    (Guard::new("acme", Box::new(vendor), &common, Arc::new(NoMeter)), server)
+    (Guard::new("acme", Box::new(vendor), &common, meter), server)
 }
 
 fn entity() -> Entity {
@@ -270,6 +278,64 @@ async fn answers_that_are_all_unknown_raise_a_doubt() {
     }
     let problem = guard.state().problem().unwrap();
     assert!(problem.starts_with("acme: 501 of the last 501 entities are unknown"), "{problem}");
+}
+
+#[tokio::test]
+async fn more_waiting_than_the_queue_holds_is_overload() {
+    let (guard, server) = guarded(&[Nothing], |common| (common.concurrency, common.queue) = (1, 0)).await;
+    let guard = Arc::new(guard);
+    let hanging = tokio::spawn({
+        let guard = Arc::clone(&guard);
+        async move { ask(&guard).await }
+    });
+    while hits(&server) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&guard).await, Err(FailureKind::Overloaded));
+    hanging.abort();
+    assert!(hanging.await.unwrap_err().is_cancelled());
+    // The place of the abandoned request is free again, so this one is sent.
+    let failure = guard.ask(&entity(), Priority::Alert, Some(Duration::from_millis(50))).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Deadline);
+}
+
+/// Writes down what is measured.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Meter for Notes {
+    fn request(&self, outcome: &'static str, _: Duration) {
+        self.0.lock().unwrap().push(format!("request {outcome}"));
+    }
+    fn limiter_wait(&self, _: Duration) {
+        self.0.lock().unwrap().push("slot".to_owned());
+    }
+    fn quota_remaining(&self, requests: u64) {
+        self.0.lock().unwrap().push(format!("remaining {requests}"));
+    }
+    fn retry(&self, because: FailureKind) {
+        self.0.lock().unwrap().push(format!("retry {because}"));
+    }
+    fn breaker(&self, condition: Condition) {
+        self.0.lock().unwrap().push(condition.label().to_owned());
+    }
+}
+
+#[tokio::test]
+async fn everything_on_the_way_is_measured() {
+    let notes = Arc::new(Notes::default());
+    let script = [Status(500), Quota("\"default\";r=9;t=30"), Status(403), Status(200)];
+    let (guard, _server) =
+        measured(&script, |common| common.breaker.refused_for = Duration::ZERO, notes.clone()).await;
+    for _ in 0..3 {
+        let _ = ask(&guard).await;
+    }
+    let notes = notes.0.lock().unwrap().join(", ");
+    assert_eq!(
+        notes,
+        "closed, slot, request server_error, retry server_error, slot, request ok, remaining 9, \
+         slot, request refused, open, half_open, slot, request ok, closed"
+    );
 }
 
 /// A vendor of which only the well-being is known, for tests with a stopped clock (which real sockets do not
