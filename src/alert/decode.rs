@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
+
 use super::error::DecodeError;
 use super::extract::{self, Memory};
 use super::format::{FormatId, Formats};
@@ -93,14 +95,15 @@ impl Decoder {
             member: &self.options.member,
             members: Vec::new(),
             any_member: false,
-            tokens_only: false,
+            lenient: false,
         };
         walk.notes.clear(plan.tests.len());
         if walk.run().is_err() {
-            // Rarely, the parser's own types are narrower than JSON (1e999, a lone surrogate): again, as tokens.
+            // Either it is not JSON, or, rarely, the parser's types are narrower than JSON (1e999, a lone surrogate).
+            serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(&error))?;
             walk.notes.clear(plan.tests.len());
             walk.members.clear();
-            walk.tokens_only = true;
+            walk.lenient = true;
             walk.run().map_err(|error| not_json(&error))?;
         }
         let shape = Shape {
@@ -151,7 +154,7 @@ impl Decoder {
             Some(b'n') => "null",
             Some(_) => "a number",
         };
-        match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        match serde_json::from_str::<IgnoredAny>(text) {
             Ok(_) => Err(DecodeError::NotAnObject { found }),
             Err(error) => Err(not_json(&error)),
         }

@@ -60,9 +60,10 @@ pub(crate) fn extract<'a>(
     let mut kept = Kept { reading, max, found: Vec::new(), cut: 0, seen: &mut memory.seen };
     // What a filter or a list of pairs finds stands later in the document than the value that was captured for it.
     let mut sorted = Vec::new();
-    let sort = notes.captures.iter().any(|capture| {
-        reading.applies(format, capture).is_some_and(|placed| placed.rule.reads_whole(capture.slot.source))
-    });
+    let sort = notes
+        .captures
+        .iter()
+        .any(|capture| reading.applies(format, capture).is_some_and(|placed| placed.further));
     for capture in &notes.captures {
         let Some(placed) = reading.applies(format, capture) else { continue };
         let winner = memory.winners.get(usize::from(capture.slot.rule));

@@ -90,6 +90,8 @@ pub(crate) struct Placed {
     pub rule: Rule,
     /// Tests that must come out so.
     pub when: Vec<(TestId, bool)>,
+    /// [`Rule::reads_further`].
+    pub further: bool,
 }
 
 impl Default for Plan {
@@ -137,7 +139,7 @@ impl Plan {
                 }
             }
         }
-        self.rules.push(Placed { format, rule: rule.clone(), when });
+        self.rules.push(Placed { format, rule: rule.clone(), when, further: rule.reads_further() });
     }
 
     /// Ends the building: resolves wildcards and orders the alternatives. The sort is stable, so that the order

@@ -71,10 +71,10 @@ impl Rule {
         matches!(self.read, Read::Pairs { .. })
     }
 
-    /// Whether what one of its sources captures is read further, rather than being the text itself.
-    pub fn reads_whole(&self, source: u16) -> bool {
-        let filters = |source: &Source| source.places().flatten().any(|path| path.rest.is_some());
-        self.reads_objects() || self.sources.get(usize::from(source)).is_some_and(filters)
+    /// Whether what it captures is read further, rather than being the text itself.
+    pub fn reads_further(&self) -> bool {
+        let mut paths = self.sources.iter().flat_map(Source::places).flatten();
+        self.reads_objects() || paths.any(|path| path.rest.is_some())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one pass over an alert: a `serde_json` visitor that descends only where the plan asks, and skips the rest.
 //!
-//! Contract: it validates the whole document, notes which tests hold, captures what rules ask for as byte
+//! Contract: it validates the whole document (unless it is lenient), notes which tests hold, captures what rules ask for as byte
 //! ranges of the input, and finds the output member. It decides nothing: [`super::extract`] does. Its recursion
 //! is bounded by the depth of the plan, never by the alert; what is skipped is skipped iteratively.
 
@@ -103,9 +103,9 @@ pub(crate) struct Walk<'w, 'a> {
     pub members: Vec<Occurrence>,
     /// Whether the root has any member.
     pub any_member: bool,
-    /// Look at every value as a token before walking it: slower, but it reads numbers and escapes that are valid
-    /// JSON and yet too much for the parser's own types.
-    pub tokens_only: bool,
+    /// For a document that was checked by other means: take keys as bytes, and look at every value as a token before
+    /// walking it. Slower, but it reads numbers and escapes that are valid JSON and too much for the parser's types.
+    pub lenient: bool,
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -214,7 +214,7 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
-/// A key of the object at a node. Keys are taken as bytes: a lone surrogate in one is not our business.
+/// A key of the object at a node.
 struct Key<'k, 'w, 'a> {
     walk: &'k mut Walk<'w, 'a>,
     node: NodeId,
@@ -223,7 +223,7 @@ struct Key<'k, 'w, 'a> {
 impl<'de> DeserializeSeed<'de> for Key<'_, '_, 'de> {
     type Value = Option<(NodeId, How)>;
     fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
-        key.deserialize_bytes(self)
+        if self.walk.lenient { key.deserialize_bytes(self) } else { key.deserialize_str(self) }
     }
 }
 
@@ -231,6 +231,9 @@ impl Visitor<'_> for Key<'_, '_, '_> {
     type Value = Option<(NodeId, How)>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
+    }
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.walk.child(self.node, key.as_bytes()))
     }
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
         Ok(self.walk.child(self.node, key))
@@ -249,7 +252,7 @@ impl<'de> DeserializeSeed<'de> for At<'_, '_, 'de> {
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
         use serde::de::Error as _;
         let walkable = self.walk.plan.node(self.node).is_some_and(|asked| !asked.wants_token());
-        if walkable && !self.walk.tokens_only {
+        if walkable && !self.walk.lenient {
             return value.deserialize_any(self);
         }
         let token = <&RawValue as serde::Deserialize>::deserialize(value)?;
@@ -383,7 +386,8 @@ enum RootKey {
 impl<'de> DeserializeSeed<'de> for Root<'_, '_, 'de> {
     type Value = RootKey;
     fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<RootKey, D::Error> {
-        key.deserialize_bytes(RootKeyVisitor { walk: self.walk })
+        let visitor = RootKeyVisitor { walk: self.walk };
+        if visitor.walk.lenient { key.deserialize_bytes(visitor) } else { key.deserialize_str(visitor) }
     }
 }
 
@@ -395,6 +399,9 @@ impl Visitor<'_> for RootKeyVisitor<'_, '_, '_> {
     type Value = RootKey;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
+    }
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<RootKey, E> {
+        self.visit_bytes(key.as_bytes())
     }
     fn visit_bytes<E>(self, key: &[u8]) -> Result<RootKey, E> {
         let child = self.walk.child(0, key);

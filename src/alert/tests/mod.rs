@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 //! The built-in formats on sample alerts, and bytes that no producer should send.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
 
@@ -12,8 +12,10 @@ pub(super) fn options() -> Options {
     Options { member: "risk".into(), max_bytes: 1 << 20, max_depth: 512, max_entities: 100 }
 }
 
+/// The decoder of most tests, compiled once.
 pub(super) fn decoder() -> Decoder {
-    Decoder::new(Arc::new(Formats::built_in()), options())
+    static FORMATS: LazyLock<Arc<Formats>> = LazyLock::new(|| Arc::new(Formats::built_in()));
+    Decoder::new(FORMATS.clone(), options())
 }
 
 /// A decoder that knows one more format.
@@ -37,8 +39,7 @@ pub(super) fn found<'d>(decoded: &'d Decoded<'_>) -> Vec<(EntityKind, &'d str, V
         .collect()
 }
 
-const EXAMPLES: &str = include_str!("../../config/examples/alerts.ndjson");
-const EXPECTED: &str = include_str!("../../tests/fixtures/alerts/expected.ndjson");
+pub(super) const EXAMPLES: &str = include_str!("../../../config/examples/alerts.ndjson");
 
 #[test]
 fn the_built_in_formats_compile() {
@@ -75,9 +76,8 @@ fn every_sample_alert_is_recognised_and_its_entities_are_found() {
     let decoder = decoder();
     let mut scratch = Scratch::default();
     let mut seen = std::collections::BTreeMap::new();
-    let mut expected = EXPECTED.lines();
-    let mut actual = String::new();
-    for (number, line) in EXAMPLES.lines().enumerate() {
+    let mut lines = String::new();
+    for line in EXAMPLES.lines() {
         let decoded = decoder.decode(line.as_bytes(), Select::Auto, &mut scratch).unwrap();
         let format = decoded.format.map_or("unknown", |id| decoder.formats().name(id));
         *seen.entry(format.to_owned()).or_insert(0) += 1;
@@ -86,28 +86,23 @@ fn every_sample_alert_is_recognised_and_its_entities_are_found() {
             .iter()
             .map(|f| json!({"kind": f.kind.label(), "value": f.value, "paths": f.paths}))
             .collect();
-        let got = json!({"format": format, "entities": entities});
-        actual.push_str(&format!("{got}\n"));
-        let wanted = expected.next().map(|line| serde_json::from_str(line).unwrap());
-        if std::env::var_os("RISKSTREAM_SHOW").is_none() {
-            assert_eq!(Some(got), wanted, "line {} of alerts.ndjson", number + 1);
-        }
+        lines.push_str(&format!("{}\n", json!({"format": format, "entities": entities})));
         // The same alert with its format named gives the same entities.
-        let named =
-            decoder.decode(line.as_bytes(), Select::Named(decoded.format.unwrap()), &mut scratch).unwrap();
-        assert_eq!(named, decoded);
-        // Every pointer leads to where the identifier stands.
+        let named = Select::Named(decoded.format.unwrap());
+        assert_eq!(decoder.decode(line.as_bytes(), named, &mut scratch).unwrap(), decoded);
+        // Every pointer leads somewhere.
         let tree: serde_json::Value = serde_json::from_str(line).unwrap();
-        for found in &decoded.found {
-            for path in &found.paths {
-                assert!(tree.pointer(path).is_some(), "{path}");
-            }
+        for path in decoded.found.iter().flat_map(|found| &found.paths) {
+            assert!(tree.pointer(path).is_some(), "{path}");
         }
     }
-    assert_eq!(expected.next(), None);
     assert_eq!(seen.len(), decoder.formats().names().count(), "{seen:?}");
     assert!(seen.values().all(|count| *count >= 3), "{seen:?}");
-    if let Some(path) = std::env::var_os("RISKSTREAM_SHOW") {
-        std::fs::write(path, actual).unwrap();
-    }
+    insta::with_settings!({snapshot_path => "../../../tests/fixtures/alerts", prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("entities_of_the_examples", lines);
+    });
 }
+
+mod poison;
+mod properties;
+mod rules;
