@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 
 use crate::alert::decode::{Scratch, Select};
-use crate::commit::ledger::Ledger;
 use crate::compose::{AlertStatus, headers};
 use crate::config::{OnFailure, Order};
 use crate::metrics::{Metrics, Refusal};
@@ -22,7 +21,7 @@ use crate::sink::dead_letter::{self, Cause, Coordinates};
 use crate::sink::partition::Chooser;
 use crate::sink::{Deliveries, Outgoing, Sink, SinkError, Token};
 use crate::source::LaneError;
-use crate::source::order::Lines;
+use crate::source::assignments::Assignments;
 use crate::source::slots::{Product, Slots, State};
 
 /// Before a dead letter that was refused is sent again.
@@ -79,26 +78,6 @@ pub struct Topic {
     pub select: Select,
     /// Which output partition its alerts go to.
     pub chooser: Chooser,
-    /// Where the assignment of each partition stands.
-    partitions: Vec<Option<usize>>,
-}
-
-impl Topic {
-    /// A topic with nothing assigned.
-    pub fn new(name: String, select: Select, chooser: Chooser) -> Self {
-        Topic { name, select, chooser, partitions: Vec::new() }
-    }
-}
-
-/// One partition that is or was ours.
-struct Assignment {
-    topic: usize,
-    partition: i32,
-    epoch: u64,
-    ours: bool,
-    ledger: Ledger,
-    lines: Lines,
-    stored: Option<i64>,
 }
 
 /// The state of a lane.
@@ -110,7 +89,7 @@ pub struct Core {
     post: SyncSender<Event>,
     settings: Settings,
     topics: Vec<Topic>,
-    assignments: Vec<Assignment>,
+    assignments: Assignments,
     slots: Slots,
     deadlines: VecDeque<(Instant, Token)>,
     /// What may leave, in its order; stands still while the producer's queue is full.
@@ -138,7 +117,7 @@ impl Core {
             post,
             settings,
             topics,
-            assignments: Vec::new(),
+            assignments: Assignments::default(),
             slots: Slots::default(),
             deadlines: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -167,59 +146,27 @@ impl Core {
 
     /// Takes partitions that are ours from now on.
     pub fn assign(&mut self, partitions: &[(String, i32)]) {
-        for (topic, partition) in partitions {
-            let Some(position) = self.topic(topic) else { continue };
-            let index = match self.find(position, *partition) {
-                Some(index) => index,
-                None => {
-                    self.assignments.push(Assignment {
-                        topic: position,
-                        partition: *partition,
-                        epoch: 0,
-                        ours: false,
-                        ledger: Ledger::new(),
-                        lines: Lines::default(),
-                        stored: None,
-                    });
-                    self.place(position, *partition, self.assignments.len() - 1);
-                    self.assignments.len() - 1
-                }
-            };
-            if let Some(assignment) = self.assignments.get_mut(index) {
-                assignment.epoch += 1;
-                assignment.ours = true;
-                assignment.ledger = Ledger::new();
-                assignment.lines = Lines::default();
-                assignment.stored = None;
-            }
+        for (topic, partition) in self.resolve(partitions) {
+            self.assignments.assign(topic, partition);
         }
         self.count_assigned();
     }
 
     /// Lets go of partitions: what is in flight of them no longer counts.
     pub fn forget(&mut self, partitions: &[(String, i32)]) {
-        for (topic, partition) in partitions {
-            if let Some(index) = self.topic(topic).and_then(|topic| self.find(topic, *partition))
-                && let Some(assignment) = self.assignments.get_mut(index)
-            {
-                assignment.ours = false;
-                assignment.ledger = Ledger::new();
-                assignment.lines = Lines::default();
-            }
+        for (topic, partition) in self.resolve(partitions) {
+            self.assignments.forget(topic, partition);
         }
         for token in self.slots.used() {
-            let gone = self.slots.get(token).is_some_and(|slot| {
-                !matches!(slot.state, State::Sent(_))
-                    && self.assignments.get(slot.assignment).is_none_or(|a| !a.ours || a.epoch != slot.epoch)
-            });
-            if gone {
-                if let Some(slot) = self.slots.get(token)
-                    && let State::Waiting(pending) = &slot.state
-                {
-                    pending.abandon();
-                }
-                self.slots.release(token);
+            let Some(slot) = self.slots.get(token) else { continue };
+            // What the producer has comes back with its delivery.
+            if matches!(slot.state, State::Sent(_)) || self.assignments.counts(slot.assignment, slot.epoch) {
+                continue;
             }
+            if let State::Waiting(pending) = &slot.state {
+                pending.abandon();
+            }
+            self.slots.release(token);
         }
         self.count_assigned();
     }
@@ -227,45 +174,35 @@ impl Core {
     /// The partitions that are ours.
     pub fn assigned(&self) -> Vec<(String, i32)> {
         self.assignments
-            .iter()
-            .filter(|assignment| assignment.ours)
-            .filter_map(|a| Some((self.topics.get(a.topic)?.name.clone(), a.partition)))
+            .ours()
+            .filter_map(|(topic, partition)| Some((self.topics.get(topic)?.name.clone(), partition)))
             .collect()
     }
 
     /// Alerts of these partitions that are not done.
     pub fn open(&self, partitions: &[(String, i32)]) -> usize {
-        partitions
-            .iter()
-            .filter_map(|(topic, partition)| self.find(self.topic(topic)?, *partition))
-            .filter_map(|index| self.assignments.get(index))
-            .map(|assignment| assignment.ledger.open())
+        self.resolve(partitions)
+            .into_iter()
+            .map(|(topic, partition)| self.assignments.open(topic, partition))
             .sum()
     }
 
     /// Frontiers of partitions of ours that have moved since they were stored, as (topic, partition, offset).
     pub fn frontiers(&self) -> Vec<(&str, i32, i64)> {
         self.assignments
-            .iter()
-            .filter(|a| a.ours && a.ledger.frontier() != a.stored)
-            .filter_map(|a| {
-                Some((self.topics.get(a.topic)?.name.as_str(), a.partition, a.ledger.frontier()?))
+            .frontiers()
+            .filter_map(|(topic, partition, offset)| {
+                Some((self.topics.get(topic)?.name.as_str(), partition, offset))
             })
             .collect()
     }
 
     /// Notes that all frontiers were stored.
     pub fn stored(&mut self) {
-        for assignment in self.assignments.iter_mut().filter(|a| a.ours) {
-            let frontier = assignment.ledger.frontier();
-            if frontier != assignment.stored
-                && let (Some(offset), Some(topic)) = (frontier, self.topics.get(assignment.topic))
-            {
-                let partition = assignment.partition.to_string();
-                self.metrics.processed.with_label_values(&[topic.name.as_str(), &partition]).set(offset);
-            }
-            assignment.stored = frontier;
+        for (topic, partition, offset) in self.frontiers() {
+            self.metrics.processed.with_label_values(&[topic, &partition.to_string()]).set(offset);
         }
+        self.assignments.stored();
     }
 
     /// Takes one record from the consumer.
@@ -273,14 +210,15 @@ impl Core {
     /// # Errors
     /// [`LaneError`] ends the process.
     pub fn take(&mut self, record: &impl Message, now: Instant) -> Result<(), LaneError> {
-        let Some(index) = self.topic(record.topic()).and_then(|topic| self.find(topic, record.partition()))
+        let topic = self.topic(record.topic());
+        let Some(index) = topic.and_then(|topic| self.assignments.find(topic, record.partition()))
         else {
             return Ok(());
         };
         let Some(assignment) = self.assignments.get_mut(index).filter(|a| a.ours) else {
             return Ok(());
         };
-        let charge = assignment.ledger.charge(record.offset())?;
+        let charge = assignment.charge(record.offset())?;
         let token = self.slots.take(now);
         let Some(slot) = self.slots.get(token) else { return Ok(()) };
         slot.assignment = index;
@@ -559,11 +497,9 @@ impl Core {
         self.metrics.stage_deliver.observe(now.saturating_duration_since(slot.sent).as_secs_f64());
         self.metrics.latency.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
         if let Some(assignment) = self.assignments.get_mut(slot.assignment)
-            && assignment.ours
-            && assignment.epoch == slot.epoch
             && let Some(charge) = slot.charge
         {
-            assignment.ledger.complete(charge)?;
+            assignment.complete(slot.epoch, charge)?;
         }
         self.slots.release(token);
         Ok(())
@@ -616,23 +552,13 @@ impl Core {
         self.topics.iter().position(|topic| topic.name == name)
     }
 
-    fn find(&self, topic: usize, partition: i32) -> Option<usize> {
-        *self.topics.get(topic)?.partitions.get(usize::try_from(partition).ok()?)?
-    }
-
-    fn place(&mut self, topic: usize, partition: i32, assignment: usize) {
-        if let (Some(topic), Ok(partition)) = (self.topics.get_mut(topic), usize::try_from(partition)) {
-            if topic.partitions.len() <= partition {
-                topic.partitions.resize(partition + 1, None);
-            }
-            if let Some(place) = topic.partitions.get_mut(partition) {
-                *place = Some(assignment);
-            }
-        }
+    fn resolve(&self, partitions: &[(String, i32)]) -> Vec<(usize, i32)> {
+        let known = |(topic, partition): &(String, i32)| Some((self.topic(topic)?, *partition));
+        partitions.iter().filter_map(known).collect()
     }
 
     fn count_assigned(&mut self) {
-        let ours = self.assignments.iter().filter(|a| a.ours).count() as i64;
+        let ours = self.assignments.ours().count() as i64;
         // Lanes add up to the process.
         let before = std::mem::replace(&mut self.assigned_before, ours);
         self.metrics.assigned.add(ours - before);

@@ -93,7 +93,7 @@ impl Lane {
                     "input and output have different partition counts: outputs are placed by key"
                 );
             }
-            topics.push(Topic::new(name.clone(), select, chooser));
+            topics.push(Topic { name: name.clone(), select, chooser });
         }
         let settings = Settings {
             in_flight,

@@ -1,12 +1,13 @@
 //! Step 1: alerts from Kafka. A lane is one OS thread with a consumer and a producer of its own.
 //!
 //! [`lane`] polls; [`core`] is what a lane knows and does between polls; [`rebalance`] is what happens when
-//! partitions come and go; [`slots`] and [`order`] are the alerts in flight and who may leave; [`client`] makes
+//! partitions come and go; [`assignments`], [`slots`] and [`order`] are the partitions, the alerts in flight and who may leave; [`client`] makes
 //! librdkafka's properties of our configuration; [`startup`] asks the broker about our topics.
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
 //! bytes; hits run through on the lane's thread, only misses go to the runtime.
 
+pub mod assignments;
 pub mod client;
 pub mod core;
 pub mod lane;
