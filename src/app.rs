@@ -183,9 +183,12 @@ fn formats(config: &Config) -> Result<Formats, EngineError> {
     Formats::with_user_files(&files).map_err(EngineError::Formats)
 }
 
+/// A lane's thread, and what it says of itself.
+type RunningLane = (thread::JoinHandle<Result<(), LaneError>>, Arc<LaneHealth>);
+
 /// The service, running.
 pub struct Service {
-    lanes: Vec<(thread::JoinHandle<Result<(), LaneError>>, Arc<LaneHealth>)>,
+    lanes: Vec<RunningLane>,
     health: Arc<Health>,
     stop: Stop,
     shutdown: Duration,

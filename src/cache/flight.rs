@@ -49,9 +49,12 @@ pub struct Carrier {
     pub lifetimes: Lifetimes,
 }
 
+/// Who waits for a flight, each with its own number for the question.
+type Passengers = Vec<(Arc<dyn Waiter>, u32)>;
+
 /// The flights under way.
 pub struct Flights {
-    open: DashMap<Key, Vec<(Arc<dyn Waiter>, u32)>, Prehashed>,
+    open: DashMap<Key, Passengers, Prehashed>,
     keyer: Keyer,
     cache: Arc<Cache>,
     carriers: Vec<Carrier>,

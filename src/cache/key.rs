@@ -84,9 +84,7 @@ pub struct Keyer(ahash::RandomState);
 impl Keyer {
     /// A question about the canonical identifier `id`.
     pub fn question<'a>(&self, provider: ProviderId, kind: EntityKind, id: &'a str) -> Question<'a> {
-        let mut hasher = self.0.build_hasher();
-        (provider, kind, id).hash(&mut hasher);
-        Question { hash: hasher.finish(), provider, kind, id }
+        Question { hash: self.0.hash_one((provider, kind, id)), provider, kind, id }
     }
 }
 

@@ -1,15 +1,16 @@
 //! `riskstream extract`: what would be looked up, and where. No vendor is called.
 
+use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::alerts;
 use super::enrich::select;
 use super::output::note;
 use super::{End, engine_problem};
-use crate::alert::{Scratch, Select};
+use crate::alert::{DecodeError, Scratch, Select};
 use crate::app::Engine;
 use crate::config::Config;
 use crate::entity::canonical;
@@ -43,26 +44,43 @@ pub fn run(path: Option<&Path>, format: Option<&str>, files: &[PathBuf]) -> Resu
     if bad > 0 { Err(End::Quiet) } else { Ok(()) }
 }
 
+/// What is printed of one alert.
+#[derive(Serialize)]
+struct Line<'a> {
+    format: &'a str,
+    entities: Vec<Asked<'a>>,
+}
+
+/// One entity, and who would be asked.
+#[derive(Serialize)]
+struct Asked<'a> {
+    kind: &'static str,
+    value: Cow<'a, str>,
+    paths: Vec<String>,
+    provider: Option<&'a str>,
+}
+
 /// One alert's entities and who would be asked about each.
 fn line(
     pipeline: &Pipeline,
     alert: &[u8],
     select: Select,
     scratch: &mut Scratch,
-) -> Result<serde_json::Value, crate::alert::DecodeError> {
+) -> Result<String, DecodeError> {
     let decoded = pipeline.decoder.decode(alert, select, scratch)?;
-    let entities: Vec<_> = decoded
-        .found
-        .iter()
-        .map(|found| {
-            let id = canonical(found.kind, &found.value);
-            let provider = match pipeline.routing.decide("", decoded.format, found.kind, &id) {
-                Decision::Ask(provider) => pipeline.names.get(usize::from(provider.0)),
-                Decision::Unrouted | Decision::Ignored => None,
-            };
-            json!({ "kind": found.kind.label(), "value": found.value, "paths": found.paths, "provider": provider })
-        })
-        .collect();
-    let format = decoded.format.map_or("unknown", |format| pipeline.formats.name(format));
-    Ok(json!({ "format": format, "entities": entities }))
+    let entities = decoded.found.into_iter().map(|found| {
+        let id = canonical(found.kind, &found.value);
+        let provider = match pipeline.routing.decide("", decoded.format, found.kind, &id) {
+            Decision::Ask(provider) => pipeline.names.get(usize::from(provider.0)).map(String::as_str),
+            Decision::Unrouted | Decision::Ignored => None,
+        };
+        drop(id);
+        Asked { kind: found.kind.label(), value: found.value, paths: found.paths, provider }
+    });
+    let line = Line {
+        entities: entities.collect(),
+        format: decoded.format.map_or("unknown", |format| pipeline.formats.name(format)),
+    };
+    // Strings and lists only: writing them as JSON cannot fail.
+    Ok(serde_json::to_string(&line).unwrap_or_default())
 }

@@ -188,11 +188,17 @@ pub fn main() -> ExitCode {
             output::problems(&problems);
             ExitCode::from(EXIT_CONFIG)
         }
+        // Whoever read us has had enough, as `head` does.
+        Err(End::Failed(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(End::Failed(error)) => {
             output::error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// How a command ended when it did not end well.

@@ -111,7 +111,7 @@ pub fn header_bytes(headers: Option<&OwnedHeaders>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn text(headers: &OwnedHeaders) -> Vec<(String, String)> {

@@ -10,22 +10,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::message::Message;
 
 use crate::alert::decode::{Scratch, Select};
-use crate::compose::{AlertStatus, headers};
+use crate::compose::headers;
 use crate::config::{OnFailure, Order};
-use crate::metrics::{Metrics, Refusal};
+use crate::metrics::Metrics;
 use crate::pipeline::{Begun, Origin, Pipeline};
-use crate::sink::dead_letter::{self, Cause, Coordinates};
+use crate::sink::dead_letter::{self, Cause};
 use crate::sink::partition::Chooser;
-use crate::sink::{Deliveries, Outgoing, Sink, SinkError, Token};
+use crate::sink::{Deliveries, Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
 use crate::source::slots::{Product, Slots, State};
-
-/// Before a dead letter that was refused is sent again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// What reaches a lane from other threads.
 #[derive(Debug)]
@@ -83,18 +80,18 @@ pub struct Topic {
 /// The state of a lane.
 pub struct Core {
     pipeline: Arc<Pipeline>,
-    metrics: Arc<Metrics>,
-    sink: Sink,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) sink: Sink,
     mail: Receiver<Event>,
     post: SyncSender<Event>,
-    settings: Settings,
-    topics: Vec<Topic>,
-    assignments: Assignments,
-    slots: Slots,
+    pub(super) settings: Settings,
+    pub(super) topics: Vec<Topic>,
+    pub(super) assignments: Assignments,
+    pub(super) slots: Slots,
     deadlines: VecDeque<(Instant, Token)>,
     /// What may leave, in its order; stands still while the producer's queue is full.
-    outbox: VecDeque<Token>,
-    retries: VecDeque<(Instant, Token)>,
+    pub(super) outbox: VecDeque<Token>,
+    pub(super) retries: VecDeque<(Instant, Token)>,
     scratch: Scratch,
     reported: (usize, usize),
     assigned_before: i64,
@@ -211,8 +208,7 @@ impl Core {
     /// [`LaneError`] ends the process.
     pub fn take(&mut self, record: &impl Message, now: Instant) -> Result<(), LaneError> {
         let topic = self.topic(record.topic());
-        let Some(index) = topic.and_then(|topic| self.assignments.find(topic, record.partition()))
-        else {
+        let Some(index) = topic.and_then(|topic| self.assignments.find(topic, record.partition())) else {
             return Ok(());
         };
         let Some(assignment) = self.assignments.get_mut(index).filter(|a| a.ours) else {
@@ -315,100 +311,6 @@ impl Core {
         self.dispatch(now)
     }
 
-    /// Hands what may leave to the producer, until its queue is full.
-    fn dispatch(&mut self, now: Instant) -> Result<(), LaneError> {
-        while let Some(&token) = self.outbox.front() {
-            match self.send(token, now) {
-                Ok(()) => {
-                    self.outbox.pop_front();
-                }
-                Err(SinkError::Full) => return Ok(()),
-                Err(error) => {
-                    self.outbox.pop_front();
-                    self.refused(token, error, now)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, token: Token, now: Instant) -> Result<(), SinkError> {
-        let Some(slot) = self.slots.get(token) else { return Ok(()) };
-        let Some(assignment) = self.assignments.get(slot.assignment) else { return Ok(()) };
-        let Some(topic) = self.topics.get(assignment.topic) else { return Ok(()) };
-        let State::Ready(product) = &slot.state else { return Ok(()) };
-        let at = Coordinates { topic: &topic.name, partition: assignment.partition, offset: slot.offset };
-        let key = slot.has_key.then_some(slot.key.as_slice());
-        let timestamp = if slot.now_instead { None } else { slot.timestamp };
-        let partition = topic.chooser.choose(assignment.partition, slot.has_key);
-        let pointer;
-        let record = match product {
-            Product::Enriched(summary) => {
-                let mut all = base(slot.headers.as_ref());
-                for (key, value) in headers::of(summary) {
-                    all = all.insert(Header { key, value: Some(value.as_ref()) });
-                }
-                Outgoing {
-                    topic: &self.settings.output,
-                    partition,
-                    key,
-                    value: Some(&slot.output),
-                    timestamp,
-                    headers: mark(all, at, slot.now_instead, slot.timestamp),
-                    token,
-                }
-            }
-            Product::Tombstone => {
-                let status = Header { key: headers::STATUS, value: Some(AlertStatus::NoEntities.label()) };
-                Outgoing {
-                    topic: &self.settings.output,
-                    partition,
-                    key,
-                    value: None,
-                    timestamp,
-                    headers: mark(
-                        base(slot.headers.as_ref()).insert(status),
-                        at,
-                        slot.now_instead,
-                        slot.timestamp,
-                    ),
-                    token,
-                }
-            }
-            Product::Dead(cause) => Outgoing {
-                topic: &self.settings.dead_letters,
-                partition: None,
-                key,
-                value: (!slot.tombstone).then_some(slot.value.as_slice()),
-                timestamp: None,
-                headers: dead_letter::error_headers(slot.headers.as_ref(), at, slot.timestamp, cause),
-                token,
-            },
-            Product::Pointer(cause) => {
-                pointer = dead_letter::pointer(at, &slot.value);
-                let mark = Header { key: headers::TRUNCATED, value: Some("pointer") };
-                Outgoing {
-                    topic: &self.settings.dead_letters,
-                    partition: None,
-                    key: key.filter(|key| key.len() <= 1024),
-                    value: Some(&pointer),
-                    timestamp: None,
-                    // The input's headers may be what made it too large.
-                    headers: dead_letter::error_headers(None, at, slot.timestamp, cause).insert(mark),
-                    token,
-                }
-            }
-        };
-        self.sink.send(record)?;
-        slot.sent = now;
-        slot.state = match std::mem::replace(&mut slot.state, State::Free) {
-            State::Ready(product) => State::Sent(product),
-            other => other,
-        };
-        self.metrics.stage_wait.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
-        Ok(())
-    }
-
     /// Everything that waits for this thread: the mailbox, deadlines, retries, the outbox.
     ///
     /// # Errors
@@ -485,64 +387,6 @@ impl Core {
         self.settle(token, now)
     }
 
-    /// The broker has it: the offset counts.
-    fn complete(&mut self, token: Token, now: Instant) -> Result<(), LaneError> {
-        let Some(slot) = self.slots.get(token) else { return Ok(()) };
-        match &slot.state {
-            State::Sent(Product::Dead(cause) | Product::Pointer(cause)) => {
-                self.metrics.dead_lettered(cause.reason);
-            }
-            _ => self.metrics.published.inc(),
-        }
-        self.metrics.stage_deliver.observe(now.saturating_duration_since(slot.sent).as_secs_f64());
-        self.metrics.latency.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
-        if let Some(assignment) = self.assignments.get_mut(slot.assignment)
-            && let Some(charge) = slot.charge
-        {
-            assignment.complete(slot.epoch, charge)?;
-        }
-        self.slots.release(token);
-        Ok(())
-    }
-
-    /// The broker does not take it: a dead letter, a pointer, another try, or the end.
-    fn refused(&mut self, token: Token, error: SinkError, now: Instant) -> Result<(), LaneError> {
-        let Some(slot) = self.slots.get(token) else { return Ok(()) };
-        let State::Ready(product) = &slot.state else { return Ok(()) };
-        let dead = |refusal: Refusal| {
-            Product::Dead(Cause { reason: refusal.label(), message: error.to_string(), stage: "TASK_PUT" })
-        };
-        let next = match (product, &error) {
-            (_, SinkError::Full) => None,
-            (Product::Enriched(_) | Product::Tombstone, SinkError::Timestamp(_)) if !slot.now_instead => {
-                slot.now_instead = true;
-                None
-            }
-            (Product::Enriched(_) | Product::Tombstone, SinkError::TooLarge(_)) => {
-                Some(dead(Refusal::OutputTooLarge))
-            }
-            (
-                Product::Enriched(_) | Product::Tombstone,
-                SinkError::Record { .. } | SinkError::Timestamp(_),
-            ) => Some(dead(Refusal::OutputRefused)),
-            (Product::Enriched(_) | Product::Tombstone, SinkError::Topic { .. }) => return Err(error.into()),
-            (Product::Dead(cause), SinkError::TooLarge(_)) => Some(Product::Pointer(cause.clone())),
-            (Product::Dead(_) | Product::Pointer(_), _) => match self.settings.on_failure {
-                OnFailure::Stop => return Err(error.into()),
-                OnFailure::Wait => {
-                    tracing::error!(%error, "a dead letter was refused; its partition waits until it is taken");
-                    self.retries.push_back((now + RETRY, token));
-                    return Ok(());
-                }
-            },
-        };
-        if let Some(product) = next {
-            slot.state = State::Ready(product);
-        }
-        self.outbox.push_back(token);
-        Ok(())
-    }
-
     /// Waits until everything that was handed over is delivered, or `bound` is over.
     pub fn flush(&self, bound: Duration) {
         self.sink.flush(bound);
@@ -562,21 +406,6 @@ impl Core {
         // Lanes add up to the process.
         let before = std::mem::replace(&mut self.assigned_before, ours);
         self.metrics.assigned.add(ours - before);
-    }
-}
-
-fn base(headers: Option<&OwnedHeaders>) -> OwnedHeaders {
-    headers.cloned().unwrap_or_else(|| OwnedHeaders::new_with_capacity(6))
-}
-
-/// The headers that depend on the record rather than on its answers.
-fn mark(all: OwnedHeaders, at: Coordinates<'_>, now_instead: bool, timestamp: Option<i64>) -> OwnedHeaders {
-    let all = all.insert(Header { key: headers::SOURCE, value: Some(at.source().as_str()) });
-    match timestamp {
-        Some(original) if now_instead => {
-            all.insert(Header { key: headers::TIMESTAMP, value: Some(original.to_string().as_str()) })
-        }
-        _ => all,
     }
 }
 

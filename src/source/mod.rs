@@ -1,6 +1,6 @@
 //! Step 1: alerts from Kafka. A lane is one OS thread with a consumer and a producer of its own.
 //!
-//! [`lane`] polls; [`core`] is what a lane knows and does between polls; [`rebalance`] is what happens when
+//! [`lane`] polls; [`core`] is what a lane knows and does between polls, [`departure`] how an alert leaves it; [`rebalance`] is what happens when
 //! partitions come and go; [`assignments`], [`slots`] and [`order`] are the partitions, the alerts in flight and who may leave; [`client`] makes
 //! librdkafka's properties of our configuration; [`startup`] asks the broker about our topics.
 //!
@@ -10,6 +10,7 @@
 pub mod assignments;
 pub mod client;
 pub mod core;
+pub mod departure;
 pub mod lane;
 pub mod order;
 pub mod rebalance;
