@@ -6,6 +6,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | [`broker`] | the embedded Kafka broker |
 //! | [`population`] | who is known, and with which risk |
 //! | [`world`] | what all vendors share: population, faults, limits, counts |
 //! | [`faults`] | the script of what goes wrong |
@@ -16,6 +17,7 @@
 //! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | one vendor's pages each |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
+pub mod broker;
 pub mod calls;
 pub mod cloudflare;
 pub mod control;
