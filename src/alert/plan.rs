@@ -51,7 +51,7 @@ impl Node {
 
     /// Whether the value must be seen as text before it is walked.
     pub fn wants_token(&self) -> bool {
-        !(self.texts.is_empty() && self.values.is_empty() && self.wholes.is_empty()) || !self.has_children()
+        !(self.texts.is_empty() && self.values.is_empty() && self.wholes.is_empty() && self.has_children())
     }
 }
 
