@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::Found;
 use super::plan::{Placed, Plan, escape};
-use super::raw;
+use super::raw::{self, Pieces};
 use super::rule::{Part, Piece, Read, Source, kinds_of};
 use super::value::{self, Kinds};
 use super::walk::{Capture, How, Notes, ROOT};
@@ -159,10 +159,11 @@ impl<'r, 'a> Reading<'r, 'a> {
                 Some(rest) => {
                     // The library wants a tree. Deeper than its limit there is nothing to find.
                     let Ok(tree) = serde_json::from_str(token) else { return };
+                    let mut pieces = Pieces::default();
                     for node in rest.query_located(&tree).iter() {
                         let below = node.location().to_json_pointer();
                         // The tree has numbers as floats; the text has them as written.
-                        if let Some(token) = at_pointer(token, &below) {
+                        if let Some(token) = pieces.at(token, &below) {
                             take_each(placed, token, capture.place, &below, emit);
                         }
                     }
@@ -314,19 +315,6 @@ fn decide<'a>(placed: &Placed, kinds: &Kinds, id: Cow<'a, str>, spots: &[Spot<'_
     {
         emit(kind, id, spots);
     }
-}
-
-/// The token at a pointer below a token; of a key that occurs twice the last, as the tree has it.
-fn at_pointer<'a>(token: &'a str, pointer: &str) -> Option<&'a str> {
-    let mut at = token;
-    for step in pointer.split('/').skip(1) {
-        at = if at.starts_with('[') {
-            raw::elements(at).get(step.parse::<usize>().ok()?).copied()?
-        } else {
-            raw::members(at).into_iter().rev().find(|(key, _)| escape(key) == step)?.1
-        };
-    }
-    Some(at)
 }
 
 /// The entities so far.

@@ -17,11 +17,13 @@ pub(crate) type TestId = u16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     /// Members by name.
-    pub names: HashMap<Box<[u8]>, NodeId, ahash::RandomState>,
+    names: HashMap<Box<[u8]>, NodeId, ahash::RandomState>,
     /// Elements by index.
     pub at: Vec<(usize, NodeId)>,
     /// Every other member and element.
     pub any: Option<NodeId>,
+    /// A bit for each name, by its length and ends: most keys of an alert are told apart without hashing them.
+    filter: [u64; 8],
     /// Its last pointer token, escaped, when it was reached by name.
     pub token: Box<str>,
     /// Tests that hold when a value other than null is here.
@@ -35,6 +37,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The child of this name.
+    pub fn named(&self, key: &[u8]) -> Option<NodeId> {
+        let (word, bit) = signature(key);
+        let maybe = self.filter.get(word).is_some_and(|bits| bits & bit != 0);
+        if maybe { self.names.get(key).copied() } else { None }
+    }
+
     /// Whether anything below is asked about.
     pub fn has_children(&self) -> bool {
         self.any.is_some() || !self.names.is_empty() || !self.at.is_empty()
@@ -187,6 +196,10 @@ impl Plan {
         let token = escape(name).into();
         let id = self.add(Node { token, ..Node::default() });
         if let Some(node) = self.nodes.get_mut(at as usize) {
+            let (word, bit) = signature(name.as_bytes());
+            if let Some(bits) = node.filter.get_mut(word) {
+                *bits |= bit;
+            }
             node.names.insert(name.as_bytes().into(), id);
         }
         id
@@ -251,6 +264,16 @@ impl Plan {
             self.merge(child, same);
         }
     }
+}
+
+/// The word and bit of a key in [`Node::filter`].
+fn signature(key: &[u8]) -> (usize, u64) {
+    let ends = key
+        .first()
+        .zip(key.last())
+        .map_or(0, |(first, last)| usize::from(*first) * 37 + usize::from(*last) * 11);
+    let hash = key.len() * 101 + ends;
+    (hash / 64 % 8, 1 << (hash % 64))
 }
 
 fn add_new<T: PartialEq + Copy>(to: &mut Vec<T>, from: &[T]) {

@@ -100,6 +100,8 @@ const NOTHING: &[&str] = &[
     "(empty)",
 ];
 
+const LONGEST_NOTHING: usize = 14;
+
 /// Accounts that every machine has, so that they name nobody. Compared without case; `*` at an end stands
 /// for anything.
 const EVERYBODY: &[&str] = &[
@@ -141,9 +143,11 @@ impl Ignored {
     /// Whether `id` is a placeholder rather than an identifier of this kind.
     pub fn holds(&self, kind: EntityKind, id: &str) -> bool {
         let listed = |list: &[&str]| list.iter().any(|pattern| matches(pattern, id));
+        let nothing =
+            || id.len() <= LONGEST_NOTHING && NOTHING.iter().any(|text| text.eq_ignore_ascii_case(id));
         self.patterns.iter().any(|pattern| matches(pattern, id))
             || self.defaults
-                && (listed(NOTHING)
+                && (nothing()
                     || match kind {
                         EntityKind::User | EntityKind::ServiceAccount => listed(EVERYBODY),
                         EntityKind::Host | EntityKind::Endpoint => listed(EVERYWHERE),
@@ -226,6 +230,11 @@ mod tests {
         assert_eq!(kinds.of("10.0.0.1"), Some(EntityKind::Ip));
         assert_eq!(kinds.of("ws-17"), None);
         assert_eq!(Kinds::One(EntityKind::Ip).of("cloudformation.amazonaws.com"), None);
+    }
+
+    #[test]
+    fn the_bound_on_placeholders_is_that_of_the_list() {
+        assert_eq!(NOTHING.iter().map(|text| text.len()).max(), Some(LONGEST_NOTHING));
     }
 
     #[test]

@@ -204,8 +204,8 @@ impl<'a> Walk<'_, 'a> {
     /// The child of `node` for a key, and how it is reached.
     fn child(&mut self, node: NodeId, key: &[u8]) -> Option<(NodeId, How)> {
         let asked = self.plan.node(node)?;
-        if let Some(child) = asked.names.get(key) {
-            return Some((*child, How::Named(*child)));
+        if let Some(child) = asked.named(key) {
+            return Some((child, How::Named(child)));
         }
         let any = asked.any?;
         let start = self.notes.keys.len() as u32;

@@ -110,6 +110,17 @@ fn pairs_are_read_whatever_the_order_of_their_members() {
 }
 
 #[test]
+fn many_matches_of_a_filter_cost_no_more_than_the_alerts_length() {
+    let item = r#"{"t":"u","n":"x"},"#;
+    let alert = format!("{{\"id\":1,\"l\":[{}{{}}]}}", item.repeat(30_000));
+    let begun = std::time::Instant::now();
+    let found = entities("entities: [{kind: user, paths: [\"$.l[?@.t=='u'].n\"]}]", &alert);
+    assert_eq!(found.len(), 1);
+    // Quadratic, this takes minutes.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+}
+
+#[test]
 fn a_part_of_a_text_is_an_identifier() {
     let found = entities(
         "entities: [{kind: host, part: before, paths: [/h]}, {kind: endpoint, part: after, paths: [/h]}, {kind: domain, part: after, separator: '@', paths: [/e]}]",
