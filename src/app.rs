@@ -95,6 +95,9 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// A second signal ended the stop.
+    #[error("stopped at once by a second signal; what was in flight will be read again")]
+    Interrupted,
     /// The stop took longer than `pipeline.shutdown`.
     #[error("the stop took longer than pipeline.shutdown; what was in flight will be read again")]
     Overdue,
@@ -256,6 +259,8 @@ impl Service {
                     Ok(result) => result.map_err(|error| RunError::Lane { lane: number, error }),
                     Err(_) => Err(RunError::Panic(number)),
                 }
+            } else if self.stop.now() {
+                Err(RunError::Interrupted)
             } else {
                 Err(RunError::Overdue)
             };
