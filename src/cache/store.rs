@@ -177,7 +177,7 @@ fn shelf(capacity: u64, evictions: Evictions) -> Shelf {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use std::collections::HashMap;
     use std::time::Duration;
 
