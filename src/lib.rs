@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 1 consume | [`source`] | polling, rebalance, backpressure: one lane is one OS thread |
 //! | 2 decode | [`alert::decode`] | bytes to validated JSON, only the wanted paths read |
-//! | 3 extract | [`alert::extract`] | format rules to entities |
+//! | 3 extract | [`alert`] | format rules to entities |
 //! | 4 route | [`routing`] | entity and alert origin to the matching provider |
 //! | 5 cache | [`cache`] | answers with lifetimes, one flight per question |
 //! | 6 ask | [`provider`] | breaker, limiter, time-out, retry, and one folder per vendor |

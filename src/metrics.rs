@@ -4,6 +4,7 @@
 //! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
 //! atomic addition: handles are looked up once, when the parts are built.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
@@ -125,6 +126,8 @@ pub struct Metrics {
     pub cache_entries: IntGauge,
     /// Bytes of answers in the cache.
     pub cache_bytes: IntGauge,
+    evictions: IntCounter,
+    evicted: Mutex<u64>,
     /// Flights under way.
     pub flights: IntGauge,
     providers: Vec<ProviderMetrics>,
@@ -252,6 +255,8 @@ impl Metrics {
             },
             cache_entries: gauge(r, "cache_entries", "Answers in the cache.")?,
             cache_bytes: gauge(r, "cache_bytes", "Bytes of answers in the cache.")?,
+            evictions: counter(r, "cache_evictions_total", "Answers that went from the cache to make room.")?,
+            evicted: Mutex::new(0),
             flights: gauge(r, "flights", "Questions under way.")?,
             providers,
             registry: r.clone(),
@@ -267,6 +272,14 @@ impl Metrics {
     /// Counters of a provider's requests.
     pub fn provider(&self, index: usize) -> Option<ProviderMetrics> {
         self.providers.get(index).cloned()
+    }
+
+    /// Takes over how many answers the cache has let go since the start.
+    pub fn evicted(&self, total: u64) {
+        // Held while counting, so that two scrapes at once do not both add the difference.
+        let mut counted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.evictions.inc_by(total.saturating_sub(*counted));
+        *counted = total;
     }
 
     /// Counts a composed alert.
@@ -388,6 +401,7 @@ mod tests {
             "riskstream_build_info",
             "riskstream_cache_bytes",
             "riskstream_cache_entries",
+            "riskstream_cache_evictions_total",
             "riskstream_cache_queries_total",
             "riskstream_dead_letters_total",
             "riskstream_flights",

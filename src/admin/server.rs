@@ -58,6 +58,7 @@ async fn metrics(State(parts): State<Parts>) -> Response {
     let flights = &parts.pipeline.flights;
     parts.metrics.cache_entries.set(flights.cache().entries() as i64);
     parts.metrics.cache_bytes.set(flights.cache().bytes() as i64);
+    parts.metrics.evicted(flights.cache().evictions());
     parts.metrics.flights.set(flights.open() as i64);
     match parts.metrics.render() {
         Ok(text) => {

@@ -249,3 +249,7 @@ fn random() -> f64 {
     let bits = std::collections::hash_map::RandomState::new().hash_one(0u8);
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
+
+#[cfg(test)]
+#[path = "flight_tests.rs"]
+mod tests;

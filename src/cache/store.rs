@@ -5,10 +5,11 @@
 //! Reading never waits for a vendor. Takes `now`; never looks at a clock.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use quick_cache::sync::Cache as Bounded;
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use super::key::{Key, Prehashed, Question};
 use super::ttl::Times;
@@ -72,19 +73,37 @@ impl Weighter<Key, Arc<Entry>> for ByBytes {
     }
 }
 
-type Shelf = Bounded<Key, Arc<Entry>, ByBytes, Prehashed>;
+/// Counts what had to go to make room.
+#[derive(Clone, Default)]
+struct Evictions(Arc<AtomicU64>);
+
+impl Lifecycle<Key, Arc<Entry>> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _key: Key, _entry: Arc<Entry>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+type Shelf = Bounded<Key, Arc<Entry>, ByBytes, Prehashed, Evictions>;
 
 /// The answers.
 pub struct Cache {
     known: Shelf,
     other: Shelf,
+    evictions: Evictions,
 }
 
 impl Cache {
     /// A cache of at most `capacity` bytes.
     pub fn new(capacity: u64) -> Self {
         let other = capacity / UNKNOWN_SHARE;
-        Cache { known: shelf(capacity - other), other: shelf(other) }
+        let evictions = Evictions::default();
+        Cache {
+            known: shelf(capacity - other, evictions.clone()),
+            other: shelf(other, evictions.clone()),
+            evictions,
+        }
     }
 
     /// What is known of a question.
@@ -132,6 +151,11 @@ impl Cache {
         self.known.len() + self.other.len()
     }
 
+    /// Answers that had to go to make room, since the start.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.0.load(Ordering::Relaxed)
+    }
+
     /// Bytes held, by the estimate that bounds them.
     pub fn bytes(&self) -> u64 {
         self.known.weight() + self.other.weight()
@@ -142,11 +166,154 @@ fn fresh(entry: Arc<Entry>, now: Instant) -> Found {
     if now < entry.times.refresh_at { Found::Fresh(entry) } else { Found::Ageing(entry) }
 }
 
-fn shelf(capacity: u64) -> Shelf {
+fn shelf(capacity: u64, evictions: Evictions) -> Shelf {
     // A guess for the table's first size only: it grows with what is inserted.
     let items = (capacity / (OVERHEAD as u64 + 400)).clamp(64, 1 << 20) as usize;
     match OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(capacity).build() {
-        Ok(options) => Bounded::with_options(options, ByBytes, Prehashed::default(), Default::default()),
-        Err(_) => Bounded::with(items, capacity, ByBytes, Prehashed::default(), Default::default()),
+        Ok(options) => Bounded::with_options(options, ByBytes, Prehashed::default(), evictions),
+        Err(_) => Bounded::with(items, capacity, ByBytes, Prehashed::default(), evictions),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::super::key::{Keyer, ProviderId};
+    use super::*;
+    use crate::entity::EntityKind;
+    use crate::provider::{Answer, Raw, Scored};
+    use crate::score::{Level, Score};
+
+    fn scored(score: f64, reason: usize) -> Content {
+        let answer = Answer::Scored(Box::new(Scored {
+            score: Score::clamped(score).unwrap(),
+            level: Level::High,
+            raw: Raw { score: None, level: None, scale: "0-100" },
+            delta: None,
+            signals: None,
+            first_seen: None,
+            last_seen: None,
+            reasons: vec!["r".repeat(reason)],
+            attributes: serde_json::Map::new(),
+        }));
+        Content::Answer(Rendered::of(&answer, Timestamp::UNIX_EPOCH))
+    }
+
+    fn unknown() -> Content {
+        Content::Answer(Rendered::of(&Answer::Unknown { detail: None }, Timestamp::UNIX_EPOCH))
+    }
+
+    fn entry(content: Content, now: Instant, fresh: u64, stale: u64) -> Arc<Entry> {
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let times = Times {
+            written: now,
+            refresh_at: at(fresh * 4 / 5),
+            fresh_until: at(fresh),
+            stale_until: at(fresh + stale),
+        };
+        Arc::new(Entry { content, times })
+    }
+
+    fn label(found: &Found) -> &'static str {
+        match found {
+            Found::Fresh(_) => "fresh",
+            Found::Ageing(_) => "ageing",
+            Found::Failed(_, None) => "failed",
+            Found::Failed(_, Some(_)) => "failed, stale",
+            Found::Miss(None) => "miss",
+            Found::Miss(Some(_)) => "miss, stale",
+        }
+    }
+
+    #[test]
+    fn an_answer_ages_goes_stale_and_is_gone_whoever_reads_it() {
+        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
+        let question = keyer.question(ProviderId(0), EntityKind::User, "a");
+        cache.insert(question.to_key(), entry(scored(50.0, 1), now, 100, 50));
+        for (after, expected) in
+            [(0, "fresh"), (79, "fresh"), (81, "ageing"), (100, "miss, stale"), (151, "miss")]
+        {
+            // Read often: a hot answer must not live longer.
+            for _ in 0..3 {
+                let found = cache.get(&question, now + Duration::from_secs(after));
+                assert_eq!(label(&found), expected, "after {after} s");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_stands_beside_the_old_answer_and_a_new_answer_removes_both() {
+        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
+        let question = keyer.question(ProviderId(0), EntityKind::User, "a");
+        cache.insert(question.to_key(), entry(scored(50.0, 1), now, 10, 1000));
+        let later = now + Duration::from_secs(20);
+        cache.insert(question.to_key(), entry(Content::Failure(FailureKind::Timeout), later, 30, 0));
+        assert_eq!(label(&cache.get(&question, later)), "failed, stale");
+        assert_eq!(label(&cache.get(&question, later + Duration::from_secs(31))), "miss, stale");
+        cache.insert(question.to_key(), entry(unknown(), later, 100, 0));
+        assert_eq!(label(&cache.get(&question, later)), "fresh");
+        assert_eq!(cache.entries(), 1, "what the vendor no longer knows has no old score left");
+        assert!(cache.forget(&question));
+        assert!(!cache.forget(&question));
+    }
+
+    #[test]
+    fn random_unknown_identifiers_do_not_wash_the_known_ones_out() {
+        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
+        let names: Vec<String> = (0..200).map(|n| format!("known-{n}")).collect();
+        for name in &names {
+            let question = keyer.question(ProviderId(0), EntityKind::User, name);
+            cache.insert(question.to_key(), entry(scored(50.0, 100), now, 100, 0));
+        }
+        for n in 0..100_000 {
+            let name = format!("random-{n}");
+            let question = keyer.question(ProviderId(0), EntityKind::User, &name);
+            cache.insert(question.to_key(), entry(unknown(), now, 100, 0));
+        }
+        let kept = names.iter().filter(|name| {
+            let question = keyer.question(ProviderId(0), EntityKind::User, name);
+            label(&cache.get(&question, now)) == "fresh"
+        });
+        assert_eq!(kept.count(), names.len());
+        assert!(cache.evictions() > 0);
+    }
+
+    proptest! {
+        /// Against a map that never forgets: the cache may lose, but never says anything else.
+        #[test]
+        fn what_is_found_is_what_was_last_put_there_and_bytes_stay_within_the_bound(
+            steps in prop::collection::vec((0u8..20, 0u8..3, 0u64..200, 0usize..2000), 1..300),
+        ) {
+            let capacity = 64 << 10;
+            let (cache, keyer, start) = (Cache::new(capacity), Keyer::default(), Instant::now());
+            let mut model: HashMap<String, Arc<Entry>> = HashMap::new();
+            for (who, what, at, size) in steps {
+                let (name, now) = (format!("e{who}"), start + Duration::from_secs(at));
+                let question = keyer.question(ProviderId(0), EntityKind::Host, &name);
+                match what {
+                    0 => match cache.get(&question, now) {
+                        Found::Fresh(found) | Found::Ageing(found) => {
+                            prop_assert!(now < found.times.fresh_until);
+                            prop_assert!(Arc::ptr_eq(&found, &model[&name]), "an older answer came back");
+                        }
+                        Found::Failed(..) => prop_assert!(false, "nothing failed"),
+                        Found::Miss(_) => {}
+                    },
+                    _ => {
+                        let content = if what == 1 { scored(1.0, size) } else { unknown() };
+                        let put = entry(content, now, 60, 60);
+                        model.insert(name.clone(), Arc::clone(&put));
+                        cache.insert(question.to_key(), put);
+                    }
+                }
+                prop_assert!(cache.bytes() <= capacity, "{} bytes", cache.bytes());
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Palo Alto Cortex XDR: the risk of users and endpoints ("Get Risk Score", Identity Threat Module).
 //!
 //! One POST per question. Contract: an advanced key signs every attempt anew; an identifier that the API cannot
-//! take ([`identifier`]) costs no request.
+//! take (`identifier.rs`) costs no request.
 
 pub mod config;
 mod identifier;

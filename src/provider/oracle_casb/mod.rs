@@ -1,8 +1,8 @@
 //! Oracle CASB Cloud Service: the risk of users ("Get user risk score report").
 //!
-//! A GET of the report about one user, with a token bought by a key pair ([`token`]). Contract: the token is
+//! A GET of the report about one user, with a token bought by a key pair (`token.rs`). Contract: the token is
 //! kept, bought once for all who wait, and replaced before it ends; the report is read to its end, but for at
-//! most [`MAX_PAGES`] pages.
+//! most `MAX_PAGES` pages.
 
 pub mod config;
 mod normalise;

@@ -1,0 +1,141 @@
+//! Flights against a provider that is told when to answer.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::config::provider::Common;
+use crate::config::{Config, Ttl};
+use crate::provider::meter::NoMeter;
+use crate::provider::{Asking, Provider};
+
+/// Answers only when it is let, and counts how often it was asked.
+struct Held {
+    asked: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
+    fails: bool,
+}
+
+impl Provider for Held {
+    fn kinds(&self) -> &[EntityKind] {
+        &[EntityKind::User]
+    }
+
+    fn ask<'a>(&'a self, _entity: &'a Entity) -> Asking<'a, Answer> {
+        Box::pin(async {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            self.gate.acquire().await.unwrap().forget();
+            if self.fails {
+                Err(Failure::new(FailureKind::BadRequest, "told to"))
+            } else {
+                Ok(Answer::Unknown { detail: None })
+            }
+        })
+    }
+
+    fn probe(&self) -> Asking<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn host(&self) -> &str {
+        "held"
+    }
+
+    fn identity(&self) -> String {
+        "held".to_owned()
+    }
+}
+
+struct Scene {
+    flights: Arc<Flights>,
+    asked: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
+}
+
+fn scene(fails: bool) -> Scene {
+    let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let provider = Held { asked: Arc::clone(&asked), gate: Arc::clone(&gate), fails };
+    let guard = Arc::new(Guard::new("held", Box::new(provider), &Common::for_tests(), Arc::new(NoMeter)));
+    let minute = Duration::from_secs(60);
+    let ttl = Ttl { scored: minute, unknown: minute, failed: minute };
+    let carrier = Carrier { guard, lifetimes: Lifetimes::new(ttl, &Config::default().cache) };
+    let flights = Flights::new(Arc::new(Cache::new(1 << 20)), vec![carrier], Handle::current());
+    Scene { flights, asked, gate }
+}
+
+/// Counts landings.
+#[derive(Default)]
+struct Landed(AtomicUsize);
+
+impl Waiter for Landed {
+    fn land(&self, _index: u32, _landing: Landing) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_alerts_about_one_entity_make_one_call() {
+    let scene = scene(false);
+    let landed = Arc::new(Landed::default());
+    let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    for index in 0..10_000 {
+        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index).is_none());
+    }
+    scene.gate.add_permits(1);
+    while scene.flights.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(landed.0.load(Ordering::SeqCst), 10_000);
+    assert!(
+        scene.flights.join(&question, Priority::Alert, &waiter, 0).is_some(),
+        "whoever comes later finds the answer"
+    );
+    assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_handed_out_and_remembered() {
+    let scene = scene(true);
+    scene.gate.add_permits(10);
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    for _ in 0..3 {
+        let landing = scene.flights.ask(&question, Priority::Question).await;
+        assert!(matches!(landing, Landing::Failed(FailureKind::BadRequest)), "{landing:?}");
+    }
+    assert_eq!(
+        scene.asked.load(Ordering::SeqCst),
+        1,
+        "a question that cannot be answered is not asked again"
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
+    let scene = scene(false);
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    scene.flights.refresh(&question);
+    scene.flights.refresh(&question);
+    scene.gate.add_permits(1);
+    let landing = scene.flights.ask(&question, Priority::Question).await;
+    assert!(matches!(landing, Landing::Answer(..)), "{landing:?}");
+    assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_flight_whose_task_is_dropped_tells_its_waiters() {
+    let landed = Arc::new(Landed::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let scene = runtime.block_on(async { scene(false) });
+    let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0).is_none());
+    drop(runtime);
+    assert_eq!(landed.0.load(Ordering::SeqCst), 1);
+    assert_eq!(scene.flights.open(), 0);
+}
