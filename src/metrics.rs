@@ -4,7 +4,7 @@
 //! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
 //! atomic addition: handles are looked up once, when the parts are built.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -118,7 +118,7 @@ pub struct Metrics {
     /// Partitions assigned to this replica.
     pub assigned: IntGauge,
     /// Unix time in seconds of the last acknowledged alert.
-    pub last_progress: Gauge,
+    last_progress: Gauge,
     cache: Vec<CacheQueries>,
     nowhere: CacheQueries,
     /// Answers in the cache.
@@ -267,6 +267,12 @@ impl Metrics {
     /// Counters of a provider's requests.
     pub fn provider(&self, index: usize) -> Option<ProviderMetrics> {
         self.providers.get(index).cloned()
+    }
+
+    /// Notes that an alert was acknowledged at `now`.
+    pub fn progressed(&self, now: SystemTime) {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_progress.set(since.as_secs_f64());
     }
 
     /// Counts a composed alert.

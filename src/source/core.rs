@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::message::{Header, Message, OwnedHeaders};
 
@@ -118,6 +118,8 @@ pub struct Core {
     retries: VecDeque<(Instant, Token)>,
     scratch: Scratch,
     reported: (usize, usize),
+    /// Whether an alert was acknowledged since the metric of it was set.
+    progressed: bool,
     assigned_before: i64,
 }
 
@@ -145,6 +147,7 @@ impl Core {
             retries: VecDeque::new(),
             scratch: Scratch::default(),
             reported: (0, 0),
+            progressed: false,
             assigned_before: 0,
         }
     }
@@ -498,6 +501,10 @@ impl Core {
             self.outbox.push_back(token);
         }
         self.dispatch(now)?;
+        if std::mem::take(&mut self.progressed) {
+            // Once for all that was acknowledged together: a look at the clock for each would cost more than it says.
+            self.metrics.progressed(SystemTime::now());
+        }
         let held = (self.slots.len(), self.slots.bytes());
         if held != self.reported {
             self.metrics.in_flight.add(held.0 as i64 - self.reported.0 as i64);
@@ -550,6 +557,7 @@ impl Core {
     /// The broker has it: the offset counts.
     fn complete(&mut self, token: Token, now: Instant) -> Result<(), LaneError> {
         let Some(slot) = self.slots.get(token) else { return Ok(()) };
+        self.progressed = true;
         match &slot.state {
             State::Sent(Product::Dead(cause) | Product::Pointer(cause)) => {
                 self.metrics.dead_lettered(cause.reason);
