@@ -13,7 +13,13 @@ pub mod scenarios;
 pub mod service;
 pub mod vendors;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
+
+/// A figure or a word for whoever reads the run, also where tests that pass are kept quiet.
+pub fn say(text: &str) {
+    writeln!(std::io::stderr(), "    {text}").unwrap();
+}
 
 /// Polls until `condition` gives something, and says how long that took; fails the test after `bound`.
 pub fn until<T>(what: &str, bound: Duration, mut condition: impl FnMut() -> Option<T>) -> (T, Duration) {

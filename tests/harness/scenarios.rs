@@ -6,14 +6,14 @@ use super::check::{self, Found};
 use super::kafka::{NewRecord, Record, Stage};
 use super::service::{Service, Settings};
 use super::vendors::Vendors;
-use super::{alerts, until};
+use super::{alerts, say, until};
 
 /// Alerts of all vendors through a fresh service: nothing lost, order kept, bytes unchanged, all complete, one call for
 /// each entity, everything committed after SIGTERM. Prints the figures.
 pub fn load(stage: &Stage, alerts: usize, entities: usize) {
     let vendors = Vendors::start(50);
     let inputs = stage.produce((0..alerts).map(|n| alerts::mixed(n, entities, stage.partitions)).collect());
-    let settings = Settings::of(stage, "deadline: 30s", vendors.providers(""));
+    let settings = Settings::of(stage, "deadline: 30s, drain: 40s, shutdown: 50s", vendors.providers(""));
     let mut service = Service::start(&settings.text());
     service.assigned(stage.partitions.into());
     let took = stage.wait_for(alerts, Duration::from_secs(300));
@@ -27,7 +27,7 @@ pub fn load(stage: &Stage, alerts: usize, entities: usize) {
     assert_eq!(questions.len(), entities, "every entity was asked about");
     let twice = questions.iter().filter(|count| **count > 1).count();
     assert_eq!(twice, 0, "entities that were asked about more than once");
-    println!(
+    say(&format!(
         "load: {alerts} alerts, {entities} entities, {} partitions: {:.1} s after assignment, {:.0} alerts/s, \
          {} requests, {:.2} questions per entity, stop in {:.2} s",
         stage.partitions,
@@ -36,7 +36,7 @@ pub fn load(stage: &Stage, alerts: usize, entities: usize) {
         vendors.requests(),
         questions.iter().sum::<u64>() as f64 / entities as f64,
         ended.took.as_secs_f64(),
-    );
+    ));
 }
 
 /// What must become of a poisonous record.
@@ -136,10 +136,11 @@ pub fn poison(stage: &Stage, big: usize) {
     let inputs = stage.produce(records);
     let settings = Settings::of(
         stage,
-        "deadline: 30s, max_alert_bytes: 2500KiB",
+        "deadline: 30s, drain: 40s, shutdown: 50s, max_alert_bytes: 2500KiB",
         format!("providers:\n{}", vendors.provider("datadog", "")),
     );
     let mut service = Service::start(&settings.text());
+    service.assigned(3);
     stage.wait_for(inputs.len(), Duration::from_secs(120));
     assert_eq!(service.get("/livez").0, 200);
     let counts = until("counters add up", Duration::from_secs(10), || {
@@ -195,12 +196,12 @@ pub fn poison(stage: &Stage, big: usize) {
             }
         }
     }
-    println!(
+    say(&format!(
         "poison: {} records, {} published, {} dead letters, {pointers} of them pointers",
         inputs.len(),
         outputs.len(),
         letters.len()
-    );
+    ));
 }
 
 fn published(input: &Record, output: &Record, entities: usize) {
@@ -280,12 +281,12 @@ impl<'s> Drip<'s> {
 
 /// Prints what a disturbed load came to.
 pub fn report(what: &str, found: &Found, vendors: &Vendors) {
-    println!(
+    say(&format!(
         "{what}: {} in, {} out, {} dead letters, {} repeated, {} requests",
         found.inputs,
         found.published,
         found.dead,
         found.repeated,
         vendors.requests()
-    );
+    ));
 }

@@ -7,7 +7,7 @@ use riskstream::simulator::{Fault, Latency};
 use crate::harness::kafka::{NewRecord, Stage};
 use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
-use crate::harness::{alerts, check, wait};
+use crate::harness::{alerts, check, say, wait};
 
 /// A service whose deadline is one second, and whose vendor may take ten.
 fn started(stage: &Stage, vendors: &Vendors) -> Service {
@@ -35,7 +35,10 @@ fn an_alert_leaves_at_its_deadline_and_a_late_answer_serves_the_next() {
     let inputs = stage.produce(records);
     let cached = stage.wait_for(11, Duration::from_millis(900));
     let all = stage.wait_for(31, Duration::from_secs(2));
-    println!("deadline 1 s: alerts about a cached entity out after {cached:?}, all after {:?}", cached + all);
+    say(&format!(
+        "deadline 1 s: alerts about a cached entity out after {cached:?}, all after {:?}",
+        cached + all
+    ));
 
     let outputs = stage.outputs();
     let by_source: std::collections::HashMap<_, _> =

@@ -17,7 +17,7 @@ fn run(order: &str) -> Vec<i64> {
     // Only the very first call is slow; the alerts behind it go on when its look-up has begun.
     vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(1_500)).times(1));
     let rest = format!("providers:\n{}", vendors.provider("datadog", ", timeout: 10s"));
-    let pipeline = format!("deadline: 30s, order: {order}");
+    let pipeline = format!("deadline: 30s, drain: 40s, shutdown: 50s, order: {order}");
     let mut service = Service::start(&Settings::of(&stage, &pipeline, rest).text());
     service.assigned(1);
     let alert = |key: &str, n: usize| NewRecord {
