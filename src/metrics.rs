@@ -5,7 +5,7 @@
 //! atomic addition: handles are looked up once, when the parts are built.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -119,7 +119,7 @@ pub struct Metrics {
     /// Partitions assigned to this replica.
     pub assigned: IntGauge,
     /// Unix time in seconds of the last acknowledged alert.
-    pub last_progress: Gauge,
+    last_progress: Gauge,
     cache: Vec<CacheQueries>,
     nowhere: CacheQueries,
     /// Answers in the cache.
@@ -280,6 +280,12 @@ impl Metrics {
         let mut counted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
         self.evictions.inc_by(total.saturating_sub(*counted));
         *counted = total;
+    }
+
+    /// Notes that an alert was acknowledged at `now`.
+    pub fn progressed(&self, now: SystemTime) {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_progress.set(since.as_secs_f64());
     }
 
     /// Counts a composed alert.

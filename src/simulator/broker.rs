@@ -5,13 +5,21 @@
 //! be far ahead of whoever reads. It has no transactions that mean anything, no administration of topics, and is
 //! slow to rebalance: for those there is Apache Kafka. Never a part of the service.
 
-use rdkafka::error::KafkaError;
+use rdkafka::ClientConfig;
+use rdkafka::bindings;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+
+/// How long a group waits for further members when its first one joins, in milliseconds. Three seconds, as in
+/// Apache Kafka, would be most of a test and of the first impression.
+const FIRST_JOIN_MS: i32 = 100;
 
 /// A Kafka broker in this process, on a port of its own. Dropping it ends it.
 pub struct Broker {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    /// The client that carries the cluster. It produces nothing.
+    carrier: BaseProducer,
+    bootstrap: String,
 }
 
 impl Broker {
@@ -20,21 +28,33 @@ impl Broker {
     /// # Errors
     /// When no port can be opened, or a topic is named twice.
     pub fn start(topics: &[(&str, i32)]) -> Result<Broker, KafkaError> {
-        let cluster = MockCluster::new(1)?;
+        let carrier: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create()?;
+        let mut broker = Broker { carrier, bootstrap: String::new() };
+        let cluster = broker.cluster().ok_or(KafkaError::MockCluster(RDKafkaErrorCode::Fail))?;
         for (name, partitions) in topics {
             cluster.create_topic(name, *partitions, 1)?;
         }
-        Ok(Broker { cluster })
+        let bootstrap = cluster.bootstrap_servers();
+        drop(cluster);
+        broker.bootstrap = bootstrap;
+        let client = broker.carrier.client().native_ptr();
+        // SAFETY: the client is alive, so that its cluster is (it was found above); both calls only read and
+        // write fields under the cluster's own lock.
+        unsafe {
+            let cluster = bindings::rd_kafka_handle_mock_cluster(client);
+            bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, FIRST_JOIN_MS);
+        }
+        Ok(broker)
     }
 
     /// Where it listens, as `bootstrap.servers` takes it.
     pub fn bootstrap(&self) -> String {
-        self.cluster.bootstrap_servers()
+        self.bootstrap.clone()
     }
 
-    /// The cluster itself, to script errors, delays and outages.
-    pub fn cluster(&self) -> &MockCluster<'static, DefaultProducerContext> {
-        &self.cluster
+    /// The cluster itself, to script errors, delays and outages; there always is one.
+    pub fn cluster(&self) -> Option<MockCluster<'_, DefaultProducerContext>> {
+        self.carrier.client().mock_cluster()
     }
 }
 
@@ -43,7 +63,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::time::Duration;
 
-    use rdkafka::ClientConfig;
     use rdkafka::consumer::{BaseConsumer, Consumer};
 
     use super::*;

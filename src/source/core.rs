@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::message::Message;
 
@@ -94,6 +94,8 @@ pub struct Core {
     pub(super) retries: VecDeque<(Instant, Token)>,
     scratch: Scratch,
     reported: (usize, usize),
+    /// Whether an alert was acknowledged since the metric of it was set.
+    pub(super) progressed: bool,
     assigned_before: i64,
 }
 
@@ -121,6 +123,7 @@ impl Core {
             retries: VecDeque::new(),
             scratch: Scratch::default(),
             reported: (0, 0),
+            progressed: false,
             assigned_before: 0,
         }
     }
@@ -338,6 +341,10 @@ impl Core {
             self.outbox.push_back(token);
         }
         self.dispatch(now)?;
+        if std::mem::take(&mut self.progressed) {
+            // Once for all that was acknowledged together: a look at the clock for each would cost more than it says.
+            self.metrics.progressed(SystemTime::now());
+        }
         let held = (self.slots.len(), self.slots.bytes());
         if held != self.reported {
             self.metrics.in_flight.add(held.0 as i64 - self.reported.0 as i64);

@@ -117,6 +117,7 @@ impl Core {
     /// The broker has it: the offset counts.
     pub(super) fn complete(&mut self, token: Token, now: Instant) -> Result<(), LaneError> {
         let Some(slot) = self.slots.get(token) else { return Ok(()) };
+        self.progressed = true;
         match &slot.state {
             State::Sent(Product::Dead(cause) | Product::Pointer(cause)) => {
                 self.metrics.dead_lettered(cause.reason);

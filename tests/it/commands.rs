@@ -1,0 +1,165 @@
+//! The commands as a person or a script runs them: what is on stdout, what on stderr, and the exit code.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::kafka::Stage;
+use crate::harness::service::{Settings, command, config};
+use crate::harness::vendors::Vendors;
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/alerts.ndjson");
+
+fn lines(bytes: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A configuration of all five vendors, without Kafka.
+fn vendors_only(vendors: &Vendors) -> String {
+    format!("allow_literal_secrets: true\n{}", vendors.providers(""))
+}
+
+#[test]
+fn extract_says_of_each_alert_what_would_be_looked_up() {
+    let alerts = std::fs::read(EXAMPLES).unwrap();
+    let out = command(&["extract", EXAMPLES], b"", &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let lines = lines(&out.stdout);
+    assert_eq!(lines.len(), alerts.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count());
+    assert_eq!(lines[0]["format"], "aws_cloudtrail");
+    assert_eq!(lines[0]["entities"][0]["kind"], "cloud_identity");
+    assert_eq!(lines[0]["entities"][0]["value"], "arn:aws:iam::123456789012:user/john.doe");
+    assert!(lines.iter().all(|line| line["format"] != "unknown"), "every example is of a known format");
+}
+
+#[test]
+fn enrich_adds_a_risk_member_to_every_alert_and_nothing_else() {
+    let vendors = Vendors::start(0);
+    let (_folder, file) = config(&vendors_only(&vendors));
+    let out = command(&["enrich", "--config", file.to_str().unwrap(), EXAMPLES], b"", &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let alerts = std::fs::read_to_string(EXAMPLES).unwrap();
+    let enriched = text(&out.stdout);
+    assert_eq!(enriched.lines().count(), alerts.lines().count());
+    let mut asked = 0;
+    for (before, after) in alerts.lines().zip(enriched.lines()) {
+        let (rest, risk) = crate::harness::check::without_risk(after.as_bytes()).unwrap();
+        assert_eq!(text(&rest), before);
+        asked += risk["entities"].as_array().unwrap().iter().filter(|e| e["provider"].is_string()).count();
+    }
+    assert!(asked > 20, "the examples name entities: {asked}");
+    let summary = lines(&out.stderr).pop().unwrap();
+    let count = |name: &str| summary[name].as_u64().unwrap();
+    assert_eq!(count("read"), alerts.lines().count() as u64);
+    assert_eq!(
+        count("complete") + count("partial") + count("failed") + count("no_entities"),
+        count("read"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn a_bad_line_is_reported_by_its_number_and_costs_only_itself() {
+    let vendors = Vendors::start(0);
+    let (_folder, file) = config(&vendors_only(&vendors));
+    let input = b"{\"a\":1}\n{\"a\":\n{\"b\":2}\n";
+    for arguments in [vec!["enrich", "--config", file.to_str().unwrap()], vec!["extract"]] {
+        let out = command(&arguments, input, &[]);
+        assert_eq!(out.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(lines(&out.stdout).len(), 2, "{arguments:?}");
+        assert!(text(&out.stderr).contains("stdin:2: "), "{}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn lookup_prints_one_answer() {
+    let vendors = Vendors::start(0);
+    let (_folder, file) = config(&vendors_only(&vendors));
+    let ask = |arguments: &[&str]| {
+        let all = [&["lookup", "--json", "--config", file.to_str().unwrap()], arguments].concat();
+        command(&all, b"", &[])
+    };
+    let out = ask(&["cloud_identity", "arn:aws:iam::123456789012:user/john.doe"]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let answer = lines(&out.stdout).remove(0);
+    assert_eq!((&answer["provider"], &answer["source"]), (&"datadog".into(), &"provider".into()), "{answer}");
+    assert!(matches!(answer["status"].as_str(), Some("scored" | "unknown")), "{answer}");
+
+    let out = ask(&["user", "john.doe@example.com"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("--provider"), "it says how to choose: {}", text(&out.stderr));
+    assert_eq!(ask(&["dragon", "x"]).status.code(), Some(2));
+
+    let stopped = Vendors::start(0);
+    let text = vendors_only(&stopped).replace("type: datadog", "retry: {attempts: 1}, type: datadog");
+    drop(stopped);
+    let (_folder, file) = config(&text);
+    let out =
+        command(&["lookup", "--json", "--config", file.to_str().unwrap(), "cloud_identity", "a"], b"", &[]);
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(lines(&out.stdout)[0]["reason"], "unreachable");
+}
+
+#[test]
+fn the_shipped_configuration_is_correct() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/riskstream.yaml");
+    let env = [("DD_API_KEY", "a"), ("DD_APPLICATION_KEY", "b")];
+    let out = command(&["check", "--config", file.to_str().unwrap()], b"", &env);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(
+        lines(&out.stdout).iter().any(|line| line["host"] == "api.datadoghq.com"),
+        "{}",
+        text(&out.stdout)
+    );
+    assert!(lines(&out.stdout).iter().any(|line| line["memory"] == "all"));
+}
+
+#[test]
+fn check_connect_asks_the_broker_and_every_vendor() {
+    let stage = Stage::embedded(1);
+    let vendors = Vendors::start(0);
+    let settings = Settings::of(&stage, "", vendors.providers("")).text();
+    let check = |settings: &str| {
+        let (_folder, file) = config(settings);
+        let out = command(&["check", "--connect", "--config", file.to_str().unwrap()], b"", &[]);
+        let all = lines(&out.stdout).into_iter().filter(|line| line.get("connection").is_some());
+        (out.status.code(), all.collect::<Vec<_>>(), text(&out.stderr))
+    };
+    let (code, connections, errors) = check(&settings);
+    assert_eq!(code, Some(0), "{errors}\n{connections:?}");
+    assert_eq!(connections.len(), 3 + 5, "three topics and five vendors: {connections:?}");
+    assert!(connections.iter().all(|line| line["ok"] == true), "{connections:?}");
+
+    let wrong = settings.replace(riskstream::simulator::cloudflare::TOKEN, "another-token");
+    let (code, connections, _) = check(&wrong);
+    assert_eq!(code, Some(1));
+    let bad: Vec<_> = connections.iter().filter(|line| line["ok"] == false).collect();
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    assert!(bad[0]["error"].as_str().unwrap().starts_with("unauthorised"), "{bad:?}");
+}
+
+#[test]
+fn exit_codes_tell_usage_from_configuration() {
+    for arguments in [&["run"][..], &["fly"], &["lookup", "--config"], &[]] {
+        assert_eq!(command(arguments, b"", &[]).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(command(&["--help"], b"", &[]).status.code(), Some(0));
+    let wrong =
+        "kafka: {brokers: [k:1], topcis: 1}\npipeline: {order: random}\nroutes: [{provider: nobody}]\n";
+    let (_folder, file) = config(wrong);
+    for name in ["run", "check", "enrich"] {
+        let out = command(&[name, "--config", file.to_str().unwrap()], b"", &[]);
+        assert_eq!(out.status.code(), Some(78), "{name}: {}", text(&out.stderr));
+        let problems = text(&out.stderr);
+        for place in ["topcis", "order", "nobody"] {
+            assert!(problems.contains(place), "{name} lists all problems at once:\n{problems}");
+        }
+    }
+    let out = command(&["run", "--config", "/nowhere.yaml"], b"", &[]);
+    assert_eq!(out.status.code(), Some(78));
+}

@@ -1,0 +1,196 @@
+//! Every way in which a vendor says no, through the whole pipeline: the word in the enriched alert, and in time.
+//!
+//! One service for each vendor; the rows run one after the other. A refusal opens the breaker, which is configured to
+//! try again at once, so that no row speaks for another. The 429 comes last: it blocks the vendor.
+
+use std::time::{Duration, Instant};
+
+use riskstream::simulator::{Answer, Fault};
+use serde_json::{Value, json};
+
+use crate::harness::alerts;
+use crate::harness::kafka::{NewRecord, Stage};
+use crate::harness::service::{Service, Settings};
+use crate::harness::vendors::Vendors;
+
+/// What a vendor's page does, and the status and reason that the alert shows.
+struct Row(&'static str, Fault, &'static str, Option<&'static str>);
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What every vendor may do, whatever its API.
+fn common(at: &'static str) -> Vec<Row> {
+    vec![
+        Row("a proxy's 404", Fault::new(at, Answer::Html(404)), "failed", Some("malformed_response")),
+        Row("500 from a proxy", Fault::new(at, Answer::Html(500)), "failed", Some("server_error")),
+        Row("503", Fault::status(at, 503, ""), "failed", Some("server_error")),
+        Row("no answer", Fault::new(at, Answer::Hang), "failed", Some("timeout")),
+        Row("a reset", Fault::new(at, Answer::Reset), "failed", Some("unreachable")),
+        Row("bytes that are no text", Fault::new(at, Answer::Garbage), "failed", Some("malformed_response")),
+        Row(
+            "a body of 20 MB",
+            Fault::new(at, Answer::Huge(20_000_000)),
+            "failed",
+            Some("malformed_response"),
+        ),
+        // The connection was cut: that is the network, and worth another try.
+        Row("half a body", Fault::new(at, Answer::Truncated), "failed", Some("unreachable")),
+    ]
+}
+
+fn too_many(at: &'static str) -> Row {
+    let fault = Fault::status(at, 429, "{}").with_header("retry-after", "120");
+    Row("429 for two minutes", fault, "failed", Some("rate_limited"))
+}
+
+fn row(at: &str, name: &'static str, code: u16, body: &Value, reason: &'static str) -> Row {
+    let fault = Fault::status(at, code, &body.to_string());
+    match reason {
+        "unknown" => Row(name, fault, "unknown", None),
+        reason => Row(name, fault, "failed", Some(reason)),
+    }
+}
+
+/// Runs all rows of one vendor, after an entity that it knows and one that it does not.
+fn run(vendor: &'static str, at: &'static str, own: Vec<Row>) {
+    let stage = Stage::embedded(1);
+    let vendors = Vendors::start(0);
+    let guards = ", timeout: 1s, retry: {attempts: 2, backoff: 1ms}, \
+                  breaker: {minimum: 100000, open_for: 1ms, refused_for: 1ms}";
+    let settings = Settings::of(
+        &stage,
+        &format!("deadline: {}s", DEADLINE.as_secs()),
+        format!("cache: {{ttl: {{failed: 1ms}}}}\nproviders:\n{}", vendors.provider(vendor, guards)),
+    );
+    let mut service = Service::start(&settings.text());
+    service.assigned(1);
+    let mut asked = 0;
+    let mut ask = |entity: &str| {
+        asked += 1;
+        let started = Instant::now();
+        let input = stage.produce(vec![NewRecord::value(0, alerts::of(vendor, entity, asked))]);
+        stage.wait_for(asked, DEADLINE + Duration::from_secs(2));
+        let outputs = stage.outputs();
+        let output = outputs.last().unwrap();
+        let risk = crate::harness::check::same(&input[0], output).unwrap();
+        let entities = risk["entities"].as_array().unwrap();
+        assert_eq!(entities.len(), 1, "{risk}");
+        (risk.clone(), output.header("risk-status").unwrap().to_owned(), started.elapsed())
+    };
+    let known = |n: usize| vendors.world.profile(&asked_as(vendor, n)).is_some();
+    let mut numbers = (0..).filter(|n| known(*n));
+    let stranger = (0..).find(|n| !known(*n)).unwrap();
+    let (risk, status, _) = ask(&alerts::entity(vendor, numbers.next().unwrap()));
+    assert_eq!((status.as_str(), &risk["entities"][0]["provider"]), ("complete", &json!(vendor)), "{risk}");
+    assert!(matches!(risk["entities"][0]["status"].as_str(), Some("scored" | "unknown")), "{risk}");
+    let (risk, status, _) = ask(&alerts::entity(vendor, stranger));
+    assert_eq!((status.as_str(), &risk["entities"][0]["status"]), ("complete", &json!("unknown")), "{risk}");
+    assert_eq!(risk.get("score"), None, "unknown is not zero");
+    let mut wrong = Vec::new();
+    for Row(name, fault, status, reason) in own.into_iter().chain(common(at)).chain([too_many(at)]) {
+        vendors.world.set_faults(vec![fault]);
+        let (risk, header, took) = ask(&alerts::entity(vendor, numbers.next().unwrap()));
+        vendors.world.clear_faults();
+        let entity = &risk["entities"][0];
+        let expected = if status == "unknown" { "complete" } else { "failed" };
+        let right = entity["status"] == status && entity.get("reason").and_then(Value::as_str) == reason;
+        if !right || header != expected || risk["status"] != expected {
+            wrong.push(format!("{name}: wanted {status} {reason:?}, the alert says {header}: {entity}"));
+        }
+        assert!(took < DEADLINE + Duration::from_secs(1), "{name}: {took:?}");
+    }
+    assert!(wrong.is_empty(), "{vendor}:\n{}", wrong.join("\n"));
+    assert_eq!(service.get("/livez").0, 200);
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+}
+
+/// The spelling in which the vendor is asked about entity `n`.
+fn asked_as(vendor: &str, n: usize) -> String {
+    match vendor {
+        "cortex_xdr" => format!("ACME/u{n}"),
+        _ => alerts::entity(vendor, n),
+    }
+}
+
+#[test]
+fn datadogs_errors_are_told_apart() {
+    let at = "/datadog";
+    let error = json!({"errors": ["no"]});
+    let own = vec![
+        row(at, "400", 400, &error, "bad_request"),
+        row(at, "401", 401, &error, "unauthorised"),
+        row(at, "403", 403, &error, "forbidden"),
+        row(at, "404 in its own words", 404, &error, "unknown"),
+        row(at, "500", 500, &error, "server_error"),
+        row(at, "200 without a score", 200, &json!({"data": {"attributes": {}}}), "malformed_response"),
+    ];
+    run("datadog", at, own);
+}
+
+#[test]
+fn cortexs_errors_are_told_apart_by_their_words() {
+    let at = "/cortex_xdr";
+    let reply = |code: u16, extra: &str| json!({"reply": {"err_code": code, "err_msg": "An error", "err_extra": extra}});
+    let wrong_call = Fault::status(at, 500, "Internal Server Error\r\n\r\n(generated by waitress)");
+    let own = vec![
+        row(at, "400", 400, &reply(400, ""), "bad_request"),
+        row(at, "401", 401, &reply(401, ""), "unauthorised"),
+        row(at, "402", 402, &reply(402, ""), "unlicensed"),
+        row(at, "403", 403, &reply(403, ""), "forbidden"),
+        row(at, "500: not found", 500, &reply(500, "id 'ACME/x' was not found"), "unknown"),
+        row(at, "500: no module", 500, &reply(500, "No identity threat"), "unlicensed"),
+        Row("500: wrong call", wrong_call, "failed", Some("bad_request")),
+        row(at, "500: it failed", 500, &reply(500, "database"), "server_error"),
+    ];
+    run("cortex_xdr", at, own);
+}
+
+#[test]
+fn google_secops_errors_are_told_apart() {
+    let at = "/google_secops";
+    let error = |code: u16, word: &str| json!({"error": {"code": code, "message": "no", "status": word}});
+    let own = vec![
+        row(at, "400", 400, &error(400, "INVALID_ARGUMENT"), "bad_request"),
+        row(at, "401", 401, &error(401, "UNAUTHENTICATED"), "unauthorised"),
+        row(at, "403", 403, &error(403, "PERMISSION_DENIED"), "forbidden"),
+        row(at, "404 of the instance", 404, &error(404, "NOT_FOUND"), "bad_request"),
+        row(at, "nothing found", 200, &json!({}), "unknown"),
+        row(at, "500", 500, &error(500, "INTERNAL"), "server_error"),
+        row(at, "504", 504, &error(504, "DEADLINE_EXCEEDED"), "timeout"),
+    ];
+    run("google_secops", at, own);
+}
+
+#[test]
+fn cloudflares_errors_are_told_apart() {
+    let at = "/cloudflare";
+    let error =
+        |code: i64| json!({"success": false, "errors": [{"code": code, "message": "no"}], "result": null});
+    let own = vec![
+        row(at, "400", 400, &error(1000), "bad_request"),
+        row(at, "400 for a key", 400, &error(9103), "unauthorised"),
+        row(at, "401", 401, &error(9109), "unauthorised"),
+        row(at, "402", 402, &error(1000), "unlicensed"),
+        row(at, "403", 403, &error(10000), "forbidden"),
+        row(at, "404 of the user", 404, &error(1000), "unknown"),
+        row(at, "404 of the route", 404, &error(7003), "bad_request"),
+        row(at, "500", 500, &error(1000), "server_error"),
+        row(at, "another's JSON", 200, &json!({"ok": true}), "malformed_response"),
+    ];
+    run("cloudflare", at, own);
+}
+
+#[test]
+fn oracles_errors_are_told_apart() {
+    let at = "/oracle_casb/api/v1/reports";
+    let error = json!({"message": "no"});
+    let own = vec![
+        row(at, "400", 400, &error, "bad_request"),
+        row(at, "401", 401, &error, "unauthorised"),
+        row(at, "403", 403, &error, "forbidden"),
+        row(at, "404 of the application", 404, &error, "bad_request"),
+        row(at, "500", 500, &error, "server_error"),
+    ];
+    run("oracle_casb", at, own);
+}

@@ -1,0 +1,53 @@
+//! End to end on a real Apache Kafka: what the embedded broker cannot show, and the same load and poison with figures.
+//!
+//! Needs a broker of its own, since some of these kill it:
+//!
+//! ```text
+//! KAFKA_SECURE=1 tests/kafka/broker.sh start && eval "$(tests/kafka/broker.sh env)"
+//! cargo test --release --test kafka -- --test-threads=1
+//! ```
+//!
+//! Without `KAFKA_BROKERS` every test says that it is skipped and passes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod away;
+mod crash;
+mod refusals;
+mod secure;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use harness::kafka::Stage;
+use harness::{say, scenarios};
+
+/// The broker, for one test at a time; `None` without one.
+fn broker() -> Option<MutexGuard<'static, ()>> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::env::var_os("KAFKA_BROKERS").is_some() {
+        return Some(one);
+    }
+    say(
+        "skipped: needs Apache Kafka: tests/kafka/broker.sh start, then eval \"$(tests/kafka/broker.sh env)\"",
+    );
+    None
+}
+
+/// What a topic takes by default.
+const DEFAULT: u32 = 1_048_588;
+
+#[test]
+fn two_hundred_thousand_alerts_come_out_once_in_order_unchanged_and_complete() {
+    let Some(_broker) = broker() else { return };
+    scenarios::load(&Stage::real(12, DEFAULT, DEFAULT), 200_000, 10_000);
+}
+
+#[test]
+fn poison_is_set_aside_with_a_reason_and_the_partition_goes_on() {
+    let Some(_broker) = broker() else { return };
+    scenarios::poison(&Stage::real(3, 12_000_000, DEFAULT), 10_000_000);
+}
