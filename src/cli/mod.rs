@@ -30,8 +30,8 @@ const EXIT_CONFIG: u8 = 78;
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, propagate_version = true)]
 #[command(after_help = "Examples:
-  riskstream demo                                     see it work: broker, vendors and alerts in one process
-  riskstream check --config riskstream.yaml           all that is wrong with a configuration, at once
+  riskstream demo                                     see it work, with nothing else installed
+  riskstream check --config riskstream.yaml           all problems of a configuration at once
   riskstream enrich --config riskstream.yaml a.ndjson try it on a file, without Kafka
   riskstream run --config riskstream.yaml             the service")]
 struct Arguments {

@@ -15,7 +15,6 @@
 //! | [`server`] | the listener, the frame around each vendor's pages |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
 //! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | that vendor's pages |
-//! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | one vendor's pages each |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
 pub mod alerts;

@@ -38,7 +38,8 @@ pub struct Cause {
     pub reason: &'static str,
     /// For people: what, where, and the cure. Holds nothing of the alert.
     pub message: String,
-    /// `DECODE` or `PRODUCE`: the step that failed.
+    /// The step that failed, in Kafka Connect's words: `VALUE_CONVERTER` (it could not be read) or `TASK_PUT` (the
+    /// output topic refused it).
     pub stage: &'static str,
 }
 
