@@ -160,6 +160,7 @@ impl Demo {
         }
         let begun = Instant::now();
         self.gauges.begin();
+        self.next_line = begun + LINE;
         let traffic = traffic::start(&world.brokers(), rate, &self.counts, &self.end)?;
         let last = seconds.map(|seconds| begun + Duration::from_secs(seconds));
         while !self.end.requested() && !service.is_finished() {
