@@ -98,6 +98,9 @@ pub enum RunError {
     /// The stop took longer than `pipeline.shutdown`.
     #[error("the stop took longer than pipeline.shutdown; what was in flight will be read again")]
     Overdue,
+    /// The stop was asked for twice.
+    #[error("stopped at once, as asked twice; what was in flight will be read again")]
+    AtOnce,
 }
 
 /// The parts that enrich alerts, without Kafka.
@@ -253,6 +256,8 @@ impl Service {
                     Ok(result) => result.map_err(|error| RunError::Lane { lane: number, error }),
                     Err(_) => Err(RunError::Panic(number)),
                 }
+            } else if self.stop.now() {
+                Err(RunError::AtOnce)
             } else {
                 Err(RunError::Overdue)
             };
