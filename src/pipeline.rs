@@ -100,7 +100,7 @@ pub enum LookUpError {
     #[error("no provider is named {0:?}; there are: {1}")]
     NoSuchProvider(String, String),
     /// Several providers know the kind and no route says which.
-    #[error("several providers know {0}; name one (--provider NAME), or add a route for it")]
+    #[error("several providers know {0}: name the one to ask as `provider`, or add a route for it")]
     Ambiguous(EntityKind),
     /// None does.
     #[error("no configured provider can be asked about {0}")]

@@ -14,6 +14,7 @@ use super::{End, engine_problem, for_people, load};
 use crate::app::Engine;
 use crate::config::Config;
 use crate::entity::EntityKind;
+use crate::http;
 use crate::routing::Decision;
 use crate::source::client;
 
@@ -165,11 +166,14 @@ fn memory(config: &Config) -> Vec<(&'static str, u64)> {
     let in_flight = config.pipeline.in_flight_bytes as u64;
     let prefetch = lanes * (client::PREFETCH_KIB as u64 * 1024 + client::FETCH_BYTES);
     let produce = lanes * client::producer_kib(config, config.pipeline.threads.max(1)) as u64 * 1024;
+    let at_once: usize = config.providers.iter().map(|provider| provider.common.concurrency).sum();
+    let bodies = at_once as u64 * http::BODY_LIMIT as u64;
     let parts = [
         ("answers in the cache", config.cache.capacity),
         ("alerts in flight, with their outputs", in_flight * 2),
         ("prefetched by the consumers", prefetch),
         ("queued in the producers", produce),
+        ("bodies of vendors' answers", bodies),
     ];
     let all = parts.iter().map(|(_, bytes)| bytes).sum();
     parts.into_iter().chain([("all", all)]).collect()

@@ -15,6 +15,9 @@ use reqwest::{Certificate, Identity, Proxy, Url, redirect, tls};
 use super::base_url::is_loopback;
 use super::{BaseUrl, HttpError, Request, Response};
 
+/// Bytes of an answer's unpacked body, unless the settings say otherwise.
+pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
+
 /// Names us to vendors.
 const USER_AGENT: &str = concat!("riskstream/", env!("CARGO_PKG_VERSION"));
 /// How long an unused connection is kept: below the minute after which many load balancers drop theirs.
@@ -58,7 +61,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             connect_timeout: Duration::from_secs(5),
-            body_limit: 4 * 1024 * 1024,
+            body_limit: BODY_LIMIT,
             idle_per_host: 16,
             proxy: ProxyChoice::System,
             ca: None,

@@ -19,7 +19,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use base_url::{BadUrl, BaseUrl};
-pub use client::{BuildError, Client, ProxyChoice, Settings};
+pub use client::{BODY_LIMIT, BuildError, Client, ProxyChoice, Settings};
 
 /// What to send.
 pub struct Request {

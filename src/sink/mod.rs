@@ -80,7 +80,10 @@ pub trait Deliveries: Send + Sync + 'static {
 }
 
 /// The producer's callbacks.
-pub struct Context(Arc<dyn Deliveries>);
+pub struct Context {
+    deliveries: Arc<dyn Deliveries>,
+    errors: client::Errors,
+}
 
 impl ClientContext for Context {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
@@ -89,9 +92,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.0.broken(reason.to_owned());
+            self.deliveries.broken(reason.to_owned());
         } else {
-            client::log_error("producer", &error, reason);
+            self.errors.log("producer", &error, reason);
         }
     }
 }
@@ -105,7 +108,7 @@ impl ProducerContext for Context {
             Ok(_) => Ok(()),
             Err((error, message)) => Err(refusal(message.topic(), error)),
         };
-        self.0.delivered(Token::unpack(token), result);
+        self.deliveries.delivered(Token::unpack(token), result);
     }
 }
 
@@ -138,7 +141,8 @@ impl Sink {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
-        Ok(Sink { producer: ThreadedProducer::from_config_and_context(config, Context(deliveries))? })
+        let context = Context { deliveries, errors: client::Errors::default() };
+        Ok(Sink { producer: ThreadedProducer::from_config_and_context(config, context)? })
     }
 
     /// Hands a record to the producer.

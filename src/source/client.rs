@@ -4,12 +4,16 @@
 //! first, so that they cannot undo them (the configuration refuses them with a message anyway). Every buffer has
 //! a size, as together they are the process's memory ceiling.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
 
 use crate::config::{Config, Input, Kafka, Property, Sasl, Security, Tls};
+use crate::source::quiet::Quiet;
 
 /// Bytes that the consumer of one lane may prefetch, in KiB.
 pub const PREFETCH_KIB: usize = 32 * 1024;
@@ -168,7 +172,16 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// An error that librdkafka reports and goes on from: it reconnects by itself.
-pub fn log_error(client: &str, error: &KafkaError, reason: &str) {
-    tracing::warn!(target: "riskstream::kafka", client, %error, "{reason}");
+/// The errors that a client reports and goes on from: it reconnects by itself.
+#[derive(Default)]
+pub struct Errors(Mutex<Quiet>);
+
+impl Errors {
+    /// Logs one, unless its kind was told a moment ago.
+    pub fn log(&self, client: &str, error: &KafkaError, reason: &str) {
+        let mut quiet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(untold) = quiet.tell(error.rdkafka_error_code(), Instant::now()) {
+            tracing::warn!(target: "riskstream::kafka", client, %error, untold, "{reason}");
+        }
+    }
 }

@@ -210,7 +210,7 @@ impl Lane {
                     "{error}: an input topic was deleted. Create it again"
                 )));
             }
-            _ => tracing::warn!(%error, "the consumer reports an error and goes on"),
+            _ => consumer.context().note(&error),
         }
         Ok(())
     }

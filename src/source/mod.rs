@@ -13,6 +13,7 @@ pub mod core;
 pub mod departure;
 pub mod lane;
 pub mod order;
+pub mod quiet;
 pub mod rebalance;
 pub mod slots;
 pub mod startup;

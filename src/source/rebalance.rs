@@ -33,6 +33,7 @@ pub struct Context {
     start: OffsetReset,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
+    errors: client::Errors,
 }
 
 impl Context {
@@ -44,7 +45,12 @@ impl Context {
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
-        Context { core: Mutex::new(core), drain, start, metrics, health }
+        Context { core: Mutex::new(core), drain, start, metrics, health, errors: client::Errors::default() }
+    }
+
+    /// Says an error that the consumer goes on from.
+    pub fn note(&self, error: &KafkaError) {
+        self.errors.log("consumer", error, "the consumer reports an error and goes on");
     }
 
     /// The lane's state. Never held across a poll.
@@ -145,7 +151,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        client::log_error("consumer", &error, reason);
+        self.errors.log("consumer", &error, reason);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.health.trouble(format!("no Kafka broker can be reached: {reason}"));
         }

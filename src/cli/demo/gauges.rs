@@ -80,7 +80,9 @@ impl Gauges {
     /// The traffic begins: time counts from here.
     pub fn begin(&mut self) {
         let now = Instant::now();
-        (self.begun, self.turned, self.bar) = (now, now, (now, self.flows()));
+        let flows = self.flows();
+        (self.begun, self.turned, self.bar) = (now, now, (now, flows));
+        self.points = [Point { time: now, flows, requests: Vec::new() }].into();
     }
 
     /// Alerts that the input topic refused.

@@ -93,6 +93,11 @@ impl Summary {
         sent == out + dead && self.lost == 0 && self.unreadable == 0
     }
 
+    /// Entities in alerts about which no vendor could be asked in time.
+    fn failed(&self) -> u64 {
+        self.state.vendors.iter().map(|vendor| vendor.failed).sum()
+    }
+
     fn calls_per_entity(&self) -> f64 {
         self.calls as f64 / self.asked.max(1) as f64
     }
@@ -116,6 +121,7 @@ impl Summary {
             "distinct_entities": self.state.distinct,
             "vendor_calls": self.calls,
             "calls_per_distinct_entity": rounded(self.calls_per_entity()),
+            "failed_lookups": self.failed(),
             "hit_ratio": self.state.hit_ratio.map(rounded),
             "latency_ms": self.latency.map(|(p50, p99)| json!({"p50": p50, "p99": p99})),
             "levels": levels,
@@ -163,6 +169,7 @@ impl Summary {
                 ),
             ),
             ("answered by the cache", self.state.hit_ratio.map_or("-".to_owned(), percent)),
+            ("failed look-ups", grouped(self.failed())),
         ] {
             lines.push(format!("{} {value}", Style::new().dim().apply_to(format!("{what:22}"))));
         }
@@ -189,4 +196,54 @@ fn histogram(levels: &[(Option<Level>, u64)]) -> Vec<String> {
             format!("{name:>9} {} {}", colour.apply_to(bar), grouped(*count))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::view::Flow;
+
+    fn summary(counts: [u64; 3], lost: u64, unreadable: u64) -> Summary {
+        let state = State {
+            phase: Phase::Draining,
+            uptime: std::time::Duration::from_secs(5),
+            admin: "127.0.0.1:9464".to_owned(),
+            flows: counts.map(|total| Flow { total, rate: 0.0, bars: Vec::new() }),
+            latency: None,
+            hit_ratio: Some(0.75),
+            cached: 10,
+            in_flight: 0,
+            distinct: 100,
+            vendors: Vec::new(),
+            latest: Vec::new(),
+            warning: None,
+        };
+        let levels = vec![(Some(Level::Critical), 3), (Some(Level::Info), 120), (None, 0)];
+        Summary { state, lost, unreadable, calls: 103, asked: 100, latency: Some((40, 90)), levels }
+    }
+
+    fn text(summary: &Summary) -> String {
+        console::strip_ansi_codes(&summary.for_people().join("\n")).into_owned()
+    }
+
+    #[test]
+    fn counts_that_add_up_are_said_to() {
+        let summary = summary([2_000, 1_980, 20], 0, 0);
+        assert!(summary.is_balanced());
+        insta::assert_snapshot!(text(&summary));
+    }
+
+    #[test]
+    fn anything_missing_doubled_refused_or_unreadable_is_said_and_fails() {
+        for (counts, lost, unreadable, words) in [
+            ([10, 8, 1], 0, 0, "1 missing"),
+            ([10, 10, 1], 0, 0, "1 too many"),
+            ([10, 9, 1], 2, 0, "2 refused by the broker or unreadable"),
+            ([10, 9, 1], 0, 3, "3 refused by the broker or unreadable"),
+        ] {
+            let summary = summary(counts, lost, unreadable);
+            assert!(!summary.is_balanced());
+            assert!(text(&summary).contains(&format!("✗ the counts do not add up: {words}")), "{words}");
+        }
+    }
 }

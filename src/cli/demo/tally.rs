@@ -140,18 +140,15 @@ impl Tally {
         }
     }
 
-    /// Keeps the alert if it is worse than what is to be shown next.
+    /// Keeps the first alert of a turn, by its worst entity.
     fn look_at(&mut self, risk: Risk, time: Timestamp) {
-        let Some(worst) = risk
-            .entities
-            .into_iter()
-            .max_by(|a, b| a.score.unwrap_or(-1.0).total_cmp(&b.score.unwrap_or(-1.0)))
-        else {
-            return;
-        };
-        if self.candidate.as_ref().is_some_and(|row| row.score >= worst.score) {
+        if self.candidate.is_some() {
             return;
         }
+        let score = |entity: &Answered| entity.score.unwrap_or(-1.0);
+        let Some(worst) = risk.entities.into_iter().max_by(|a, b| score(a).total_cmp(&score(b))) else {
+            return;
+        };
         self.candidate = Some(Row {
             time,
             format: risk.format,
@@ -163,7 +160,7 @@ impl Tally {
         });
     }
 
-    /// Takes the worst alert since the last call into [`Tally::latest`], so that a person can follow.
+    /// Takes one alert since the last call into [`Tally::latest`], so that a person can follow.
     pub fn turn(&mut self) {
         if let Some(row) = self.candidate.take() {
             self.latest.truncate(LATEST - 1);
@@ -237,10 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_alert_of_a_turn_is_shown_by_its_worst_entity() {
+    fn one_alert_of_a_turn_is_shown_by_its_worst_entity() {
         let mut tally = Tally::default();
-        tally.add(alert("low", &[("a", 10.0)]), at(0), at(1));
-        tally.add(alert("high", &[("b", 5.0), ("c", 80.0)]), at(0), at(1));
+        tally.add(alert("high", &[("b", 5.0), ("c", 80.0), ("a", 10.0)]), at(0), at(1));
         tally.add(alert("medium", &[("d", 50.0)]), at(0), at(1));
         tally.turn();
         tally.turn();

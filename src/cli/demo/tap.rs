@@ -53,7 +53,10 @@ pub fn start(brokers: &str, counts: &Arc<Counts>, tally: &Arc<Mutex<Tally>>) -> 
             while quiet < QUIET || !finish.load(Ordering::Relaxed) {
                 match consumer.poll(POLL) {
                     None => quiet += 1,
-                    Some(Err(error)) => tracing::warn!(%error, topic, "cannot read what came out"),
+                    Some(Err(error)) => {
+                        quiet += 1;
+                        tracing::warn!(%error, topic, "cannot read what came out");
+                    }
                     Some(Ok(record)) => {
                         quiet = 0;
                         let value = record.payload().unwrap_or_default();

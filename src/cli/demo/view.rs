@@ -11,6 +11,7 @@ use super::super::output::level_style;
 use super::tally::Row;
 use super::world::TOKEN;
 use crate::provider::breaker::Condition;
+use crate::simulator::alerts::cast;
 
 /// What the demo is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,14 +137,14 @@ fn flows(state: &State, width: usize) -> Vec<String> {
         ("dead letters", Style::new().red()),
     ];
     // What the sparkline may have: all but the columns before it and the notes after it.
-    let bars = width.saturating_sub(36 + 40).clamp(8, 40);
+    let bars = width.saturating_sub(34 + 38).min(40);
     names
         .iter()
         .zip(&state.flows)
         .zip(notes)
         .map(|(((name, style), flow), (what, note))| {
             format!(
-                " {name:13}{:>9} {:>8}/s  {}  {} {note}",
+                " {name:12}{} {:>7}/s  {}  {} {note}",
                 style.apply_to(format!("{:>9}", grouped(flow.total))),
                 grouped(flow.rate.round() as u64),
                 style.apply_to(sparkline(&flow.bars, bars)),
@@ -199,9 +200,8 @@ fn latest(state: &State, width: usize, room: usize) -> Vec<String> {
     let entity = width.saturating_sub(1 + 8 + 2 + 15 + 2 + 2 + 10 + 2 + 5 + 2 + 10).max(10);
     let head = format!(
         " {:8}  {:15}  {:entity$}  {:10}  {:>5}  {}",
-        "raised", "format", "entity (the worst now and then)", "vendor", "score", "level"
+        "raised", "format", "entity", "vendor", "score", "level"
     );
-    let head = if entity < 31 { head.replace(" (the worst now and then)", "") } else { head };
     let mut lines = vec![Style::new().dim().apply_to(head).to_string()];
     for row in state.latest.iter().take(room.saturating_sub(1)) {
         let score = row.score.map_or("-".to_owned(), |score| format!("{score:.0}"));
@@ -222,19 +222,22 @@ fn latest(state: &State, width: usize, room: usize) -> Vec<String> {
 
 fn foot(state: &State, width: usize) -> Vec<String> {
     let admin = &state.admin;
-    let mut lines: Vec<String> = [
-        ("metrics", format!("curl http://{admin}/metrics")),
-        (
-            "ask it",
-            format!(
-                "curl -H 'authorization: Bearer {TOKEN}' 'http://{admin}/v1/risk?kind=host&id=ws-0001.corp.example.com'"
-            ),
-        ),
-        ("end it", "ctrl-c: what is in flight comes out, then the counts are checked".to_owned()),
-    ]
-    .into_iter()
-    .map(|(what, how)| format!(" {} {how}", Style::new().dim().apply_to(format!("{what:8}"))))
-    .collect();
+    let (header, url) = (
+        format!("curl -H 'authorization: Bearer {TOKEN}'"),
+        format!("'http://{admin}/v1/risk?kind=ip&id={}'", cast::public_ip(0)),
+    );
+    let question = if 10 + header.len() + 1 + url.len() <= width {
+        vec![("ask it", format!("{header} {url}"))]
+    } else {
+        // Two lines that can be copied as one command.
+        vec![("ask it", format!("{header} \\")), ("", format!("  {url}"))]
+    };
+    let metrics = ("metrics", format!("curl http://{admin}/metrics"));
+    let end = ("end it", "ctrl-c: what is in flight comes out, then the counts are checked".to_owned());
+    let lines = [metrics].into_iter().chain(question).chain([end]);
+    let mut lines: Vec<String> = lines
+        .map(|(what, how)| format!(" {} {how}", Style::new().dim().apply_to(format!("{what:8}"))))
+        .collect();
     if let Some(warning) = &state.warning {
         let text = truncate_str(&visible(warning), width.saturating_sub(2), "…").into_owned();
         lines.push(format!(" {}", Style::new().yellow().apply_to(text)));

@@ -140,7 +140,7 @@ admin: {{listen: 127.0.0.1:0, token: {TOKEN}}}
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use crate::alert::{Scratch, Select};
     use crate::app::Engine;

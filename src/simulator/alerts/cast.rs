@@ -3,8 +3,8 @@
 //! Contract: a rank is one entity, whatever format it appears in. All names are made up; domains and public
 //! addresses are those that are set aside for examples.
 
-use crate::simulator::cloudflare;
 use crate::simulator::population::mix;
+use crate::simulator::{Options, World, cloudflare};
 
 /// Ranks of people.
 pub const PEOPLE: usize = 1024;
@@ -14,8 +14,8 @@ pub const HOSTS: usize = 1500;
 pub const IDENTITIES: usize = 1500;
 /// Ranks of public addresses.
 pub const ADDRESSES: usize = 700;
-/// Ranks of people whom Cloudflare knows: its account has no more.
-pub const MEMBERS: usize = cloudflare::USERS as usize;
+/// Ranks of people with an id at Cloudflare: its account has no more.
+pub const MEMBERS: u32 = cloudflare::USERS;
 
 const FIRST: [&str; 32] = [
     "ada", "alice", "amir", "anna", "bea", "bo", "carlos", "chen", "dana", "diego", "elif", "emma", "fatima",
@@ -47,6 +47,13 @@ pub fn name(rank: usize) -> String {
 /// `maria.meyer@example.com`.
 pub fn email(rank: usize) -> String {
     format!("{}@example.com", name(rank))
+}
+
+/// The e-mails on Cloudflare's lists, as far as a default world knows them: others cannot be asked about without
+/// their id.
+pub fn members() -> Vec<String> {
+    let world = World::new(Options::default());
+    (0..MEMBERS).map(cloudflare::email).filter(|email| world.profile(email).is_some()).collect()
 }
 
 /// `ws-1044.corp.example.com` or `srv-db-07.corp.example.com`.

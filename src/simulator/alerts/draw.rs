@@ -1,5 +1,6 @@
 //! Chance: a sequence of numbers that a seed determines, and what is drawn with it.
 
+use super::cast;
 use crate::simulator::population::{fraction, mix};
 
 /// How steeply popularity falls: the exponent of Zipf's law.
@@ -15,6 +16,7 @@ pub(super) struct Draw {
     alerts: u64,
     /// At each rank: the weights of this one and all before it.
     weights: Vec<f64>,
+    members: Vec<String>,
 }
 
 impl Draw {
@@ -23,7 +25,7 @@ impl Draw {
             *sum += (rank as f64).powf(-STEEPNESS);
             Some(*sum)
         });
-        Draw { seed: mix(seed), drawn: 0, alerts: 0, weights: weights.collect() }
+        Draw { seed: mix(seed), drawn: 0, alerts: 0, weights: weights.collect(), members: cast::members() }
     }
 
     /// Begins another alert; its number.
@@ -60,6 +62,12 @@ impl Draw {
         let point = fraction(mix(self.seed ^ mix(self.drawn + 1))) * total;
         self.drawn += 1;
         weights.partition_point(|sum| *sum <= point)
+    }
+
+    /// The e-mail of somebody on Cloudflare's lists.
+    pub fn member(&mut self) -> String {
+        let rank = self.popular(self.members.len());
+        self.members.get(rank).cloned().unwrap_or_default()
     }
 
     /// So many random hexadecimal digits.

@@ -4,11 +4,6 @@ use serde_json::{Value, json};
 
 use super::cast;
 use super::draw::Draw;
-use crate::simulator::cloudflare;
-
-fn member(d: &mut Draw) -> String {
-    cloudflare::email(u32::try_from(d.popular(cast::MEMBERS)).unwrap_or_default())
-}
 
 /// A record of CloudTrail, sometimes within an event of EventBridge.
 pub(super) fn aws_cloudtrail(d: &mut Draw) -> Value {
@@ -160,7 +155,7 @@ pub(super) fn microsoft_graph(d: &mut Draw) -> Value {
             },
             {
                 "@odata.type": "#microsoft.graph.security.userEvidence",
-                "userAccount": {"domainName": "ACME", "userPrincipalName": member(d)},
+                "userAccount": {"domainName": "ACME", "userPrincipalName": d.member()},
             },
         ],
     })
@@ -195,7 +190,7 @@ pub(super) fn ecs(d: &mut Draw) -> Value {
         "ecs": {"version": "8.11.0"},
         "event": {"kind": "signal", "category": ["process"], "type": ["start"], "action": "exec"},
         "host": {"name": cast::host(machine), "os": {"name": "Windows", "version": "10.0"}, "architecture": "x86_64"},
-        "user": {"email": member(d)},
+        "user": {"email": d.member()},
         "process": {"name": "mimikatz.exe", "pid": d.below(60_000), "hash": {"sha256": d.hex(64)}},
         "source": {"ip": cast::private_ip(machine)},
         "kibana.alert.uuid": d.uuid(),
@@ -223,7 +218,7 @@ pub(super) fn ocsf(d: &mut Draw) -> Value {
         "time": d.millis(),
         "metadata": {"version": "1.3.0", "uid": d.uuid(), "product": {"name": "Example EDR", "vendor_name": "Example"}},
         "finding_info": {"uid": d.uuid(), "title": "Malware", "types": ["behavior"], "created_time": d.millis()},
-        "actor": {"user": {"email_addr": member(d)}, "process": {"name": "updater.exe", "pid": d.below(60_000)}},
+        "actor": {"user": {"email_addr": d.member()}, "process": {"name": "updater.exe", "pid": d.below(60_000)}},
         "device": {
             "hostname": cast::host(machine),
             "type_id": 2,

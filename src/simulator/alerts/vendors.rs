@@ -126,11 +126,11 @@ pub(super) fn google_secops(d: &mut Draw) -> Value {
 
 /// A line of Logpush: Gateway or Access.
 pub(super) fn cloudflare(d: &mut Draw) -> Value {
-    let member = d.popular(cast::MEMBERS);
-    let email = account::email(u32::try_from(member).unwrap_or_default());
-    let id = account::user_id(&email).to_string();
     let ip = cast::public_ip(d.popular(cast::ADDRESSES));
     if d.one_in(3) {
+        // Not every log-in comes with the user's id: then the e-mail has to do.
+        let email = d.member();
+        let id = if d.one_in(2) { account::user_id(&email).to_string() } else { String::new() };
         return json!({
             "Action": "login",
             "Allowed": false,
@@ -146,10 +146,11 @@ pub(super) fn cloudflare(d: &mut Draw) -> Value {
             "RayID": d.hex(16),
             "TemporaryAccessApprovers": [],
             "TemporaryAccessDuration": 0,
-            // Not every log-in is tied to a known user yet: then the e-mail has to do.
-            "UserUID": if d.one_in(2) { id } else { String::new() },
+            "UserUID": id,
         });
     }
+    let email = account::email(u32::try_from(d.popular(cast::MEMBERS as usize)).unwrap_or_default());
+    let id = account::user_id(&email).to_string();
     json!({
         "Datetime": d.time(),
         "AccountID": account::ACCOUNT_ID,
