@@ -4,6 +4,11 @@
 //! first, so that they cannot undo them (the configuration refuses them with a message anyway). Every buffer has
 //! a size, as together they are the process's memory ceiling.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -16,6 +21,9 @@ pub const PREFETCH_KIB: usize = 32 * 1024;
 
 /// Bytes of one fetch, which may be under way on top of the prefetch.
 pub const FETCH_BYTES: u64 = 16 << 20;
+
+/// Before the same error of a client is told again.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// Properties of the consumer of lane `lane` of `lanes`.
 pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
@@ -159,7 +167,13 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error => tracing::error!(target: "riskstream::kafka", facility, "{message}"),
+        | RDKafkaLogLevel::Error => {
+            if is_news("log", facility) {
+                tracing::error!(target: "riskstream::kafka", facility, "{message}");
+            } else {
+                tracing::debug!(target: "riskstream::kafka", facility, "{message}");
+            }
+        }
         RDKafkaLogLevel::Warning => tracing::warn!(target: "riskstream::kafka", facility, "{message}"),
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
             tracing::info!(target: "riskstream::kafka", facility, "{message}");
@@ -168,7 +182,38 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// An error that librdkafka reports and goes on from: it reconnects by itself.
+/// An error that librdkafka reports and goes on from: it reconnects by itself, and reports every attempt.
 pub fn log_error(client: &str, error: &KafkaError, reason: &str) {
-    tracing::warn!(target: "riskstream::kafka", client, %error, "{reason}");
+    if is_news(client, &error.to_string()) {
+        tracing::warn!(target: "riskstream::kafka", client, %error, "{reason}");
+    } else {
+        tracing::debug!(target: "riskstream::kafka", client, %error, "{reason}");
+    }
+}
+
+/// Whether `what` of `who` was not told within [`TOLD`]: an outage lasts, and each attempt to end it fails alike.
+pub fn is_news(who: &str, what: &str) -> bool {
+    static LAST: Mutex<BTreeMap<(String, String), Instant>> = Mutex::new(BTreeMap::new());
+    let now = Instant::now();
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    last.retain(|_, told| now.saturating_duration_since(*told) < TOLD);
+    match last.entry((who.to_owned(), what.to_owned())) {
+        Entry::Occupied(_) => false,
+        Entry::Vacant(place) => {
+            place.insert(now);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_just_told_is_no_news_and_something_else_is() {
+        assert!(is_news("a test", "one"));
+        assert!(!is_news("a test", "one"));
+        assert!(is_news("a test", "another") && is_news("another test", "one"));
+    }
 }

@@ -210,7 +210,10 @@ impl Lane {
                     "{error}: an input topic was deleted. Create it again"
                 )));
             }
-            _ => tracing::warn!(%error, "the consumer reports an error and goes on"),
+            _ if client::is_news("lane", &error.to_string()) => {
+                tracing::warn!(%error, "the consumer reports an error and goes on");
+            }
+            _ => tracing::debug!(%error, "the consumer reports an error and goes on"),
         }
         Ok(())
     }
@@ -227,8 +230,8 @@ impl Lane {
                 break;
             }
         }
-        if !core.is_idle() {
-            tracing::warn!("the stop's bound is over with alerts in flight; they will be read again");
+        if result.is_ok() && !core.is_idle() {
+            result = Err(LaneError::Unfinished(core.in_flight()));
         }
         store(consumer, &mut core);
         // Leaving the group must not wait for them a second time.
