@@ -82,19 +82,19 @@ pub trait Deliveries: Send + Sync + 'static {
 /// The producer's callbacks.
 pub struct Context {
     deliveries: Arc<dyn Deliveries>,
-    errors: client::Errors,
+    voice: client::Voice,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        self.voice.line(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.deliveries.broken(reason.to_owned());
         } else {
-            self.errors.log("producer", &error, reason);
+            self.voice.error("producer", &error, reason);
         }
     }
 }
@@ -141,7 +141,7 @@ impl Sink {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
-        let context = Context { deliveries, errors: client::Errors::default() };
+        let context = Context { deliveries, voice: client::Voice::default() };
         Ok(Sink { producer: ThreadedProducer::from_config_and_context(config, context)? })
     }
 

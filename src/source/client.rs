@@ -157,31 +157,35 @@ fn defaults(c: &mut ClientConfig, values: &[(&str, &str)]) {
     }
 }
 
-/// A log line of librdkafka.
-pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg
-        | RDKafkaLogLevel::Alert
-        | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error => tracing::error!(target: "riskstream::kafka", facility, "{message}"),
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "riskstream::kafka", facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            tracing::info!(target: "riskstream::kafka", facility, "{message}");
-        }
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "riskstream::kafka", facility, "{message}"),
-    }
-}
-
-/// The errors that a client reports and goes on from: it reconnects by itself.
+/// What one client says while it works: librdkafka's log lines, and errors that it goes on from, since it reconnects
+/// by itself. In an outage both repeat with every attempt.
 #[derive(Default)]
-pub struct Errors(Mutex<Quiet>);
+pub struct Voice(Mutex<Quiet>);
 
-impl Errors {
-    /// Logs one, unless its kind was told a moment ago.
-    pub fn log(&self, client: &str, error: &KafkaError, reason: &str) {
-        let mut quiet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(untold) = quiet.tell(error.rdkafka_error_code(), Instant::now()) {
+impl Voice {
+    /// Logs an error, unless it was told a moment ago.
+    pub fn error(&self, client: &str, error: &KafkaError, reason: &str) {
+        if let Some(untold) = self.untold(&error.to_string()) {
             tracing::warn!(target: "riskstream::kafka", client, %error, untold, "{reason}");
         }
+    }
+
+    /// Logs a line of librdkafka; of those about trouble, one of a facility is enough for a while.
+    pub fn line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "riskstream::kafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "riskstream::kafka", facility, "{message}"),
+            _ => {
+                if let Some(untold) = self.untold(facility) {
+                    tracing::warn!(target: "riskstream::kafka", facility, untold, "{message}");
+                }
+            }
+        }
+    }
+
+    fn untold(&self, what: &str) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
     }
 }

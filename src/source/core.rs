@@ -144,6 +144,11 @@ impl Core {
         self.slots.is_empty()
     }
 
+    /// Alerts in flight.
+    pub fn in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Takes partitions that are ours from now on.
     pub fn assign(&mut self, partitions: &[(String, i32)]) {
         for (topic, partition) in self.resolve(partitions) {

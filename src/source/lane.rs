@@ -227,8 +227,8 @@ impl Lane {
                 break;
             }
         }
-        if !core.is_idle() {
-            tracing::warn!("the stop's bound is over with alerts in flight; they will be read again");
+        if result.is_ok() && !core.is_idle() {
+            result = Err(LaneError::Unfinished(core.in_flight()));
         }
         store(consumer, &mut core);
         // Leaving the group must not wait for them a second time.

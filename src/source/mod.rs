@@ -54,6 +54,12 @@ pub enum LaneError {
     /// A topic of ours does not take records.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// A stop had no time left for what was in flight, or a second signal gave it none.
+    #[error(
+        "{0} alerts were still in flight at the end of the stop; they are not committed and will be read again. \
+         If the broker was there, raise pipeline.drain"
+    )]
+    Unfinished(usize),
     /// A bug in our book-keeping: better to stop than to commit what may be wrong.
     #[error("the ledger of offsets does not add up: {0}")]
     Ledger(#[from] LedgerError),

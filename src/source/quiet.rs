@@ -5,14 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::error::RDKafkaErrorCode;
-
-/// Between two words about the same kind of error.
+/// Between two words about the same thing.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What was said of each kind of error, and when.
+/// Things remembered at once; texts of errors may hold addresses, of which there is no end.
+const MOST: usize = 64;
+
+/// What was said, and when.
 #[derive(Debug, Default)]
-pub struct Quiet(Vec<(Option<RDKafkaErrorCode>, Said)>);
+pub struct Quiet(Vec<(String, Said)>);
 
 #[derive(Debug)]
 struct Said {
@@ -21,9 +22,9 @@ struct Said {
 }
 
 impl Quiet {
-    /// Whether an error of this kind is to be told `now`: if so, how many have not been since the last time.
-    pub fn tell(&mut self, kind: Option<RDKafkaErrorCode>, now: Instant) -> Option<u64> {
-        match self.0.iter_mut().find(|(known, _)| *known == kind).map(|(_, said)| said) {
+    /// Whether `what` is to be told `now`: if so, how often it was not since the last time.
+    pub fn tell(&mut self, what: &str, now: Instant) -> Option<u64> {
+        match self.0.iter_mut().find(|(known, _)| known == what).map(|(_, said)| said) {
             Some(said) if now < said.at + INTERVAL => {
                 said.untold += 1;
                 None
@@ -33,7 +34,10 @@ impl Quiet {
                 Some(std::mem::take(&mut said.untold))
             }
             None => {
-                self.0.push((kind, Said { at: now, untold: 0 }));
+                if self.0.len() == MOST {
+                    self.0.remove(0);
+                }
+                self.0.push((what.to_owned(), Said { at: now, untold: 0 }));
                 Some(0)
             }
         }
@@ -47,12 +51,11 @@ mod tests {
     #[test]
     fn a_repeated_error_is_told_once_in_an_interval_with_how_many_were_not() {
         let (mut quiet, now) = (Quiet::default(), Instant::now());
-        let down = Some(RDKafkaErrorCode::AllBrokersDown);
-        assert_eq!(quiet.tell(down, now), Some(0));
+        assert_eq!(quiet.tell("down", now), Some(0));
         for _ in 0..5 {
-            assert_eq!(quiet.tell(down, now + INTERVAL / 2), None);
+            assert_eq!(quiet.tell("down", now + INTERVAL / 2), None);
         }
-        assert_eq!(quiet.tell(None, now), Some(0), "another kind is not held back");
-        assert_eq!(quiet.tell(down, now + INTERVAL), Some(5));
+        assert_eq!(quiet.tell("refused", now), Some(0), "another kind is not held back");
+        assert_eq!(quiet.tell("down", now + INTERVAL), Some(5));
     }
 }

@@ -33,7 +33,7 @@ pub struct Context {
     start: OffsetReset,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
-    errors: client::Errors,
+    voice: client::Voice,
 }
 
 impl Context {
@@ -45,12 +45,12 @@ impl Context {
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
-        Context { core: Mutex::new(core), drain, start, metrics, health, errors: client::Errors::default() }
+        Context { core: Mutex::new(core), drain, start, metrics, health, voice: client::Voice::default() }
     }
 
     /// Says an error that the consumer goes on from.
     pub fn note(&self, error: &KafkaError) {
-        self.errors.log("consumer", error, "the consumer reports an error and goes on");
+        self.voice.error("consumer", error, "the consumer reports an error and goes on");
     }
 
     /// The lane's state. Never held across a poll.
@@ -147,11 +147,11 @@ impl ConsumerContext for Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        self.voice.line(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.errors.log("consumer", &error, reason);
+        self.voice.error("consumer", &error, reason);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.health.trouble(format!("no Kafka broker can be reached: {reason}"));
         }

@@ -142,7 +142,6 @@ impl Stage {
         let consumer: BaseConsumer = client(&self.brokers)
             .set("group.id", "reader")
             .set("enable.auto.commit", "false")
-            .set("fetch.message.max.bytes", "20000000")
             .set("receive.message.max.bytes", "200000000")
             .set("fetch.wait.max.ms", "10")
             .set("fetch.queue.backoff.ms", "10")
@@ -160,7 +159,14 @@ impl Stage {
         let started = Instant::now();
         while !open.is_empty() {
             assert!(started.elapsed() < Duration::from_secs(120), "could not read {topic} whole: {open:?}");
-            let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    super::say(&format!("reading {topic}: {error}"));
+                    continue;
+                }
+                None => continue,
+            };
             if open.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
                 open.remove(&message.partition());
             }
@@ -203,7 +209,11 @@ fn client(brokers: &str) -> ClientConfig {
 fn watermarks(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, (i64, i64)> {
     let metadata = consumer.fetch_metadata(Some(topic), BOUND).unwrap();
     let partitions = metadata.topics()[0].partitions().iter().map(|partition| partition.id());
-    partitions.map(|id| (id, consumer.fetch_watermarks(topic, id, BOUND).unwrap())).collect()
+    // A broker that has just come back does not lead its partitions at once.
+    let marks = |id| {
+        super::until("the ends of a partition", BOUND, || consumer.fetch_watermarks(topic, id, BOUND).ok()).0
+    };
+    partitions.map(|id| (id, marks(id))).collect()
 }
 
 /// A record to be written.

@@ -8,8 +8,10 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod api;
 mod commands;
 mod deadline;
+mod hostile;
 mod order;
 mod secrets;
 mod vendor_errors;

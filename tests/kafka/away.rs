@@ -64,11 +64,15 @@ fn a_broker_killed_under_load_costs_time_and_no_alert() {
         wait("the load to flow again", Duration::from_secs(60), || stage.count(&stage.output) > now + 3_000);
     });
     wait("everything committed", Duration::from_secs(60), || stage.committed() == stage.ends());
-    assert_eq!(service.terminate().code, Some(0));
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
     let found = check::compare(&stage, &inputs, true);
     report("broker killed under load", &found, &vendors);
     say(&format!("acknowledgements went on {recovered:?} after the broker was ready"));
-    assert_eq!((found.repeated, found.dead), (0, 0));
+    assert_eq!((found.repeated, found.dead), (0, 0), "{}", ended.log);
+    let complaints =
+        ended.log.lines().filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\"")).count();
+    assert!(complaints < 50, "an outage is told once, not {complaints} times:\n{}", ended.log);
 }
 
 #[test]

@@ -63,6 +63,34 @@ fn a_kill_in_the_middle_loses_nothing_and_repeats_little() {
 }
 
 #[test]
+fn a_stop_in_the_middle_loses_and_repeats_nothing() {
+    let Some(_broker) = broker() else { return };
+    let (alerts, entities) = (100_000, 20_000);
+    let stage = Stage::real(12, DEFAULT, DEFAULT);
+    let vendors = Vendors::start(50);
+    let inputs = stage.produce((0..alerts).map(|n| alerts::mixed(n, entities, stage.partitions)).collect());
+    let settings =
+        Settings::of(&stage, "deadline: 30s, drain: 40s, shutdown: 50s", vendors.providers("")).text();
+    let service = Service::start(&settings);
+    stage.wait_for(alerts / 4, Duration::from_secs(120));
+    let stopped = service.terminate();
+    assert_eq!(stopped.code, Some(0), "{}", stopped.log);
+    let before = stage.count(&stage.output);
+    assert!(before < alerts as i64, "stopped too late to show anything");
+    let committed: i64 = stage.committed().values().sum();
+    assert_eq!(committed, before, "what came out is committed, and nothing else");
+    let mut service = Service::start(&settings);
+    service.assigned(12);
+    stage.wait_for(alerts, Duration::from_secs(120));
+    assert_eq!(service.terminate().code, Some(0));
+    check::all_committed(&stage);
+    let found = check::compare(&stage, &inputs, true);
+    assert_eq!((found.published, found.repeated, found.dead), (alerts, 0, 0));
+    report("stop and start", &found, &vendors);
+    say(&format!("the stop took {:?} with alerts in flight, after {before} outputs", stopped.took));
+}
+
+#[test]
 fn an_instance_joins_and_leaves_under_load_without_loss_or_repetition() {
     let Some(_broker) = broker() else { return };
     let stage = Stage::real(12, DEFAULT, DEFAULT);
