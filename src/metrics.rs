@@ -288,6 +288,15 @@ impl Metrics {
         self.last_progress.set(since.as_secs_f64());
     }
 
+    /// Forgets the series of a partition that is no longer ours: its new owner tells it.
+    pub fn forget_partition(&self, topic: &str, partition: i32) {
+        let partition = partition.to_string();
+        for metric in [&self.lag, &self.processed, &self.committed] {
+            // Absent while nothing was told of it.
+            let _ = metric.remove_label_values(&[topic, &partition]);
+        }
+    }
+
     /// Counts a composed alert.
     pub fn composed(&self, status: AlertStatus) {
         self.by_status.with_label_values(&[status.label()]).inc();

@@ -16,7 +16,6 @@ pub struct LaneHealth {
     epoch: Instant,
     beat: AtomicU64,
     started: AtomicBool,
-    assigned: AtomicBool,
     trouble: Mutex<Option<String>>,
     failed: Mutex<Option<LaneError>>,
 }
@@ -27,7 +26,6 @@ impl Default for LaneHealth {
             epoch: Instant::now(),
             beat: AtomicU64::new(0),
             started: AtomicBool::new(false),
-            assigned: AtomicBool::new(false),
             trouble: Mutex::new(None),
             failed: Mutex::new(None),
         }
@@ -53,16 +51,6 @@ impl LaneHealth {
     /// Whether it did.
     pub fn is_started(&self) -> bool {
         self.started.load(Ordering::Relaxed)
-    }
-
-    /// It has had an assignment.
-    pub fn assigned(&self, assigned: bool) {
-        self.assigned.store(assigned, Ordering::Relaxed);
-    }
-
-    /// Whether it has had one.
-    pub fn is_assigned(&self) -> bool {
-        self.assigned.load(Ordering::Relaxed)
     }
 
     /// Something keeps it from working.

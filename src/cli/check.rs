@@ -164,7 +164,11 @@ fn egress(engine: &Engine, config: &Config) -> Vec<Flow> {
 fn memory(config: &Config) -> Vec<(&'static str, u64)> {
     let lanes = config.pipeline.threads.max(1) as u64;
     let in_flight = config.pipeline.in_flight_bytes as u64;
-    let prefetch = lanes * (client::PREFETCH_KIB as u64 * 1024 + client::FETCH_BYTES);
+    // One fetch may be under way from every broker; of the cluster we know those that the configuration names.
+    let fetch = client::consumer(config, 0, config.pipeline.threads.max(1));
+    let fetch =
+        fetch.get("fetch.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(client::FETCH_BYTES);
+    let prefetch = lanes * (client::PREFETCH_KIB as u64 * 1024 + fetch * config.kafka.brokers.len() as u64);
     let produce = lanes * client::producer_kib(config, config.pipeline.threads.max(1)) as u64 * 1024;
     let at_once: usize = config.providers.iter().map(|provider| provider.common.concurrency).sum();
     let bodies = at_once as u64 * http::BODY_LIMIT as u64;

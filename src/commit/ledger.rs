@@ -100,6 +100,11 @@ impl Ledger {
         self.frontier
     }
 
+    /// Charges from the oldest open one on: what the ledger holds.
+    pub fn span(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Charges that are not completed.
     pub fn open(&self) -> usize {
         self.open

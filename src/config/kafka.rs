@@ -18,7 +18,7 @@ const BROKERS: &str = "use kafka.brokers";
 const MECHANISM: &str = "use kafka.sasl.mechanism";
 
 /// Properties that are refused, and what to do instead.
-const OURS: [(&str, &str); 42] = [
+const OURS: [(&str, &str); 44] = [
     ("bootstrap.servers", BROKERS),
     ("metadata.broker.list", BROKERS),
     ("security.protocol", "use kafka.security"),
@@ -61,6 +61,8 @@ const OURS: [(&str, &str); 42] = [
     ("queue.buffering.max.kbytes", MEMORY),
     ("queue.buffering.backpressure.threshold", MEMORY),
     ("consume.callback.max.messages", MEMORY),
+    ("statistics.interval.ms", "remove it: lag is read from them every 5 seconds"),
+    ("allow.auto.create.topics", "remove it: a topic with a wrong name must not be made"),
 ];
 
 /// librdkafka's default for `max.poll.interval.ms`.

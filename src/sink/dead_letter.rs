@@ -2,10 +2,11 @@
 //!
 //! Contract: original key, value and headers; beside them the headers that Kafka Connect writes, so that existing
 //! tools show and redrive them. One that the topic does not take is written as a pointer to the record instead.
-//! Headers of those names that came with the input are dropped: nobody else speaks for us.
+//! Headers of those names that came with the input are gone by then ([`super::input_headers`]): nobody else speaks
+//! for us.
 
 use base64::Engine;
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::json;
 
 use crate::compose::headers;
@@ -91,47 +92,17 @@ pub fn pointer(at: Coordinates<'_>, value: &[u8]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The headers of an input record without those that only we may write; `None` when nothing is left.
-pub fn strip_ours(input: &impl Headers) -> Option<OwnedHeaders> {
-    let mut kept: Option<OwnedHeaders> = None;
-    for header in input.iter() {
-        if !headers::is_ours(header.key) {
-            let base = kept.take().unwrap_or_else(|| OwnedHeaders::new_with_capacity(input.count() + 6));
-            kept = Some(base.insert(header));
-        }
-    }
-    kept
-}
-
-/// Bytes that headers take in a record, framing aside.
-pub fn header_bytes(headers: Option<&OwnedHeaders>) -> usize {
-    headers.map_or(0, |headers| {
-        headers.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + 4).sum()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use rdkafka::message::Headers;
 
     fn text(headers: &OwnedHeaders) -> Vec<(String, String)> {
         headers
             .iter()
             .map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned()))
             .collect()
-    }
-
-    #[test]
-    fn forged_headers_are_stripped_and_others_kept_in_order() {
-        let input = OwnedHeaders::new()
-            .insert(Header { key: "traceparent", value: Some("00-a") })
-            .insert(Header { key: "Risk-Score", value: Some("0") })
-            .insert(Header { key: "__connect.errors.topic", value: Some("evil") })
-            .insert(Header { key: "x", value: Some("1") });
-        let kept = strip_ours(&input).unwrap();
-        assert_eq!(text(&kept), [("traceparent".into(), "00-a".into()), ("x".into(), "1".into())]);
-        assert!(strip_ours(&OwnedHeaders::new()).is_none());
     }
 
     #[test]

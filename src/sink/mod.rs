@@ -5,6 +5,7 @@
 //! the broker is silence, not a failure. Nothing is retried here: what a refusal means is the lane's to say.
 
 pub mod dead_letter;
+pub mod input_headers;
 pub mod partition;
 
 use std::sync::Arc;
@@ -48,6 +49,9 @@ pub enum SinkError {
         "the record is larger than topic {0} takes; lower output.max_bytes or raise the topic's max.message.bytes"
     )]
     TooLarge(String),
+    /// The record was in a batch with one that the broker does not take: alone it may pass.
+    #[error("topic {0} refused the record's batch because of another record in it")]
+    Batch(String),
     /// The broker does not take the record's timestamp.
     #[error("topic {0} refuses the record's timestamp as out of range")]
     Timestamp(String),
@@ -128,11 +132,17 @@ pub struct Outgoing<'a> {
     pub headers: OwnedHeaders,
     /// How its delivery is reported.
     pub token: Token,
+    /// Whether it goes in a batch of its own, so that a refusal is about it and nothing else.
+    pub alone: bool,
 }
 
 /// One lane's producer.
 pub struct Sink {
     producer: ThreadedProducer<Context>,
+    config: rdkafka::ClientConfig,
+    deliveries: Arc<dyn Deliveries>,
+    /// For records that go alone; made when the first one does.
+    single: Option<ThreadedProducer<Context>>,
 }
 
 impl Sink {
@@ -141,34 +151,59 @@ impl Sink {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
-        let context = Context { deliveries, voice: client::Voice::default() };
-        Ok(Sink { producer: ThreadedProducer::from_config_and_context(config, context)? })
+        let producer = producer(config, &deliveries)?;
+        Ok(Sink { producer, config: config.clone(), deliveries, single: None })
     }
 
     /// Hands a record to the producer.
     ///
     /// # Errors
     /// [`SinkError`]; the record is not reported then.
-    pub fn send(&self, record: Outgoing<'_>) -> Result<(), SinkError> {
+    pub fn send(&mut self, record: Outgoing<'_>) -> Result<(), SinkError> {
         let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, record.token.pack())
             .headers(record.headers);
         base.partition = record.partition;
         base.key = record.key;
         base.payload = record.value;
         base.timestamp = record.timestamp;
-        self.producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
+        let producer = if record.alone { self.single(record.topic)? } else { &self.producer };
+        producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
+    }
+
+    /// The producer whose batches hold one record.
+    fn single(&mut self, topic: &str) -> Result<&ThreadedProducer<Context>, SinkError> {
+        let made = match self.single.take() {
+            Some(made) => made,
+            None => {
+                let mut config = self.config.clone();
+                config.set("batch.num.messages", "1").set("linger.ms", "0");
+                producer(&config, &self.deliveries).map_err(|error| refusal(topic, &error))?
+            }
+        };
+        Ok(self.single.insert(made))
     }
 
     /// Waits until everything is delivered or `bound` is over.
     pub fn flush(&self, bound: std::time::Duration) {
         // What is not delivered is not committed: the next start repeats it.
         let _ = self.producer.flush(Timeout::After(bound));
+        if let Some(single) = &self.single {
+            let _ = single.flush(Timeout::After(bound));
+        }
     }
 
     /// The producer, for asking the broker about topics.
     pub fn client(&self) -> &rdkafka::client::Client<Context> {
         self.producer.client()
     }
+}
+
+fn producer(
+    config: &rdkafka::ClientConfig,
+    deliveries: &Arc<dyn Deliveries>,
+) -> Result<ThreadedProducer<Context>, KafkaError> {
+    let context = Context { deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
+    ThreadedProducer::from_config_and_context(config, context)
 }
 
 /// What an error means for the record.
@@ -179,6 +214,7 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
     match error.rdkafka_error_code() {
         Some(Code::QueueFull) => SinkError::Full,
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
+        Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),
         Some(Code::TopicAuthorizationFailed) => {
             SinkError::Topic { topic, why, cure: "Grant our principal Write and Describe on it" }

@@ -100,6 +100,11 @@ impl Assignments {
         self.find(topic, partition).and_then(|index| self.all.get(index)).map_or(0, |a| a.ledger.open())
     }
 
+    /// The most alerts that any of our ledgers holds: they grow while their oldest alert is not done.
+    pub fn longest(&self) -> usize {
+        self.all.iter().filter(|a| a.ours).map(|a| a.ledger.span()).max().unwrap_or(0)
+    }
+
     /// Frontiers that have moved since they were stored, as (topic, partition, next offset to read).
     pub fn frontiers(&self) -> impl Iterator<Item = (usize, i32, i64)> {
         self.all

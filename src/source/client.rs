@@ -12,7 +12,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, Input, Kafka, Property, Sasl, Security, Tls};
+use crate::config::{Config, Input, Kafka, OffsetReset, Property, Sasl, Security, Tls};
 use crate::source::quiet::Quiet;
 
 /// Bytes that the consumer of one lane may prefetch, in KiB.
@@ -44,7 +44,6 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
             ("fetch.wait.max.ms", "100"),
             ("topic.metadata.refresh.interval.ms", "60000"),
             ("max.poll.interval.ms", "300000"),
-            ("statistics.interval.ms", "5000"),
         ],
     );
     if !broker_protocol {
@@ -61,9 +60,18 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
         .set("isolation.level", "read_committed")
+        // Lag and the health of connections are read from these.
+        .set("statistics.interval.ms", "5000")
         // Where a new group starts is decided when partitions are assigned; here it is only what happens when a
-        // committed offset is gone, and that must be loud.
-        .set("auto.offset.reset", "error");
+        // committed offset is gone, and that is loud unless the user says otherwise.
+        .set(
+            "auto.offset.reset",
+            match config.input.out_of_range {
+                None => "error",
+                Some(OffsetReset::Earliest) => "earliest",
+                Some(OffsetReset::Latest) => "latest",
+            },
+        );
     c
 }
 
@@ -73,7 +81,7 @@ pub fn producer(config: &Config, lanes: usize) -> ClientConfig {
     apply(&mut c, &config.kafka.producer);
     let in_flight = config.pipeline.in_flight.div_ceil(lanes);
     let kbytes = producer_kib(config, lanes);
-    let largest = (config.pipeline.max_alert_bytes * 2).max(config.output.max_bytes).max(16 << 20);
+    let largest = largest(config);
     defaults(
         &mut c,
         &[
@@ -83,17 +91,23 @@ pub fn producer(config: &Config, lanes: usize) -> ClientConfig {
             ("partitioner", "murmur2_random"),
             ("queue.buffering.max.messages", &(in_flight * 2).max(1000).to_string()),
             ("queue.buffering.max.kbytes", &kbytes.to_string()),
-            ("message.max.bytes", &(largest + 64 * 1024).to_string()),
+            ("message.max.bytes", &largest.to_string()),
         ],
     );
     c.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
     c
 }
 
-/// KiB that the producer of one lane may queue. An output may be twice its alert; what does not fit waits in the
-/// lane.
+/// Bytes of the largest record that we may have to send: a dead letter carries an alert that was too large.
+fn largest(config: &Config) -> usize {
+    (config.pipeline.max_alert_bytes * 2).max(config.output.max_bytes).max(16 << 20) + 64 * 1024
+}
+
+/// KiB that the producer of one lane may queue. An output may be twice its alert, and the largest record must fit;
+/// what does not fit waits in the lane.
 pub fn producer_kib(config: &Config, lanes: usize) -> usize {
-    (config.pipeline.in_flight_bytes / lanes.max(1) / 1024 * 2).max(32 * 1024)
+    let in_flight = config.pipeline.in_flight_bytes / lanes.max(1) / 1024 * 2;
+    in_flight.max(32 * 1024).max(largest(config) / 1024 + 1024)
 }
 
 /// Properties of a client that only asks questions: `check --connect`.
@@ -103,7 +117,9 @@ pub fn common(kafka: &Kafka) -> ClientConfig {
         .set("client.id", "riskstream")
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "500");
+        .set("reconnect.backoff.max.ms", "500")
+        // Asking about a topic must not make it: a wrong name would become an empty topic that is read for ever.
+        .set("allow.auto.create.topics", "false");
     match &kafka.security {
         Security::Plaintext => c.set("security.protocol", "plaintext"),
         Security::Tls(tls) => tls_properties(c.set("security.protocol", "ssl"), tls),
@@ -187,5 +203,13 @@ impl Voice {
 
     fn untold(&self, what: &str) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
+    }
+}
+
+/// What is wrong with a client, without the values of properties: one may be a secret.
+pub fn without_values(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, why, key, _) => format!("{key}: {why}"),
+        other => other.to_string(),
     }
 }

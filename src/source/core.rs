@@ -10,19 +10,24 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
 
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::alert::decode::{Scratch, Select};
 use crate::compose::headers;
 use crate::config::{OnFailure, Order};
 use crate::metrics::Metrics;
 use crate::pipeline::{Begun, Origin, Pipeline};
-use crate::sink::dead_letter::{self, Cause};
+use crate::sink::dead_letter::Cause;
+use crate::sink::input_headers;
 use crate::sink::partition::Chooser;
 use crate::sink::{Deliveries, Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
+use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
+
+/// Alerts that a ledger may hold behind one that is not done, in multiples of what may be in flight.
+const SPAN: usize = 4;
 
 /// What reaches a lane from other threads.
 #[derive(Debug)]
@@ -97,6 +102,9 @@ pub struct Core {
     /// Whether an alert was acknowledged since the metric of it was set.
     pub(super) progressed: bool,
     assigned_before: i64,
+    /// Whether our partitions are paused. Those that are assigned later are not, so it is then false again.
+    pub paused: bool,
+    voice: Quiet,
 }
 
 impl Core {
@@ -125,18 +133,28 @@ impl Core {
             reported: (0, 0),
             progressed: false,
             assigned_before: 0,
+            paused: false,
+            voice: Quiet::default(),
         }
     }
 
     /// Whether no more alerts may be taken.
     pub fn is_full(&self) -> bool {
-        self.slots.len() >= self.settings.in_flight || self.slots.bytes() >= self.settings.in_flight_bytes
+        self.slots.len() >= self.settings.in_flight
+            || self.slots.bytes() >= self.settings.in_flight_bytes
+            || self.is_held_up(SPAN * self.settings.in_flight)
+    }
+
+    /// Whether a dead letter that is not taken keeps a ledger from moving, which has grown to `bound` behind it.
+    fn is_held_up(&self, bound: usize) -> bool {
+        !self.retries.is_empty() && self.assignments.longest() >= bound
     }
 
     /// Whether there is room again: half of what makes it full, so that pausing and resuming do not alternate.
     pub fn has_room(&self) -> bool {
         self.slots.len() <= self.settings.in_flight / 2
             && self.slots.bytes() <= self.settings.in_flight_bytes / 2
+            && !self.is_held_up(SPAN * self.settings.in_flight / 2)
     }
 
     /// Whether anything is in flight.
@@ -151,6 +169,12 @@ impl Core {
 
     /// Takes partitions that are ours from now on.
     pub fn assign(&mut self, partitions: &[(String, i32)]) {
+        self.paused = false;
+        // One that was never taken away has alerts in flight that belong to its old ledger.
+        let again: Vec<_> = self.assigned().into_iter().filter(|ours| partitions.contains(ours)).collect();
+        if !again.is_empty() {
+            self.forget(&again);
+        }
         for (topic, partition) in self.resolve(partitions) {
             self.assignments.assign(topic, partition);
         }
@@ -168,10 +192,14 @@ impl Core {
             if matches!(slot.state, State::Sent(_)) || self.assignments.counts(slot.assignment, slot.epoch) {
                 continue;
             }
-            if let State::Waiting(pending) = &slot.state {
+            if let State::Waiting(pending) | State::Answered(pending) = &slot.state {
                 pending.abandon();
             }
             self.slots.release(token);
+        }
+        self.retries.retain(|(_, token)| self.slots.get(*token).is_some());
+        for (topic, partition) in partitions {
+            self.metrics.forget_partition(topic, *partition);
         }
         self.count_assigned();
     }
@@ -214,7 +242,7 @@ impl Core {
     ///
     /// # Errors
     /// [`LaneError`] ends the process.
-    pub fn take(&mut self, record: &impl Message, now: Instant) -> Result<(), LaneError> {
+    pub fn take(&mut self, record: &BorrowedMessage<'_>, now: Instant) -> Result<(), LaneError> {
         let topic = self.topic(record.topic());
         let Some(index) = topic.and_then(|topic| self.assignments.find(topic, record.partition())) else {
             return Ok(());
@@ -230,12 +258,15 @@ impl Core {
         slot.charge = Some(charge);
         slot.offset = record.offset();
         slot.timestamp = record.timestamp().to_millis();
-        slot.headers = record.headers().and_then(dead_letter::strip_ours);
+        // Zero means now to librdkafka: it leaves with the time of now, and says so.
+        slot.now_instead = slot.timestamp == Some(0);
+        let kept = record.headers().map(input_headers::keep).unwrap_or_default();
+        (slot.headers, slot.header_bytes) = (kept.headers, kept.bytes);
         slot.has_key = record.key().is_some();
         slot.key.extend_from_slice(record.key().unwrap_or_default());
         slot.tombstone = record.payload().is_none();
         slot.value.extend_from_slice(record.payload().unwrap_or_default());
-        let held = slot.value.len();
+        let held = slot.key.len() + slot.header_bytes + slot.value.len();
         slot.group = match self.settings.order {
             Order::Partition => Some(0),
             Order::Key if slot.has_key => Some(hash(&slot.key)),
@@ -262,11 +293,7 @@ impl Core {
         let Some(topic) = self.assignments.get(slot.assignment).and_then(|a| self.topics.get(a.topic)) else {
             return;
         };
-        let overhead = slot.key.len()
-            + dead_letter::header_bytes(slot.headers.as_ref())
-            + headers::RESERVED
-            + topic.name.len()
-            + 32;
+        let overhead = slot.key.len() + slot.header_bytes + headers::RESERVED + topic.name.len() + 32;
         let origin = Origin { topic: &topic.name, select: topic.select, overhead };
         let post = &self.post;
         let waker = || -> Box<dyn Fn() + Send + Sync> {
@@ -301,22 +328,40 @@ impl Core {
         let (assignment, group) = (slot.assignment, slot.group);
         match group {
             None => {
-                if matches!(slot.state, State::Ready(_)) {
+                if self.compose(token, now) {
                     self.outbox.push_back(token);
                 }
             }
             Some(group) => {
-                while let Some(lines) = self.assignments.get_mut(assignment).map(|a| &mut a.lines)
-                    && let Some(front) = lines.front(group)
-                    && let Some((token, slot)) = self.slots.at(front)
-                    && matches!(slot.state, State::Ready(_))
+                while let Some(front) = self.assignments.get(assignment).and_then(|a| a.lines.front(group))
+                    && let Some(token) = self.slots.at(front).map(|(token, _)| token)
+                    && self.compose(token, now)
                 {
                     self.outbox.push_back(token);
-                    lines.advance(group);
+                    if let Some(assignment) = self.assignments.get_mut(assignment) {
+                        assignment.lines.advance(group);
+                    }
                 }
             }
         }
         self.dispatch(now)
+    }
+
+    /// Composes an alert that is answered; whether it can leave.
+    fn compose(&mut self, token: Token, now: Instant) -> bool {
+        let Some(slot) = self.slots.get(token) else { return false };
+        match &slot.state {
+            State::Ready(_) => true,
+            State::Answered(pending) => {
+                let pending = Arc::clone(pending);
+                let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
+                slot.state = State::Ready(Product::Enriched(summary));
+                let composed = slot.output.len();
+                self.slots.charge_bytes(composed);
+                true
+            }
+            State::Free | State::Waiting(_) | State::Sent(_) => false,
+        }
     }
 
     /// Everything that waits for this thread: the mailbox, deadlines, retries, the outbox.
@@ -331,13 +376,20 @@ impl Core {
             && at <= now
         {
             self.deadlines.pop_front();
-            self.finish(token, now)?;
+            self.answered(token, now)?;
         }
         // Alerts that were answered in time leave the front of the list before their deadline.
         while let Some((_, token)) = self.deadlines.front().copied()
             && !self.slots.get(token).is_some_and(|slot| matches!(slot.state, State::Waiting(_)))
         {
             self.deadlines.pop_front();
+        }
+        // And those behind one that waits, once there are many of them.
+        if self.deadlines.len() > 2 * self.settings.in_flight {
+            let slots = &mut self.slots;
+            self.deadlines.retain(|(_, token)| {
+                slots.get(*token).is_some_and(|slot| matches!(slot.state, State::Waiting(_)))
+            });
         }
         while let Some((at, token)) = self.retries.front().copied()
             && at <= now
@@ -372,10 +424,15 @@ impl Core {
 
     fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
         match event {
-            Event::Landed(token) => self.finish(token, now),
+            Event::Landed(token) => self.answered(token, now),
             Event::Delivered(token, Ok(())) => self.complete(token, now),
             Event::Delivered(token, Err(error)) => {
                 if let Some(slot) = self.slots.get(token) {
+                    if !self.assignments.counts(slot.assignment, slot.epoch) {
+                        // Its partition has a new owner, who sends it.
+                        self.slots.release(token);
+                        return Ok(());
+                    }
                     slot.state = match std::mem::replace(&mut slot.state, State::Free) {
                         State::Sent(product) => State::Ready(product),
                         other => other,
@@ -387,16 +444,32 @@ impl Core {
         }
     }
 
-    /// Composes a waiting alert with what is known by now.
-    fn finish(&mut self, token: Token, now: Instant) -> Result<(), LaneError> {
+    /// Waits no longer for the answers of an alert: they are there, or its deadline is over.
+    fn answered(&mut self, token: Token, now: Instant) -> Result<(), LaneError> {
         let Some(slot) = self.slots.get(token) else { return Ok(()) };
-        let State::Waiting(pending) = &slot.state else { return Ok(()) };
-        let pending = Arc::clone(pending);
-        let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
-        slot.state = State::Ready(Product::Enriched(summary));
-        let composed = slot.output.len();
-        self.slots.charge_bytes(composed);
+        slot.state = match std::mem::replace(&mut slot.state, State::Free) {
+            State::Waiting(pending) => State::Answered(pending),
+            other => other,
+        };
         self.settle(token, now)
+    }
+
+    /// Says what repeats, once in a while.
+    pub(super) fn say(&mut self, error: &SinkError, now: Instant) {
+        if let Some(untold) = self.voice.tell(&error.to_string(), now) {
+            tracing::error!(%error, untold, "a dead letter was refused; it is sent again until it is taken");
+        }
+    }
+
+    /// Lets go of what has not left: after an error that ends the lane, so that later alerts do not overtake.
+    pub fn hold_back(&mut self) {
+        self.outbox.clear();
+        self.retries.clear();
+        for token in self.slots.used() {
+            if self.slots.get(token).is_some_and(|slot| !matches!(slot.state, State::Sent(_))) {
+                self.slots.release(token);
+            }
+        }
     }
 
     /// Waits until everything that was handed over is delivered, or `bound` is over.

@@ -1,7 +1,8 @@
 //! How an alert leaves a lane: its record, its delivery, and what a refusal by the broker means.
 //!
 //! Contract: an offset is completed only by the acknowledgement of its output or dead letter. A refusal becomes
-//! another try, a dead letter, a pointer to the record, or the end of the process: never a loss.
+//! another try, a dead letter, a pointer to the record, or the end of the process: never a loss. An alert that is
+//! sent again after a refusal may leave behind later ones of its partition: the one exception to their order.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,10 @@ impl Core {
                 Err(SinkError::Full) => return Ok(()),
                 Err(error) => {
                     self.outbox.pop_front();
+                    if let Some(slot) = self.slots.get(token) {
+                        // It was refused before it was in any batch.
+                        slot.alone = true;
+                    }
                     self.refused(token, error, now)?;
                 }
             }
@@ -43,6 +48,7 @@ impl Core {
         let Some(topic) = self.topics.get(assignment.topic) else { return Ok(()) };
         let State::Ready(product) = &slot.state else { return Ok(()) };
         let at = Coordinates { topic: &topic.name, partition: assignment.partition, offset: slot.offset };
+        let alone = slot.alone;
         let key = slot.has_key.then_some(slot.key.as_slice());
         let timestamp = if slot.now_instead { None } else { slot.timestamp };
         let partition = topic.chooser.choose(assignment.partition, slot.has_key);
@@ -61,6 +67,7 @@ impl Core {
                     timestamp,
                     headers: mark(all, at, slot.now_instead, slot.timestamp),
                     token,
+                    alone,
                 }
             }
             Product::Tombstone => {
@@ -78,6 +85,7 @@ impl Core {
                         slot.timestamp,
                     ),
                     token,
+                    alone,
                 }
             }
             Product::Dead(cause) => Outgoing {
@@ -88,6 +96,7 @@ impl Core {
                 timestamp: None,
                 headers: dead_letter::error_headers(slot.headers.as_ref(), at, slot.timestamp, cause),
                 token,
+                alone,
             },
             Product::Pointer(cause) => {
                 pointer = dead_letter::pointer(at, &slot.value);
@@ -101,6 +110,7 @@ impl Core {
                     // The input's headers may be what made it too large.
                     headers: dead_letter::error_headers(None, at, slot.timestamp, cause).insert(mark),
                     token,
+                    alone,
                 }
             }
         };
@@ -143,6 +153,17 @@ impl Core {
             Product::Dead(Cause { reason: refusal.label(), message: error.to_string(), stage: "TASK_PUT" })
         };
         let next = match (product, &error) {
+            // The broker refuses batches. What it thinks of this record shows when it goes alone.
+            (
+                _,
+                SinkError::Batch(_)
+                | SinkError::TooLarge(_)
+                | SinkError::Timestamp(_)
+                | SinkError::Record { .. },
+            ) if !slot.alone => {
+                slot.alone = true;
+                None
+            }
             (_, SinkError::Full) => None,
             (Product::Enriched(_) | Product::Tombstone, SinkError::Timestamp(_)) if !slot.now_instead => {
                 slot.now_instead = true;
@@ -153,15 +174,15 @@ impl Core {
             }
             (
                 Product::Enriched(_) | Product::Tombstone,
-                SinkError::Record { .. } | SinkError::Timestamp(_),
+                SinkError::Record { .. } | SinkError::Timestamp(_) | SinkError::Batch(_),
             ) => Some(dead(Refusal::OutputRefused)),
             (Product::Enriched(_) | Product::Tombstone, SinkError::Topic { .. }) => return Err(error.into()),
             (Product::Dead(cause), SinkError::TooLarge(_)) => Some(Product::Pointer(cause.clone())),
             (Product::Dead(_) | Product::Pointer(_), _) => match self.settings.on_failure {
                 OnFailure::Stop => return Err(error.into()),
                 OnFailure::Wait => {
-                    tracing::error!(%error, "a dead letter was refused; its partition waits until it is taken");
                     self.retries.push_back((now + RETRY, token));
+                    self.say(&error, now);
                     return Ok(());
                 }
             },

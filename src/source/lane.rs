@@ -18,7 +18,7 @@ use crate::admin::health::LaneHealth;
 use crate::alert::decode::Select;
 use crate::commit::committer;
 use crate::commit::policy::Policy;
-use crate::config::{Config, InputTopic};
+use crate::config::{Config, InputTopic, OutputPartition};
 use crate::pipeline::Pipeline;
 use crate::sink::Sink;
 use crate::sink::partition::Chooser;
@@ -58,7 +58,15 @@ impl Lane {
     pub fn run(self) -> Result<(), LaneError> {
         let Some(consumer) = self.start()? else { return Ok(()) };
         let result = self.poll(&consumer);
-        // Even after an error: what is acknowledged may be committed, the rest is read again.
+        if let Err(error) = &result {
+            // Said now: draining and leaving the group take their time. The others must not go on alone.
+            tracing::error!(lane = self.number, %error, "the lane cannot go on; stopping");
+            if !self.stop.requested() {
+                self.stop.request();
+            }
+            consumer.context().core().hold_back();
+        }
+        // What is acknowledged may be committed all the same; the rest is read again.
         let drained = self.drain(&consumer);
         result.and(drained)
     }
@@ -85,7 +93,17 @@ impl Lane {
                 .and_then(|format| self.pipeline.formats.id(format))
                 .map_or(Select::Auto, Select::Named);
             let chooser = Chooser::new(config.output.partition, inputs, outputs);
-            if inputs != outputs && self.number == 0 {
+            if chooser != Chooser::Same && config.output.partition == Some(OutputPartition::Input) {
+                return Err(LaneError::Topic {
+                    role: "output",
+                    topic: config.output.topic.clone(),
+                    why: format!(
+                        "{outputs} partitions, but {name} has {inputs} and output.partition is input"
+                    ),
+                    cure: "Give the output at least as many partitions, or set output.partition to key",
+                });
+            }
+            if chooser != Chooser::Same && config.output.partition.is_none() && self.number == 0 {
                 tracing::warn!(
                     topic = name,
                     inputs,
@@ -124,7 +142,6 @@ impl Lane {
     fn poll(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
         let mut policy = Policy::new(Instant::now());
         let mut full_since: Option<Instant> = None;
-        let mut paused = false;
         while !self.stop.requested() {
             self.health.beat();
             if let Some(error) = self.health.failed() {
@@ -137,34 +154,29 @@ impl Lane {
                 if policy.due(now) {
                     store(consumer, &mut core);
                 }
-                if core.is_full() && !paused {
+                if core.is_full() && !core.paused {
                     let since = *full_since.get_or_insert(now);
                     if now < since + PATIENCE {
                         core.wait(BUSY)?;
                         continue;
                     }
-                    paused = pause(consumer, &core.assigned());
+                    core.paused = pause(consumer, &core.assigned());
                     self.pipeline.metrics.paused.inc();
-                } else if paused && core.has_room() {
-                    paused = !resume(consumer, &core.assigned());
+                } else if core.paused && core.has_room() {
+                    core.paused = !resume(consumer, &core.assigned());
                 }
                 if !core.is_full() {
                     full_since = None;
                 }
                 if core.is_idle() { IDLE } else { BUSY }
             };
-            self.take(consumer, timeout, paused)?;
+            self.take(consumer, timeout)?;
         }
         Ok(())
     }
 
     /// Takes a batch of records.
-    fn take(
-        &self,
-        consumer: &BaseConsumer<Context>,
-        timeout: Duration,
-        paused: bool,
-    ) -> Result<(), LaneError> {
+    fn take(&self, consumer: &BaseConsumer<Context>, timeout: Duration) -> Result<(), LaneError> {
         let mut timeout = timeout;
         for _ in 0..BATCH {
             // Rebalances run inside poll and need the core: it is not held here.
@@ -173,7 +185,7 @@ impl Lane {
                 Some(Ok(record)) => {
                     let mut core = consumer.context().core();
                     core.take(&record, Instant::now())?;
-                    if core.is_full() && !paused {
+                    if core.is_full() && !core.paused {
                         return Ok(());
                     }
                 }
@@ -250,7 +262,8 @@ fn pause(consumer: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> bool
     consumer.pause(&list).inspect_err(|error| tracing::warn!(%error, "could not pause")).is_ok()
 }
 
-fn resume(consumer: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> bool {
+/// Lets partitions be read again.
+pub fn resume(consumer: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> bool {
     let list = list(partitions);
     consumer.resume(&list).inspect_err(|error| tracing::warn!(%error, "could not resume")).is_ok()
 }

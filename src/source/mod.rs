@@ -25,7 +25,7 @@ use crate::sink::SinkError;
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
     /// librdkafka does not take our properties.
-    #[error("cannot set up the Kafka client: {0}. Check kafka.properties, kafka.tls and kafka.sasl")]
+    #[error("cannot set up the Kafka client: {}. Check kafka.properties, kafka.tls and kafka.sasl", client::without_values(.0))]
     Client(rdkafka::error::KafkaError),
     /// A topic is missing or closed to us.
     #[error("{role} topic {topic:?}: {why}. {cure}")]

@@ -20,11 +20,14 @@ use crate::admin::health::LaneHealth;
 use crate::commit::committer;
 use crate::config::OffsetReset;
 use crate::metrics::Metrics;
-use crate::source::client;
 use crate::source::core::Core;
+use crate::source::{client, lane};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(10);
+
+/// A partition and the offset that it starts at.
+type Start = (String, i32, i64);
 
 /// The consumer's callbacks, which run on the lane's thread inside its poll.
 pub struct Context {
@@ -58,34 +61,47 @@ impl Context {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
-        if let Err(error) = self.start_offsets(consumer, list) {
+    /// Prepares partitions that become ours; the frontiers of those that start at the end.
+    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Vec<Start> {
+        let starts = self.start_offsets(consumer, list).unwrap_or_else(|error| {
             // They keep "stored": the broker's answer is asked for again by librdkafka itself.
             tracing::warn!(%error, "could not ask for committed offsets");
-        }
+            Vec::new()
+        });
         let partitions = named(list);
         tracing::info!(partitions = partitions.len(), "partitions assigned");
         self.core().assign(&partitions);
-        self.health.assigned(true);
+        starts
     }
 
     /// Gives partitions without a committed offset their start.
+    ///
+    /// One that starts at its end gets that offset in figures and stored as its frontier, so that what arrives
+    /// before the first commit is not passed over by a second start.
     fn start_offsets(
         &self,
         consumer: &BaseConsumer<Self>,
         list: &mut TopicPartitionList,
-    ) -> Result<(), KafkaError> {
+    ) -> Result<Vec<Start>, KafkaError> {
         let committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
-        let start = match self.start {
-            OffsetReset::Earliest => Offset::Beginning,
-            OffsetReset::Latest => Offset::End,
-        };
+        let mut starts = Vec::new();
         for element in committed.elements() {
-            if element.offset() == Offset::Invalid {
-                list.set_partition_offset(element.topic(), element.partition(), start)?;
+            // An answer with an error says nothing about a commit: librdkafka asks again.
+            if element.error().is_err() || element.offset() != Offset::Invalid {
+                continue;
             }
+            let (topic, partition) = (element.topic(), element.partition());
+            let start = match self.start {
+                OffsetReset::Earliest => Offset::Beginning,
+                OffsetReset::Latest => {
+                    let (_, end) = consumer.fetch_watermarks(topic, partition, COMMITTED)?;
+                    starts.push((topic.to_owned(), partition, end));
+                    Offset::Offset(end)
+                }
+            };
+            list.set_partition_offset(topic, partition, start)?;
         }
-        Ok(())
+        Ok(starts)
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -131,11 +147,17 @@ impl ConsumerContext for Context {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let result = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                self.assigned(consumer, list);
-                if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
+                let starts = self.assigned(consumer, list);
+                let result =
+                    if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
+                let starts: Vec<(&str, i32, i64)> =
+                    starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
+                result.and_then(|()| committer::store(consumer, &starts))
             }
             _ => {
                 self.revoked(consumer, list);
+                // A pause outlives the assignment: the partition would come back and never be read.
+                lane::resume(consumer, &named(list));
                 if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
             }
         };
@@ -166,8 +188,10 @@ impl ClientContext for Context {
             for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.desired) {
                 let number = partition.partition.to_string();
                 let labels = [topic.topic.as_str(), number.as_str()];
-                if partition.app_offset >= 0 && partition.hi_offset >= 0 {
-                    let lag = (partition.hi_offset - partition.app_offset).max(0);
+                // Before its first record a partition stands where it was committed.
+                let position = partition.app_offset.max(partition.committed_offset);
+                if position >= 0 && partition.hi_offset >= 0 {
+                    let lag = (partition.hi_offset - position).max(0);
                     self.metrics.lag.with_label_values(&labels).set(lag);
                 }
                 if partition.committed_offset >= 0 {

@@ -15,7 +15,7 @@ use crate::sink::Token;
 use crate::sink::dead_letter::Cause;
 
 /// A buffer above this many bytes is given back when its alert is done.
-const KEEP: usize = 64 * 1024;
+const KEEP: usize = 8 * 1024;
 
 /// What is known of an alert in flight.
 pub struct Slot {
@@ -42,6 +42,10 @@ pub struct Slot {
     pub headers: Option<OwnedHeaders>,
     /// Its timestamp, Unix milliseconds.
     pub timestamp: Option<i64>,
+    /// Bytes of its headers.
+    pub header_bytes: usize,
+    /// Whether it goes in a batch of its own, because the broker refused one that it was in.
+    pub alone: bool,
     /// Whether it leaves with the time of now, because the broker refused its own.
     pub now_instead: bool,
     /// When it was polled.
@@ -54,12 +58,22 @@ pub struct Slot {
     pub state: State,
 }
 
+impl Slot {
+    /// Bytes that it holds.
+    fn held(&self) -> usize {
+        self.key.len() + self.header_bytes + self.value.len() + self.output.len()
+    }
+}
+
 /// How far an alert is.
 pub enum State {
     /// Nobody uses the place.
     Free,
     /// Answers are under way.
     Waiting(Arc<Pending>),
+    /// They are there, or the deadline is over; it is composed when it leaves, not before, so that what waits for
+    /// another is held once and not twice.
+    Answered(Arc<Pending>),
     /// It can leave when it is its turn.
     Ready(Product),
     /// The producer has it.
@@ -98,7 +112,7 @@ impl Slots {
         self.len() == 0
     }
 
-    /// Bytes in flight: values as they came, and outputs that wait.
+    /// Bytes in flight: keys, headers and values as they came, and outputs that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -125,6 +139,8 @@ impl Slots {
             tombstone: false,
             headers: None,
             timestamp: None,
+            header_bytes: 0,
+            alone: false,
             now_instead: false,
             polled: now,
             sent: now,
@@ -155,11 +171,13 @@ impl Slots {
         if let Some(slot) = self.table.get_mut(token.slot as usize)
             && slot.generation == token.generation
         {
-            let held = slot.value.len() + slot.output.len();
+            let held = slot.held();
+            slot.header_bytes = 0;
             slot.generation = slot.generation.wrapping_add(1);
             slot.state = State::Free;
             slot.charge = None;
             slot.now_instead = false;
+            slot.alone = false;
             slot.headers = None;
             for buffer in [&mut slot.key, &mut slot.value, &mut slot.output] {
                 buffer.clear();
