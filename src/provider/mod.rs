@@ -28,6 +28,7 @@ pub mod quota;
 pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
+pub mod templates;
 pub mod transport;
 
 use std::future::Future;

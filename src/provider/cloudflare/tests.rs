@@ -245,7 +245,7 @@ fn there_is_exactly_one_way_to_sign_in() {
         let (config, problems) = problems(&format!("{ACCOUNT}{good}\n"));
         let config = config.expect(&problems);
         assert_eq!(config.account_id, "0123456789abcdef0123456789abcdef");
-        assert_eq!(config.base_url().host(), "api.cloudflare.com");
+        assert_eq!(config.base_url().unwrap().host(), "api.cloudflare.com");
         assert_eq!(config.credential().len(), 1);
     }
     for bad in [
@@ -421,7 +421,7 @@ async fn other_kinds_are_asked_about_through_their_template() {
         json!({"success": true, "result": {"users": [{"user_id": ID, "email": "bot@svc.example.com"}]}});
     let recorder = Recorder::start([told(200, summary.to_string()), told(200, fixture!("user.json"))]).await;
     let provider = cloudflare(recorder.base("/client/v4"));
-    assert_eq!(provider.kinds(), [EntityKind::ServiceAccount, EntityKind::User]);
+    assert_eq!(provider.kinds(), [EntityKind::User, EntityKind::ServiceAccount]);
     assert!(provider.ask(&Entity::new(EntityKind::ServiceAccount, "Bot")).await.is_ok());
 }
 

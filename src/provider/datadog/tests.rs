@@ -224,7 +224,7 @@ fn all_nine_sites_are_known_in_every_spelling_that_datadog_uses() {
     for site in config::SITES {
         for spelling in [site.to_owned(), format!("app.{site}"), format!("api.{site}"), site.to_uppercase()] {
             let (config, problems) = problems(&format!("site: {spelling}\napi_key: a\napplication_key: b\n"));
-            assert_eq!(config.expect(&problems).base_url().host(), format!("api.{site}"));
+            assert_eq!(config.expect(&problems).base_url().unwrap().host(), format!("api.{site}"));
         }
     }
 }
@@ -321,7 +321,7 @@ async fn other_kinds_are_asked_about_through_their_template() {
     let recorder =
         Recorder::start([told(200, fixture!("score.json")), told(200, fixture!("score.json"))]).await;
     let provider = datadog(recorder.base(""));
-    assert_eq!(provider.kinds(), [EntityKind::Host, EntityKind::ServiceAccount, EntityKind::CloudIdentity]);
+    assert_eq!(provider.kinds(), [EntityKind::CloudIdentity, EntityKind::Host, EntityKind::ServiceAccount]);
     provider.ask(&Entity::new(EntityKind::Host, "i-1")).await.unwrap();
     provider.ask(&Entity::new(EntityKind::ServiceAccount, "{value}")).await.unwrap();
     let list = "/api/v2/security-entities/risk-scores";

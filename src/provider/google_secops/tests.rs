@@ -430,7 +430,7 @@ fn keys_are_read_and_problems_name_them() {
     let (config, problems) = read(&format!("{place}token: hunter2\nwindow: 7d\n"));
     assert_eq!(problems, [""; 0]);
     let config = config.unwrap();
-    assert_eq!(config.base_url().host(), "europe-chronicle.googleapis.com");
+    assert_eq!(config.base_url().unwrap().host(), "europe-chronicle.googleapis.com");
     assert_eq!((config.window, config.page_size, config.slack), (Window::Week, 100, Duration::ZERO));
     assert!(!format!("{config:?}").contains("hunter2"));
     for (yaml, expected) in [
@@ -445,4 +445,16 @@ fn keys_are_read_and_problems_name_them() {
         let (_, problems) = read(&yaml);
         assert!(problems.len() == 1 && problems[0].contains(expected), "{expected}: {problems:?}");
     }
+}
+
+#[test]
+fn a_service_account_that_is_not_on_this_machine_is_no_problem_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("riskstream.yaml");
+    let provider = "type: google_secops, project: acme, location: us, instance: x";
+    let text = format!("providers: {{secops: {{{provider}, credentials: {{file: gone.json}}}}}}\n");
+    std::fs::write(&file, text).unwrap();
+    let problems = crate::config::Config::load(&file, []).unwrap_err().to_string();
+    assert!(problems.contains("providers.secops.credentials"), "{problems}");
+    assert!(crate::config::Config::load_offline(&file, []).is_ok());
 }
