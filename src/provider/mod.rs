@@ -29,6 +29,8 @@ pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
 pub mod templates;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transport;
 
 use std::future::Future;

@@ -139,7 +139,8 @@ impl Cloudflare {
         query: &[(&str, &str)],
     ) -> Result<(T, wire::ResultInfo), Failure> {
         let response = self.get(path, query).await?;
-        let envelope = normalise::opened(response.status, &response.body, wait(&response))?;
+        let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+        let envelope = normalise::opened(response.status, &response.body, wait)?;
         let rows = envelope.result.map(serde_json::from_value).transpose();
         let rows = rows.map_err(|_| Failure::malformed("`result` is not the list that was asked for"))?;
         Ok((rows.unwrap_or_default(), envelope.result_info))
@@ -175,7 +176,8 @@ impl Provider for Cloudflare {
         Box::pin(async move {
             let id = self.id(entity).await?.hyphenated().to_string();
             let response = self.get(&["zt_risk_scoring", &id], &[]).await?;
-            normalise::answer(response.status, &response.body, wait(&response), &self.scale)
+            let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+            normalise::answer(response.status, &response.body, wait, &self.scale)
         })
     }
 
@@ -194,9 +196,4 @@ impl Provider for Cloudflare {
         let Self { config, base, scale, templates, .. } = self;
         format!("cloudflare {} {} {templates:?} {scale:?}", base.host(), config.account_id)
     }
-}
-
-/// How long Cloudflare wants to be left alone: after a 429 it blocks everything for up to five minutes.
-fn wait(response: &Response) -> Option<Duration> {
-    quota::wait(response.status, &response.headers, Timestamp::now())
 }

@@ -11,8 +11,6 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::entity::{Entity, EntityKind};
@@ -91,7 +89,8 @@ impl Provider for Datadog {
             if response.status == 400 {
                 tracing::debug!(said = words(&response.body), "Datadog refuses the request");
             }
-            normalise::answer(response.status, &response.body, wait(&response), &self.scale)
+            let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+            normalise::answer(response.status, &response.body, wait, &self.scale)
         })
     }
 
@@ -100,10 +99,11 @@ impl Provider for Datadog {
             let url = self.base.join(&PATH, "", &[("page[size]", "1")]);
             let url = url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `base_url`"))?;
             let response = self.get(url).await?;
+            let wait = quota::wait(response.status, &response.headers, Timestamp::now());
             match response.status {
                 200 if wire::is_list(&response.body) => Ok(()),
                 200 => Err(Failure::malformed("200 without Datadog's list of scores: check `base_url`")),
-                status => Err(normalise::refusal(status, &response.body, wait(&response))),
+                status => Err(normalise::refusal(status, &response.body, wait)),
             }
         })
     }
@@ -117,11 +117,6 @@ impl Provider for Datadog {
         let Self { config, base, scale, templates, .. } = self;
         format!("datadog {} {} {templates:?} {scale:?}", base.host(), config.api_key.tag())
     }
-}
-
-/// How long Datadog wants to be left alone.
-fn wait(response: &Response) -> Option<Duration> {
-    quota::wait(response.status, &response.headers, Timestamp::now())
 }
 
 /// What a refusal says, for debugging only: it may repeat the identifier.

@@ -2,20 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Secret, parse_for_tests};
+use crate::config::Secret;
 use crate::provider::Scored;
 use crate::provider::recorder::{Recorder, told};
+use crate::provider::testing::{self, kind};
 use crate::score::Level;
 use crate::simulator::datadog as pages;
 use crate::simulator::server::Simulator;
-use crate::simulator::world::{Limit, Options, World};
+use crate::simulator::world::{Limit, Options};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -30,14 +30,7 @@ fn answer(status: u16, body: &str) -> Result<Answer, Failure> {
 }
 
 fn scored(body: &str) -> Scored {
-    match answer(200, body) {
-        Ok(Answer::Scored(scored)) => *scored,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn kind(answer: Result<Answer, Failure>) -> FailureKind {
-    answer.unwrap_err().kind
+    testing::scored(answer(200, body))
 }
 
 #[test]
@@ -211,12 +204,7 @@ fn a_failure_never_repeats_what_the_vendor_says() {
 }
 
 fn problems(yaml: &str) -> (Option<Config>, String) {
-    let document = parse_for_tests(yaml);
-    let mut root = document.root();
-    root.know(&["base_url"]);
-    let config = config::read(&mut root);
-    root.finish();
-    (config, document.problems().to_string())
+    testing::read_keys(yaml, config::read)
 }
 
 #[test]
@@ -378,10 +366,8 @@ async fn neither_debug_output_nor_identity_shows_a_key() {
 }
 
 async fn simulator(options: Options) -> (Simulator, Datadog) {
-    let world = Arc::new(World::new(options));
-    let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), world).await.unwrap();
-    let provider = datadog(BaseUrl::parse(&simulator.base_url("datadog")).unwrap());
-    (simulator, provider)
+    let (simulator, base) = testing::simulated("datadog", options).await;
+    (simulator, datadog(base))
 }
 
 #[tokio::test]
