@@ -17,13 +17,13 @@ use crate::alert::{Decoder, FormatProblem, Formats, Options};
 use crate::cache::flight::Carrier;
 use crate::cache::{Cache, Flights, Lifetimes};
 use crate::compose::Composer;
-use crate::config::Config;
+use crate::config::{Config, words};
 use crate::metrics::{Metrics, MetricsError};
 use crate::pipeline::Pipeline;
 use crate::provider::gate::Limiters;
 use crate::provider::guard::Guard;
 use crate::provider::meter::{Meter, NoMeter};
-use crate::provider::registry::{self, BuildError};
+use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
 use crate::source::lane::Lane;
@@ -183,7 +183,15 @@ fn formats(config: &Config) -> Result<Formats, EngineError> {
             .map_err(|error| EngineError::FormatFile { path: path.clone(), error })?;
         files.push((path.display().to_string(), text));
     }
-    Formats::with_user_files(&files).map_err(EngineError::Formats)
+    let unknown = |vendor: &str| {
+        (!TYPES.contains(&vendor)).then(|| {
+            let (near, known) = (words::hint(vendor, &TYPES), words::or(&TYPES));
+            format!("vendor: not a type of provider{near} (given: {vendor}); write {known}, or leave it out")
+        })
+    };
+    Formats::with_user_files(&files)
+        .and_then(|formats| formats.with_vendors(unknown))
+        .map_err(EngineError::Formats)
 }
 
 /// A lane's thread, and what it says of itself.
@@ -269,5 +277,32 @@ impl Service {
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    /// The formats of a configuration that names one file with a format of this `vendor`.
+    fn formats_of(vendor: &str) -> Result<Formats, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = "match: [{/a: 1}]\nentities: [{kind: user, paths: [/b]}]\n";
+        std::fs::write(folder.path().join("mine.yaml"), format!("name: mine\nvendor: {vendor}\n{rules}"))
+            .unwrap();
+        let file = folder.path().join("riskstream.yaml");
+        std::fs::write(&file, "formats: [./mine.yaml]\n").unwrap();
+        formats(&Config::load_offline(&file, []).unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_format_of_a_vendor_that_does_not_exist_is_answered_with_those_that_do() {
+        let formats = formats_of("cortex_xdr").unwrap();
+        assert_eq!(formats.vendor(formats.id("mine").unwrap()), Some("cortex_xdr"));
+        let error = formats_of("cortex-xdr").unwrap_err();
+        let place = "mine.yaml:2:9: vendor: not a type of provider, nearest is cortex_xdr (given: cortex-xdr); write ";
+        assert!(error.contains(place) && error.contains("oracle_casb"), "{error}");
+        assert!(formats_of("splunk").is_err_and(|error| !error.contains("nearest")));
     }
 }

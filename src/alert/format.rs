@@ -40,6 +40,8 @@ pub struct Formats {
 struct Named {
     name: String,
     vendor: Option<String>,
+    /// Where it is written: the file, and the line and column of `vendor`, else of `name`.
+    place: (String, usize, usize),
     plan: Plan,
 }
 
@@ -60,16 +62,13 @@ impl Formats {
             })
         };
         let mut built_in: Vec<Written> = BUILT_IN.iter().flat_map(|(name, text)| load(name, text)).collect();
-        let user: Vec<(&str, Written)> = files
-            .iter()
-            .flat_map(|(name, text)| load(name, text).into_iter().map(|written| (name.as_str(), written)))
-            .collect();
+        let user: Vec<Written> = files.iter().flat_map(|(name, text)| load(name, text)).collect();
         // The user's come first: between equally good matches theirs wins.
         let mut formats: Vec<Written> = Vec::new();
-        for (file, written) in user {
-            let Written { format, line, column } = &written;
+        for written in user {
+            let Written { format, file, line, column, .. } = &written;
             let mut problem = |what| {
-                problems.push(FormatProblem { file: file.to_owned(), line: *line, column: *column, what });
+                problems.push(FormatProblem { file: file.clone(), line: *line, column: *column, what });
             };
             if let Some(old) = &format.replaces {
                 let before = built_in.len();
@@ -114,6 +113,23 @@ impl Formats {
         self.named.get(usize::from(id.0)).and_then(|format| format.vendor.as_deref())
     }
 
+    /// The same set, if `problem` finds nothing wrong with any word after `vendor`: only the list of providers knows
+    /// which there are.
+    pub fn with_vendors(
+        self,
+        problem: impl Fn(&str) -> Option<String>,
+    ) -> Result<Formats, Vec<FormatProblem>> {
+        let problems: Vec<_> = self
+            .named
+            .iter()
+            .filter_map(|Named { vendor, place: (file, line, column), .. }| {
+                let what = problem(vendor.as_deref()?)?;
+                Some(FormatProblem { file: file.clone(), line: *line, column: *column, what })
+            })
+            .collect();
+        if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
     /// What to read when the format is not known.
     pub(crate) fn all(&self) -> &Plan {
         &self.all
@@ -128,7 +144,7 @@ impl Formats {
 fn compile(formats: &[Written]) -> Result<Formats, Vec<FormatProblem>> {
     let mut all = Plan::default();
     let mut named = Vec::new();
-    for (at, Written { format, .. }) in formats.iter().enumerate() {
+    for (at, Written { format, file, line, column, vendor }) in formats.iter().enumerate() {
         let at = at as u16;
         let mut plan = Plan::default();
         for rule in &format.rules {
@@ -139,7 +155,13 @@ fn compile(formats: &[Written]) -> Result<Formats, Vec<FormatProblem>> {
             let needs = conditions.iter().map(|(place, expect)| all.condition(place, expect)).collect();
             all.alternatives.push(Alternative { format: at, needs, priority: format.priority });
         }
-        named.push(Named { name: format.name.clone(), vendor: format.vendor.clone(), plan: plan.finish() });
+        let (line, column) = vendor.unwrap_or((*line, *column));
+        named.push(Named {
+            name: format.name.clone(),
+            vendor: format.vendor.clone(),
+            place: (file.clone(), line, column),
+            plan: plan.finish(),
+        });
     }
     if all.tests.len() > MOST || all.rules.len() > MOST || formats.len() > MOST {
         let what = format!("the formats have more than {MOST} rules or conditions together: leave some out");

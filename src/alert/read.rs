@@ -28,10 +28,14 @@ pub struct FormatProblem {
 pub(crate) struct Written {
     /// The format.
     pub format: Format,
+    /// The name under which its file was given.
+    pub file: String,
     /// Line of `name`.
     pub line: usize,
     /// Column of `name`.
     pub column: usize,
+    /// Line and column of `vendor`.
+    pub vendor: Option<(usize, usize)>,
 }
 
 type Node<'y> = MarkedYaml<'y>;
@@ -130,8 +134,10 @@ impl Reader<'_> {
                 .flat_map(|variant| rules.iter().map(move |rule| variant.rule(rule)))
                 .collect(),
         };
-        let start = &name_node.span.start;
-        Some(Written { format, line: start.line(), column: start.col() + 1 })
+        let place = |node: &Node<'_>| (node.span.start.line(), node.span.start.col() + 1);
+        let (line, column) = place(name_node);
+        let vendor = get(&entries, "vendor").map(place);
+        Some(Written { format, file: self.file.into(), line, column, vendor })
     }
 
     fn rule(&mut self, node: &Node<'_>, format: &Ignored) -> Option<Rule> {

@@ -14,7 +14,7 @@ mod routes;
 pub mod secret;
 pub mod section;
 mod units;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod section_tests;

@@ -60,6 +60,17 @@ impl Mark {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 8]);
 
+impl Fingerprint {
+    /// Of any text that a quota may belong to.
+    pub(crate) fn of(text: &str) -> Self {
+        let hash = digest::digest(&digest::SHA256, text.as_bytes());
+        // SHA-256 is longer than eight bytes, so every place is filled.
+        let mut first = [0; 8];
+        first.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Fingerprint(first)
+    }
+}
+
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprint(..)")
@@ -115,11 +126,13 @@ impl Secret {
 
     /// Equal for equal values: two provider instances with the same credential share one quota.
     pub fn fingerprint(&self) -> Fingerprint {
-        let hash = digest::digest(&digest::SHA256, self.current().expose_secret().as_bytes());
-        // SHA-256 is longer than eight bytes, so every place is filled.
-        let mut first = [0; 8];
-        first.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
-        Fingerprint(first)
+        Fingerprint::of(self.current().expose_secret())
+    }
+
+    /// The fingerprint in hexadecimal digits: stands for a tenant that only its key names, in identities that are
+    /// compared and not shown.
+    pub(crate) fn tag(&self) -> String {
+        self.fingerprint().0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Whether the value can stand in an HTTP header as it is.

@@ -28,6 +28,9 @@ pub mod quota;
 pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
+pub mod templates;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transport;
 
 use std::future::Future;

@@ -73,6 +73,13 @@ impl Quota {
     }
 }
 
+/// How long a vendor that gave no answer wants to be left alone, by the `status` and headers (names in lower case)
+/// of what it sent at `now`. Only a 429 speaks of windows: those of another status say nothing about it.
+pub fn wait(status: u16, headers: &[(String, String)], now: Timestamp) -> Option<Duration> {
+    let quota = Quota::read(headers, now);
+    if status == 429 { quota.wait_after_refusal() } else { quota.retry_after }
+}
+
 /// One item of `Ratelimit`: `"default";r=50;t=30`.
 fn item(text: &str) -> Option<Window> {
     let parameter = |name: &str| {
@@ -181,6 +188,16 @@ mod tests {
     fn what_the_vendor_asks_for_goes_before_what_its_windows_say() {
         let quota = read(&[("retry-after", "300"), ("ratelimit", "\"default\";r=0;t=30")]);
         assert_eq!(quota.wait_after_refusal(), seconds(300));
+    }
+
+    #[test]
+    fn windows_count_after_a_429_only() {
+        let now = "2026-05-29T14:00:00Z".parse().unwrap();
+        let window = [("ratelimit".to_owned(), "\"default\";r=0;t=30".to_owned())];
+        assert_eq!(wait(429, &window, now), seconds(30));
+        assert_eq!(wait(503, &window, now), None);
+        let asked = [window, [("retry-after".to_owned(), "7".to_owned())]].concat();
+        assert_eq!((wait(429, &asked, now), wait(503, &asked, now)), (seconds(7), seconds(7)));
     }
 
     proptest! {

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use secrecy::ExposeSecret;
-
 use super::Provider;
 use super::cloudflare::{self, Cloudflare};
 use super::cortex_xdr::{self, CortexXdr};
@@ -18,7 +16,7 @@ use super::meter::Meter;
 use super::oracle_casb::{self, OracleCasb};
 use super::transport::Transport;
 use crate::config::secret::Fingerprint;
-use crate::config::{ProviderConfig, Secret, Section};
+use crate::config::{ProviderConfig, Section};
 use crate::http::{self, BaseUrl};
 
 /// The values of `type`.
@@ -78,27 +76,24 @@ impl VendorConfig {
     }
 
     /// The address that the vendor's own keys give.
-    pub fn base_url(&self) -> Option<BaseUrl> {
+    pub fn base_url(&self) -> Option<&BaseUrl> {
         match self {
-            VendorConfig::Datadog(config) => Some(config.base_url()),
-            VendorConfig::CortexXdr(config) => config.base_url().cloned(),
-            VendorConfig::GoogleSecops(config) => Some(config.base_url().clone()),
-            VendorConfig::Cloudflare(config) => Some(config.base_url()),
-            VendorConfig::OracleCasb(config) => config.base_url().cloned(),
+            VendorConfig::Datadog(config) => config.base_url(),
+            VendorConfig::CortexXdr(config) => config.base_url(),
+            VendorConfig::GoogleSecops(config) => config.base_url(),
+            VendorConfig::Cloudflare(config) => config.base_url(),
+            VendorConfig::OracleCasb(config) => config.base_url(),
         }
     }
 
     /// What the vendor counts a quota against.
     fn credential(&self) -> Vec<Fingerprint> {
-        let all = |secrets: Vec<&Secret>| secrets.into_iter().map(Secret::fingerprint).collect();
         match self {
-            VendorConfig::Datadog(config) => all(config.credential()),
-            VendorConfig::CortexXdr(config) => all(config.credential()),
-            VendorConfig::GoogleSecops(config) => {
-                vec![Secret::literal(config.credential().expose_secret()).fingerprint()]
-            }
-            VendorConfig::Cloudflare(config) => all(config.credential()),
-            VendorConfig::OracleCasb(config) => all(config.credential()),
+            VendorConfig::Datadog(config) => config.credential(),
+            VendorConfig::CortexXdr(config) => config.credential(),
+            VendorConfig::GoogleSecops(config) => config.credential(),
+            VendorConfig::Cloudflare(config) => config.credential(),
+            VendorConfig::OracleCasb(config) => config.credential(),
         }
     }
 }
@@ -114,7 +109,7 @@ pub fn build(
     meter: Arc<dyn Meter>,
 ) -> Result<Guard, BuildError> {
     let (name, common) = (&config.name, &config.common);
-    let base = common.base_url.clone().or_else(|| config.vendor.base_url());
+    let base = common.base_url.as_ref().or_else(|| config.vendor.base_url()).cloned();
     let base = base.ok_or_else(|| BuildError::NoAddress(name.clone()))?;
     let credential = Credential::new(config.vendor.label(), base.host(), config.vendor.credential());
     let gate = limiters.gate(credential, common.limit);

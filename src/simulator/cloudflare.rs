@@ -1,8 +1,8 @@
 //! Cloudflare's pages: a user's risk level, the summary, and the account's users.
 //!
 //! Everything stands below `/accounts/...`, as it does below `/client/v4` at the vendor. The account has
-//! [`USERS`] users with e-mails ([`email`]), whose ids are a function of the e-mail ([`user_id`]); other UUIDs may be
-//! known, too, but are on no list.
+//! [`USERS`] users with e-mails ([`email`]) and a few with names ([`PEOPLE`]), whose ids are a function of the e-mail
+//! ([`user_id`]); other UUIDs may be known, too, but are on no list.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +26,11 @@ pub const TOKEN: &str = "simulated-cloudflare-token";
 pub const EMAIL: &str = "admin@example.com";
 /// What `X-Auth-Key` must be where there is no token.
 pub const KEY: &str = "simulated-cloudflare-key";
-/// How many users are on the account's lists, as far as they are known.
+/// How many users are on the account's lists beside [`PEOPLE`], as far as they are known.
 pub const USERS: u32 = 250;
+/// Users whom the alerts in `config/examples` name, each with a risk that gives a level, so that whoever tries them
+/// sees scores. One more e-mail in those alerts is of nobody here: `admin@example.org` cannot be resolved.
+pub const PEOPLE: [(&str, f64); 2] = [("alice.meyer@example.com", 83.4), ("amy.chen@example.com", 46.0)];
 
 const NAME: &str = "cloudflare";
 
@@ -50,11 +53,19 @@ struct Pages {
 
 impl Pages {
     fn new(world: Arc<World>) -> Self {
-        let known = |email: String| world.profile(&email).map(|profile| (email, profile));
-        let users = (0..USERS).map(email).filter_map(known).collect();
-        let emails = (0..USERS).map(email).map(|email| (user_id(&email), email)).collect();
+        let members = || (0..USERS).map(email).chain(PEOPLE.map(|(email, _)| email.to_owned()));
+        let known = |email: String| profile(&world, &email).map(|profile| (email, profile));
+        let users = members().filter_map(known).collect();
+        let emails = members().map(|email| (user_id(&email), email)).collect();
         Pages { world, users, emails }
     }
+}
+
+/// What the account knows of an e-mail or id.
+fn profile(world: &World, id: &str) -> Option<Profile> {
+    let profile = world.profile(id)?;
+    let named = PEOPLE.into_iter().find(|(email, _)| *email == id);
+    Some(named.map_or(profile, |(_, score)| Profile { score, ..profile }))
 }
 
 /// The pages.
@@ -141,7 +152,7 @@ impl Pages {
         };
         self.world.asked(NAME, written);
         let email = self.emails.get(&id);
-        let Some(profile) = self.world.profile(email.map_or(written, String::as_str)) else {
+        let Some(profile) = profile(&self.world, email.map_or(written, String::as_str)) else {
             return refuse(StatusCode::NOT_FOUND, 1000, "user not found");
         };
         let email = email.cloned().unwrap_or_else(|| format!("{}@example.org", id.simple()));
@@ -304,11 +315,27 @@ mod tests {
         let (_, _, first) = get(&pages, &path("access/users?page=1&per_page=100"), &BEARER).await;
         let (_, _, third) = get(&pages, &path("access/users?page=3&per_page=1000"), &BEARER).await;
         assert_eq!(first["result"].as_array().unwrap().len(), 100);
-        assert_eq!(third["result"].as_array().unwrap().len(), 50);
+        assert_eq!(third["result"].as_array().unwrap().len(), USERS as usize + PEOPLE.len() - 200);
         assert_eq!(
             (&third["result_info"]["total_pages"], &third["result_info"]["page"]),
             (&json!(3), &json!(3))
         );
+    }
+
+    #[tokio::test]
+    async fn people_of_the_examples_have_a_level_and_one_of_them_is_nobody_here() {
+        let pages = pages();
+        let (_, _, summary) = get(&pages, &path("zt_risk_scoring/summary"), &BEARER).await;
+        let emails: Vec<_> =
+            summary["result"]["users"].as_array().unwrap().iter().map(|user| &user["email"]).collect();
+        assert!(!emails.contains(&&json!("admin@example.org")));
+        for ((email, _), level) in PEOPLE.into_iter().zip(["high", "medium"]) {
+            assert!(emails.contains(&&json!(email)));
+            let examples = include_str!("../../config/examples/alerts.ndjson").to_lowercase();
+            assert!(examples.contains(email) && examples.contains("admin@example.org"));
+            let score = path(&format!("zt_risk_scoring/{}", user_id(email)));
+            assert_eq!(get(&pages, &score, &BEARER).await.2["result"]["risk_level"], level);
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! Contract: a [`Config`] has a well-formed account id and exactly one way to sign in. Never holds a secret's value.
 
+use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::entity::is_email;
 use crate::http::BaseUrl;
@@ -94,16 +95,15 @@ fn complain(section: &mut Section<'_>, key: &str, what: &str) -> Option<Credenti
 }
 
 impl Config {
-    /// Where the API is, unless `base_url` replaces it.
-    pub fn base_url(&self) -> BaseUrl {
-        self.address.clone()
+    /// The address that the vendor's own keys give; `base_url` of the common keys goes before it.
+    pub fn base_url(&self) -> Option<&BaseUrl> {
+        Some(&self.address)
     }
 
     /// What Cloudflare counts a quota against: the user behind the token or key.
-    pub fn credential(&self) -> Vec<&Secret> {
+    pub fn credential(&self) -> Vec<Fingerprint> {
         match &self.credential {
-            Credential::Token(token) => vec![token],
-            Credential::Key { key, .. } => vec![key],
+            Credential::Token(secret) | Credential::Key { key: secret, .. } => vec![secret.fingerprint()],
         }
     }
 }

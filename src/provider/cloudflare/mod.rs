@@ -22,9 +22,9 @@ use uuid::Uuid;
 use crate::entity::{Entity, EntityKind, is_email};
 use crate::http::{BaseUrl, Request, Response};
 use crate::provider::error::Verdict;
-use crate::provider::quota::Quota;
+use crate::provider::templates::Templates;
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
 use crate::score::Scale;
 
 pub use config::{Config, Credential};
@@ -44,8 +44,7 @@ pub struct Cloudflare {
     config: Config,
     base: BaseUrl,
     scale: Scale,
-    kinds: Vec<EntityKind>,
-    templates: Vec<(EntityKind, String)>,
+    templates: Templates,
     transport: Transport,
     summary: Kept<Ids>,
     users: Kept<Ids>,
@@ -61,16 +60,11 @@ impl Cloudflare {
         identifiers: Vec<(EntityKind, String)>,
         transport: Transport,
     ) -> Self {
-        let mut templates = identifiers;
-        if !templates.iter().any(|(kind, _)| *kind == EntityKind::User) {
-            templates.push((EntityKind::User, "{value}".to_owned()));
-        }
         Cloudflare {
             config,
             base,
             scale,
-            kinds: templates.iter().map(|(kind, _)| *kind).collect(),
-            templates,
+            templates: Templates::new(&[EntityKind::User], identifiers),
             transport,
             summary: Kept::new(SUMMARY_LIFETIME),
             users: Kept::new(USERS_LIFETIME),
@@ -79,8 +73,7 @@ impl Cloudflare {
 
     /// The id that a score is asked by.
     async fn id(&self, entity: &Entity) -> Result<Uuid, Failure> {
-        let template = self.templates.iter().find(|(kind, _)| *kind == entity.kind);
-        let name = template.map(|(_, template)| template.replace("{value}", &entity.id)).unwrap_or_default();
+        let name = self.templates.fill(entity).unwrap_or_default();
         match directory::uuid(&name) {
             Some(id) => Ok(id),
             None if is_email(&name) => self.resolve(&name.to_lowercase()).await,
@@ -146,7 +139,8 @@ impl Cloudflare {
         query: &[(&str, &str)],
     ) -> Result<(T, wire::ResultInfo), Failure> {
         let response = self.get(path, query).await?;
-        let envelope = normalise::opened(response.status, &response.body, wait(&response))?;
+        let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+        let envelope = normalise::opened(response.status, &response.body, wait)?;
         let rows = envelope.result.map(serde_json::from_value).transpose();
         let rows = rows.map_err(|_| Failure::malformed("`result` is not the list that was asked for"))?;
         Ok((rows.unwrap_or_default(), envelope.result_info))
@@ -175,14 +169,15 @@ impl Cloudflare {
 
 impl Provider for Cloudflare {
     fn kinds(&self) -> &[EntityKind] {
-        &self.kinds
+        self.templates.kinds()
     }
 
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
         Box::pin(async move {
             let id = self.id(entity).await?.hyphenated().to_string();
             let response = self.get(&["zt_risk_scoring", &id], &[]).await?;
-            normalise::answer(response.status, &response.body, wait(&response), &self.scale)
+            let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+            normalise::answer(response.status, &response.body, wait, &self.scale)
         })
     }
 
@@ -198,22 +193,7 @@ impl Provider for Cloudflare {
     }
 
     fn identity(&self) -> String {
-        format!(
-            "cloudflare {} {} {:?} {:?}",
-            self.base.host(),
-            self.config.account_id,
-            self.templates,
-            self.scale
-        )
-    }
-}
-
-/// How long Cloudflare wants to be left alone: after a 429 it blocks everything for up to five minutes.
-fn wait(response: &Response) -> Option<Duration> {
-    let quota = Quota::read(&response.headers, Timestamp::now());
-    match response.status {
-        429 => quota.wait_after_refusal(),
-        500..=599 => quota.retry_after,
-        _ => None,
+        let Self { config, base, scale, templates, .. } = self;
+        format!("cloudflare {} {} {templates:?} {scale:?}", base.host(), config.account_id)
     }
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::wire::{self, Envelope, Event, User};
+use crate::provider::lenient::{is_markup, present};
 use crate::provider::{Answer, Failure, FailureKind, Raw, Scored};
 use crate::score::{Level, Scale};
 
@@ -106,11 +107,6 @@ fn refusal(status: u16, envelope: Option<&Envelope>, body: &[u8], wait: Option<D
     Failure { retry_after: wait, ..Failure::new(kind, format!("HTTP {status}{codes}: {cure}")) }
 }
 
-/// Whether `body` is HTML or XML rather than JSON or nothing.
-fn is_markup(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"<")
-}
-
 fn scored(user: User, scale: &Scale) -> Result<Answer, Failure> {
     let Some(word) = user.risk_level.clone().filter(|word| !word.is_empty()) else {
         return Ok(Answer::Unknown { detail: Some("no_level") });
@@ -158,11 +154,10 @@ fn reasons(events: &[Event]) -> Vec<String> {
 
 fn attributes(user: User) -> Map<String, Value> {
     let events = serde_json::to_value(&user.events).ok();
-    let members = [
+    present([
         ("email", user.email),
         ("name", user.name),
         ("last_reset_time", user.last_reset_time),
         ("events", events),
-    ];
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    ])
 }

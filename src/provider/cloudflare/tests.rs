@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Secret, parse_for_tests};
+use crate::config::Secret;
 use crate::provider::Scored;
 use crate::provider::recorder::{Recorder, told};
+use crate::provider::testing::{self, kind};
 use crate::score::{Level, Points, Score};
 use crate::simulator::cloudflare as pages;
 use crate::simulator::server::Simulator;
-use crate::simulator::world::{Limit, Options, World};
+use crate::simulator::world::{Limit, Options};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -31,14 +32,7 @@ fn answer(status: u16, body: &str) -> Result<Answer, Failure> {
 }
 
 fn scored(body: &str) -> Scored {
-    match answer(200, body) {
-        Ok(Answer::Scored(scored)) => *scored,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn kind<T: std::fmt::Debug>(answer: Result<T, Failure>) -> FailureKind {
-    answer.unwrap_err().kind
+    testing::scored(answer(200, body))
 }
 
 const UNKNOWN: Result<Answer, Failure> = Ok(Answer::Unknown { detail: None });
@@ -231,11 +225,7 @@ fn of_two_users_with_one_email_the_one_with_the_higher_level_counts() {
 }
 
 fn problems(yaml: &str) -> (Option<Config>, String) {
-    let document = parse_for_tests(yaml);
-    let mut root = document.root();
-    let config = config::read(&mut root);
-    root.finish();
-    (config, document.problems().to_string())
+    testing::read_keys(yaml, config::read)
 }
 
 #[test]
@@ -245,7 +235,7 @@ fn there_is_exactly_one_way_to_sign_in() {
         let (config, problems) = problems(&format!("{ACCOUNT}{good}\n"));
         let config = config.expect(&problems);
         assert_eq!(config.account_id, "0123456789abcdef0123456789abcdef");
-        assert_eq!(config.base_url().host(), "api.cloudflare.com");
+        assert_eq!(config.base_url().unwrap().host(), "api.cloudflare.com");
         assert_eq!(config.credential().len(), 1);
     }
     for bad in [
@@ -421,7 +411,7 @@ async fn other_kinds_are_asked_about_through_their_template() {
         json!({"success": true, "result": {"users": [{"user_id": ID, "email": "bot@svc.example.com"}]}});
     let recorder = Recorder::start([told(200, summary.to_string()), told(200, fixture!("user.json"))]).await;
     let provider = cloudflare(recorder.base("/client/v4"));
-    assert_eq!(provider.kinds(), [EntityKind::ServiceAccount, EntityKind::User]);
+    assert_eq!(provider.kinds(), [EntityKind::User, EntityKind::ServiceAccount]);
     assert!(provider.ask(&Entity::new(EntityKind::ServiceAccount, "Bot")).await.is_ok());
 }
 
@@ -445,10 +435,7 @@ async fn neither_debug_output_nor_identity_shows_the_token() {
 }
 
 async fn simulator(options: Options) -> (Simulator, BaseUrl) {
-    let world = Arc::new(World::new(options));
-    let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), world).await.unwrap();
-    let base = BaseUrl::parse(&simulator.base_url("cloudflare")).unwrap();
-    (simulator, base)
+    testing::simulated("cloudflare", options).await
 }
 
 #[tokio::test]

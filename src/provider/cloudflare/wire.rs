@@ -3,9 +3,10 @@
 //! An envelope is known by its `success`; everything else may be missing or `null`, and what is only passed on may
 //! be any JSON. Never decides what an answer means.
 
-use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::provider::lenient::{object, or_default};
 
 /// What every answer of the API comes in.
 #[derive(Debug, Deserialize)]
@@ -120,15 +121,7 @@ pub struct AccessUser {
     pub email: Option<String>,
 }
 
-/// The envelope in `body`, where Cloudflare wrote it. It must be an object: serde alone would also take an array.
+/// The envelope in `body`, where Cloudflare wrote it.
 pub fn envelope(body: &[u8]) -> Option<Envelope> {
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return None;
-    }
-    serde_json::from_slice(body).ok()
-}
-
-/// A value of the expected form, or what stands for its absence.
-fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(from)?).unwrap_or_default())
+    object(body).ok()
 }

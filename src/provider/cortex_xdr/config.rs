@@ -1,5 +1,6 @@
 //! The keys of `type: cortex_xdr`: which tenant, and which API key.
 
+use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -31,9 +32,9 @@ impl Config {
         self.address.as_ref()
     }
 
-    /// What tells one credential from another: instances with the same one share a quota.
-    pub fn credential(&self) -> Vec<&Secret> {
-        vec![&self.key]
+    /// What Palo Alto counts a quota against, as far as is known: the API key.
+    pub fn credential(&self) -> Vec<Fingerprint> {
+        vec![self.key.fingerprint()]
     }
 }
 

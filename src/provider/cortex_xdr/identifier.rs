@@ -9,13 +9,11 @@
 //! applies to every identifier of that kind, and its form is then the operator's word.
 
 use crate::entity::{Entity, EntityKind};
+use crate::provider::templates::PLACE;
 use crate::provider::{Failure, FailureKind};
 
 /// Longer than any account name (256) with its domain.
 const LONGEST: usize = 320;
-
-/// What stands for the identifier in a template.
-const PLACE: &str = "{value}";
 
 /// Domains whose accounts are parts of Windows.
 const SYSTEM_DOMAINS: [&str; 7] = [

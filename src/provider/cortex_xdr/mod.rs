@@ -19,9 +19,9 @@ use serde_json::json;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
-use crate::provider::quota::Quota;
+use crate::provider::templates::Templates;
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
 use crate::score::Scale;
 
 pub use config::{Config, KeyType, read};
@@ -38,8 +38,7 @@ pub struct CortexXdr {
     config: Config,
     base: BaseUrl,
     scale: Scale,
-    identifiers: Vec<(EntityKind, String)>,
-    kinds: Vec<EntityKind>,
+    templates: Templates,
     transport: Transport,
     random: SystemRandom,
 }
@@ -53,19 +52,14 @@ impl CortexXdr {
         identifiers: Vec<(EntityKind, String)>,
         transport: Transport,
     ) -> Self {
-        let mut kinds = vec![EntityKind::User, EntityKind::Endpoint];
-        for (kind, _) in &identifiers {
-            if !kinds.contains(kind) {
-                kinds.push(*kind);
-            }
-        }
-        CortexXdr { config, base, scale, identifiers, kinds, transport, random: SystemRandom::new() }
+        let templates = Templates::new(&[EntityKind::User, EntityKind::Endpoint], identifiers);
+        CortexXdr { config, base, scale, templates, transport, random: SystemRandom::new() }
     }
 
     async fn risk(&self, asked: Question<'_>) -> Result<Answer, Failure> {
         let response = self.transport.send(self.request(asked.id)?).await?;
         normalise::answer(asked, response.status, &response.body, &self.scale).map_err(|mut failure| {
-            failure.retry_after = Quota::read(&response.headers, Timestamp::now()).retry_after;
+            failure.retry_after = quota::wait(response.status, &response.headers, Timestamp::now());
             failure
         })
     }
@@ -99,20 +93,16 @@ impl CortexXdr {
             .join(&PATH, "", &[])
             .ok_or_else(|| Failure::new(FailureKind::BadRequest, "no address can be built from base_url"))
     }
-
-    fn template(&self, kind: EntityKind) -> Option<&str> {
-        self.identifiers.iter().find(|(listed, _)| *listed == kind).map(|(_, template)| template.as_str())
-    }
 }
 
 impl Provider for CortexXdr {
     fn kinds(&self) -> &[EntityKind] {
-        &self.kinds
+        self.templates.kinds()
     }
 
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
         Box::pin(async move {
-            let id = identifier::id(entity, self.template(entity.kind))?;
+            let id = identifier::id(entity, self.templates.get(entity.kind))?;
             self.risk(Question { kind: entity.kind, id: &id }).await
         })
     }
@@ -127,7 +117,8 @@ impl Provider for CortexXdr {
 
     fn identity(&self) -> String {
         // The key belongs to it: what a key may see depends on its role.
-        let Self { config, scale, identifiers, .. } = self;
-        format!("{} {} {scale:?} {identifiers:?}", self.url().unwrap_or_default(), config.key_id)
+        let Self { config, scale, templates, .. } = self;
+        let address = self.url().unwrap_or_default();
+        format!("cortex_xdr {address} {} {templates:?} {scale:?}", config.key_id)
     }
 }

@@ -113,8 +113,8 @@ fn words(asked: Question<'_>, error: &ApiError) -> String {
 
 fn found(asked: Question<'_>, risk: &Risk, scale: &Scale) -> Result<Answer, Failure> {
     is_about(asked, risk)?;
-    let norm = number(&risk.norm_risk_score);
-    let sum = number(&risk.score);
+    let norm = risk.norm_risk_score.as_ref().and_then(lenient::number);
+    let sum = risk.score.as_ref().and_then(lenient::number);
     let meaning = match norm {
         Some(_) => "norm_risk_score, the vendor's normalised score, range undocumented",
         None => "score, the sum of the points of the reasons, range undocumented",
@@ -182,12 +182,9 @@ fn level(word: &str) -> Option<Level> {
     })
 }
 
-fn number(value: &Option<Value>) -> Option<serde_json::Number> {
-    value.as_ref().and_then(lenient::number)
-}
-
 fn points(reason: &Reason) -> f64 {
-    number(&reason.points).and_then(|points| points.as_f64()).unwrap_or_default()
+    let points = reason.points.as_ref().and_then(lenient::number);
+    points.and_then(|points| points.as_f64()).unwrap_or_default()
 }
 
 fn date(reason: &Reason) -> Option<Timestamp> {
@@ -201,29 +198,29 @@ fn sentence(reason: &Reason) -> Option<String> {
         // SEV_040_HIGH
         severity.rsplit('_').next().unwrap_or_default().to_lowercase()
     });
-    let points = number(&reason.points).map(|points| format!("{points} points"));
+    let points = reason.points.as_ref().and_then(lenient::number).map(|points| format!("{points} points"));
     let more: Vec<_> = severity.into_iter().chain(points).collect();
     Some(if more.is_empty() { description } else { format!("{description} ({})", more.join(", ")) })
 }
 
 fn attributes(risk: &Risk, reasons: &[Reason]) -> Map<String, Value> {
-    let mut attributes = members([
+    let mut attributes = lenient::present([
         ("type", risk.entity_type.clone()),
         ("id", risk.id.clone()),
         ("email", risk.email.clone()),
-        ("score", numeric(&risk.score)),
-        ("norm_risk_score", numeric(&risk.norm_risk_score)),
+        ("score", risk.score.as_ref().map(lenient::numeric)),
+        ("norm_risk_score", risk.norm_risk_score.as_ref().map(lenient::numeric)),
         ("risk_level", risk.risk_level.clone()),
     ]);
     match &risk.reasons {
         Some(Value::Array(_)) => {
             let reasons = reasons.iter().map(|reason| {
-                Value::Object(members([
+                Value::Object(lenient::present([
                     ("date_created", reason.date_created.clone()),
                     ("description", reason.description.clone()),
                     ("severity", reason.severity.clone()),
                     ("status", reason.status.clone()),
-                    ("points", numeric(&reason.points)),
+                    ("points", reason.points.as_ref().map(lenient::numeric)),
                 ]))
             });
             attributes.insert("reasons".to_owned(), json!(reasons.collect::<Vec<_>>()));
@@ -232,13 +229,4 @@ fn attributes(risk: &Risk, reasons: &[Reason]) -> Map<String, Value> {
         None => {}
     }
     attributes
-}
-
-/// A number where it spells one, else as it came.
-fn numeric(value: &Option<Value>) -> Option<Value> {
-    number(value).map(Value::Number).or_else(|| value.clone())
-}
-
-fn members<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

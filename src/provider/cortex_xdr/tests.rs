@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -13,15 +12,16 @@ use serde_json::{Value, json};
 use super::config::{Config, KeyType};
 use super::normalise::{Question, answer};
 use super::{CortexXdr, sign};
-use crate::config::{Document, Secret};
+use crate::config::Secret;
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
 use crate::provider::recorder::{Recorder, told, told_bytes};
+use crate::provider::testing;
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Failure, FailureKind, Provider, Scored};
 use crate::score::{Level, Scale, Score};
 use crate::simulator::cortex_xdr::{ADVANCED, ApiKey, NO_MODULE, NO_ROLE, STANDARD};
-use crate::simulator::{Limit, Options, Simulator, World};
+use crate::simulator::{Limit, Simulator};
 
 macro_rules! fixtures {
     ($($name:literal),* $(,)?) => {
@@ -73,10 +73,7 @@ fn read(status: u16, name: &str) -> Result<Answer, Failure> {
 }
 
 fn scored(name: &str) -> Scored {
-    match read(200, name) {
-        Ok(Answer::Scored(scored)) => *scored,
-        other => panic!("{name}: {other:?}"),
-    }
+    testing::scored(read(200, name))
 }
 
 fn score(value: f64) -> Score {
@@ -222,19 +219,12 @@ fn nobody_speaks_for_the_vendor_by_the_name_of_an_account() {
 
 #[test]
 fn the_configuration_names_what_is_missing() {
-    let read = |yaml: &str| {
-        let document = Document::parse("t.yaml", yaml, [("KEY".to_owned(), "k".to_owned())]);
-        let mut root = document.root();
-        let config = super::read(&mut root);
-        root.finish();
-        let problems: Vec<_> = document.problems().iter().map(ToString::to_string).collect();
-        (config, problems.join("\n"))
-    };
+    let read = |yaml: &str| testing::read_keys(yaml, super::read);
     let (config, problems) = read("fqdn: acme.xdr.us.example.com\nkey_id: 7\nkey: {env: KEY}\n");
     let config = config.unwrap_or_else(|| panic!("{problems}"));
     assert_eq!(config.key_type, KeyType::Advanced);
     assert_eq!(config.base_url().map(BaseUrl::host), Some("api-acme.xdr.us.example.com"));
-    assert!(!format!("{config:?}").contains("\"k\""));
+    assert!(!format!("{config:?}").contains("value of"));
 
     let (config, problems) = read("fqdn: 'a b'\nkey_type: Standard\n");
     assert!(config.is_none());
@@ -253,10 +243,7 @@ fn provider(base: &BaseUrl, config: Config) -> CortexXdr {
 }
 
 async fn simulator(known: f64) -> (Simulator, BaseUrl) {
-    let world = Arc::new(World::new(Options { known, ..Options::default() }));
-    let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), world).await.unwrap();
-    let base = BaseUrl::parse(&simulator.base_url("cortex_xdr")).unwrap();
-    (simulator, base)
+    testing::simulated("cortex_xdr", testing::knowing(known)).await
 }
 
 fn user(id: &str) -> Entity {
@@ -404,49 +391,27 @@ fn what_answers_depend_on_is_in_the_identity_and_the_key_is_not() {
     assert_eq!(cortex.kinds(), [EntityKind::User, EntityKind::Endpoint]);
 }
 
-/// JSON of any form, with the names that mean something to us among its keys.
-fn some_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,12}".prop_map(Value::from),
-        prop::sample::select(vec!["ACME/jdoe", "85", "HIGH", "user", "was not found", "2023-01-31"])
-            .prop_map(Value::from),
-    ];
-    let name = prop::sample::select(vec![
-        "reply",
-        "data",
-        "type",
-        "id",
-        "score",
-        "norm_risk_score",
-        "risk_level",
-        "reasons",
-        "points",
-        "description",
-        "severity",
-        "date created",
-        "date_created",
-        "err_code",
-        "err_msg",
-        "err_extra",
-        "other",
-    ]);
-    leaf.prop_recursive(4, 48, 6, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(name.clone(), inner, 0..6).prop_map(|members| {
-                members
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect::<serde_json::Map<_, _>>()
-                    .into()
-            }),
-        ]
-    })
-}
+/// What means something to us among the keys and texts of any JSON.
+const NAMES: [&str; 17] = [
+    "reply",
+    "data",
+    "type",
+    "id",
+    "score",
+    "norm_risk_score",
+    "risk_level",
+    "reasons",
+    "points",
+    "description",
+    "severity",
+    "date created",
+    "date_created",
+    "err_code",
+    "err_msg",
+    "err_extra",
+    "other",
+];
+const WORDS: [&str; 6] = ["ACME/jdoe", "85", "HIGH", "user", "was not found", "2023-01-31"];
 
 /// A score needs a number or a level in the reply.
 fn is_honest(body: &[u8], answer: &Result<Answer, Failure>) -> bool {
@@ -469,7 +434,7 @@ proptest! {
     #[test]
     fn any_json_is_read_without_panic_or_invention(
         status in prop_oneof![Just(200u16), Just(500), 100u16..600],
-        reply in some_json(),
+        reply in testing::json(&NAMES, &WORDS),
     ) {
         for body in [reply.clone(), json!({"reply": reply})] {
             let body = body.to_string();

@@ -3,6 +3,7 @@
 //! Contract: a [`Config`] names one of Datadog's known sites, so that keys never go to a host that is not Datadog's
 //! unless `base_url` says so. Never holds a secret's value.
 
+use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -67,13 +68,13 @@ fn address(written: &str) -> Option<BaseUrl> {
 }
 
 impl Config {
-    /// Where the API is, unless `base_url` replaces it.
-    pub fn base_url(&self) -> BaseUrl {
-        self.address.clone()
+    /// The address that the vendor's own keys give; `base_url` of the common keys goes before it.
+    pub fn base_url(&self) -> Option<&BaseUrl> {
+        Some(&self.address)
     }
 
     /// What Datadog counts a quota against: the organisation, which the API key names.
-    pub fn credential(&self) -> Vec<&Secret> {
-        vec![&self.api_key]
+    pub fn credential(&self) -> Vec<Fingerprint> {
+        vec![self.api_key.fingerprint()]
     }
 }

@@ -11,16 +11,13 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request, Response};
-use crate::provider::quota::Quota;
+use crate::provider::templates::Templates;
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
 use crate::score::Scale;
 
 pub use config::Config;
@@ -35,8 +32,7 @@ pub struct Datadog {
     config: Config,
     base: BaseUrl,
     scale: Scale,
-    kinds: Vec<EntityKind>,
-    templates: Vec<(EntityKind, String)>,
+    templates: Templates,
     transport: Transport,
 }
 
@@ -50,18 +46,13 @@ impl Datadog {
         identifiers: Vec<(EntityKind, String)>,
         transport: Transport,
     ) -> Self {
-        let mut templates = identifiers;
-        if !templates.iter().any(|(kind, _)| *kind == EntityKind::CloudIdentity) {
-            templates.push((EntityKind::CloudIdentity, "{value}".to_owned()));
-        }
-        let kinds = templates.iter().map(|(kind, _)| *kind).collect();
-        Datadog { config, base, scale, kinds, templates, transport }
+        let templates = Templates::new(&[EntityKind::CloudIdentity], identifiers);
+        Datadog { config, base, scale, templates, transport }
     }
 
     /// The URL of an entity's score, where the identifier can be one path segment that stays one.
     fn url(&self, entity: &Entity) -> Option<String> {
-        let (_, template) = self.templates.iter().find(|(kind, _)| *kind == entity.kind)?;
-        let id = template.replace("{value}", &entity.id);
+        let id = self.templates.fill(entity)?;
         // A proxy that decodes %2F and tidies the path would turn these into another route.
         let climbs = id.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
         if climbs || id.len() > LONGEST_ID || id.contains(char::is_control) {
@@ -82,7 +73,7 @@ impl Datadog {
 
 impl Provider for Datadog {
     fn kinds(&self) -> &[EntityKind] {
-        &self.kinds
+        self.templates.kinds()
     }
 
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
@@ -98,7 +89,8 @@ impl Provider for Datadog {
             if response.status == 400 {
                 tracing::debug!(said = words(&response.body), "Datadog refuses the request");
             }
-            normalise::answer(response.status, &response.body, wait(&response), &self.scale)
+            let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+            normalise::answer(response.status, &response.body, wait, &self.scale)
         })
     }
 
@@ -107,10 +99,11 @@ impl Provider for Datadog {
             let url = self.base.join(&PATH, "", &[("page[size]", "1")]);
             let url = url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `base_url`"))?;
             let response = self.get(url).await?;
+            let wait = quota::wait(response.status, &response.headers, Timestamp::now());
             match response.status {
                 200 if wire::is_list(&response.body) => Ok(()),
                 200 => Err(Failure::malformed("200 without Datadog's list of scores: check `base_url`")),
-                status => Err(normalise::refusal(status, &response.body, wait(&response))),
+                status => Err(normalise::refusal(status, &response.body, wait)),
             }
         })
     }
@@ -120,26 +113,9 @@ impl Provider for Datadog {
     }
 
     fn identity(&self) -> String {
-        // The API key names the organisation; its hash tells two of them apart and gives neither away.
-        let key = self.config.api_key.current();
-        let hash = ring::digest::digest(&ring::digest::SHA256, key.expose_secret().as_bytes());
-        let mut identity = format!("datadog {} ", self.base.host());
-        for byte in hash.as_ref().iter().take(8) {
-            // Writing to a String cannot fail.
-            let _ = write!(identity, "{byte:02x}");
-        }
-        let _ = write!(identity, " {:?} {:?}", self.templates, self.scale);
-        identity
-    }
-}
-
-/// How long Datadog wants to be left alone.
-fn wait(response: &Response) -> Option<std::time::Duration> {
-    let quota = Quota::read(&response.headers, Timestamp::now());
-    match response.status {
-        429 => quota.wait_after_refusal(),
-        500..=599 => quota.retry_after,
-        _ => None,
+        // The API key names the organisation, which the address does not.
+        let Self { config, base, scale, templates, .. } = self;
+        format!("datadog {} {} {templates:?} {scale:?}", base.host(), config.api_key.tag())
     }
 }
 

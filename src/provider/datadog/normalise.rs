@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 use super::wire::{self, Attributes, Document};
+use crate::provider::lenient::{self, is_markup};
 use crate::provider::{Answer, Failure, FailureKind, Raw, Scored};
 use crate::score::{Level, Scale, Score};
 
@@ -57,13 +58,8 @@ pub fn refusal(status: u16, body: &[u8], wait: Option<Duration>) -> Failure {
     Failure { retry_after: wait, ..Failure::new(kind, format!("HTTP {status}: {cure}")) }
 }
 
-/// Whether `body` is HTML or XML rather than JSON or nothing.
-fn is_markup(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"<")
-}
-
 fn scored(body: &[u8], scale: &Scale) -> Result<Scored, Failure> {
-    let document: Document = wire::parse(body)
+    let document: Document = lenient::object(body)
         .map_err(|what| Failure::malformed(format!("HTTP 200 with a body that is {what}")))?;
     let resource = document.data.unwrap_or_default();
     let attributes = resource.attributes.unwrap_or_default();

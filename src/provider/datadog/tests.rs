@@ -2,20 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Secret, parse_for_tests};
+use crate::config::Secret;
 use crate::provider::Scored;
 use crate::provider::recorder::{Recorder, told};
+use crate::provider::testing::{self, kind};
 use crate::score::Level;
 use crate::simulator::datadog as pages;
 use crate::simulator::server::Simulator;
-use crate::simulator::world::{Limit, Options, World};
+use crate::simulator::world::{Limit, Options};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -30,14 +30,7 @@ fn answer(status: u16, body: &str) -> Result<Answer, Failure> {
 }
 
 fn scored(body: &str) -> Scored {
-    match answer(200, body) {
-        Ok(Answer::Scored(scored)) => *scored,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn kind(answer: Result<Answer, Failure>) -> FailureKind {
-    answer.unwrap_err().kind
+    testing::scored(answer(200, body))
 }
 
 #[test]
@@ -211,12 +204,7 @@ fn a_failure_never_repeats_what_the_vendor_says() {
 }
 
 fn problems(yaml: &str) -> (Option<Config>, String) {
-    let document = parse_for_tests(yaml);
-    let mut root = document.root();
-    root.know(&["base_url"]);
-    let config = config::read(&mut root);
-    root.finish();
-    (config, document.problems().to_string())
+    testing::read_keys(yaml, config::read)
 }
 
 #[test]
@@ -224,7 +212,7 @@ fn all_nine_sites_are_known_in_every_spelling_that_datadog_uses() {
     for site in config::SITES {
         for spelling in [site.to_owned(), format!("app.{site}"), format!("api.{site}"), site.to_uppercase()] {
             let (config, problems) = problems(&format!("site: {spelling}\napi_key: a\napplication_key: b\n"));
-            assert_eq!(config.expect(&problems).base_url().host(), format!("api.{site}"));
+            assert_eq!(config.expect(&problems).base_url().unwrap().host(), format!("api.{site}"));
         }
     }
 }
@@ -321,7 +309,7 @@ async fn other_kinds_are_asked_about_through_their_template() {
     let recorder =
         Recorder::start([told(200, fixture!("score.json")), told(200, fixture!("score.json"))]).await;
     let provider = datadog(recorder.base(""));
-    assert_eq!(provider.kinds(), [EntityKind::Host, EntityKind::ServiceAccount, EntityKind::CloudIdentity]);
+    assert_eq!(provider.kinds(), [EntityKind::CloudIdentity, EntityKind::Host, EntityKind::ServiceAccount]);
     provider.ask(&Entity::new(EntityKind::Host, "i-1")).await.unwrap();
     provider.ask(&Entity::new(EntityKind::ServiceAccount, "{value}")).await.unwrap();
     let list = "/api/v2/security-entities/risk-scores";
@@ -378,10 +366,8 @@ async fn neither_debug_output_nor_identity_shows_a_key() {
 }
 
 async fn simulator(options: Options) -> (Simulator, Datadog) {
-    let world = Arc::new(World::new(options));
-    let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), world).await.unwrap();
-    let provider = datadog(BaseUrl::parse(&simulator.base_url("datadog")).unwrap());
-    (simulator, provider)
+    let (simulator, base) = testing::simulated("datadog", options).await;
+    (simulator, datadog(base))
 }
 
 #[tokio::test]

@@ -4,16 +4,16 @@
 //! (`entityRoles: [[]]`). So numbers may be integers, floats or text, whatever is only passed on may be any JSON,
 //! `null` is absence, and members that nobody documented are skipped. Never decides what an answer means.
 
-use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
-use serde_json::error::Category;
 use serde_json::{Number, Value};
+
+use crate::provider::lenient::{object, or_default, or_no_number};
 
 /// `{"data": {...}}`: one entity's score.
 #[derive(Debug, Default, Deserialize)]
 pub struct Document {
     /// The entity.
-    #[serde(default, deserialize_with = "or_absent")]
+    #[serde(default, deserialize_with = "or_default")]
     pub data: Option<Resource>,
 }
 
@@ -21,10 +21,10 @@ pub struct Document {
 #[derive(Debug, Default, Deserialize)]
 pub struct Resource {
     /// The entity's id as Datadog spells it.
-    #[serde(default, deserialize_with = "or_absent")]
+    #[serde(default, deserialize_with = "or_default")]
     pub id: Option<String>,
     /// Everything else.
-    #[serde(default, deserialize_with = "or_absent")]
+    #[serde(default, deserialize_with = "or_default")]
     pub attributes: Option<Attributes>,
 }
 
@@ -33,31 +33,31 @@ pub struct Resource {
 #[serde(default, rename_all = "camelCase")]
 pub struct Attributes {
     /// Sum of signal impacts over two weeks; not bounded by 100.
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "or_no_number")]
     pub risk_score: Option<Number>,
     /// Change of the score against the previous period.
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "or_no_number")]
     pub risk_score_evolution: Option<Number>,
     /// `critical`, `high`, `medium`, `low` or `info`; derived by Datadog from its own table.
-    #[serde(deserialize_with = "or_absent")]
+    #[serde(deserialize_with = "or_default")]
     pub severity: Option<String>,
     /// Number of signals.
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "or_no_number")]
     pub signals_detected: Option<Number>,
     /// Unix milliseconds.
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "or_no_number")]
     pub first_detected: Option<Number>,
     /// Unix milliseconds.
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "or_no_number")]
     pub last_detected: Option<Number>,
     /// Title of the latest signal.
-    #[serde(deserialize_with = "or_absent")]
+    #[serde(deserialize_with = "or_default")]
     pub last_activity_title: Option<String>,
     /// Configuration risks.
-    #[serde(deserialize_with = "or_absent")]
+    #[serde(deserialize_with = "or_default")]
     pub config_risks: Option<ConfigRisks>,
     /// What the cloud's provider says about the entity.
-    #[serde(deserialize_with = "or_absent")]
+    #[serde(deserialize_with = "or_default")]
     pub entity_metadata: Option<EntityMetadata>,
     /// What is passed on as it is.
     #[serde(flatten)]
@@ -142,24 +142,9 @@ impl ErrorItem {
     }
 }
 
-/// Reads a body, which must be an object: serde alone would also take an array for a struct.
-///
-/// # Errors
-/// What is wrong, without repeating any of it: it could hold the entity's id.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, &'static str> {
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err("not a JSON object");
-    }
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Eof | Category::Io => "cut off",
-        Category::Syntax => "not JSON",
-        Category::Data => "JSON of another form",
-    })
-}
-
 /// The errors in `body`, where it has the form in which Datadog itself refuses.
 pub fn errors(body: &[u8]) -> Option<Vec<ErrorItem>> {
-    let Errors { errors } = parse(body).ok()?;
+    let Errors { errors } = object(body).ok()?;
     (!errors.is_empty()).then_some(errors)
 }
 
@@ -169,19 +154,5 @@ pub fn is_list(body: &[u8]) -> bool {
     struct List {
         data: Value,
     }
-    parse::<List>(body).is_ok_and(|list| list.data.is_array())
-}
-
-/// A value of the expected form, or nothing.
-fn or_absent<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(from)?).ok())
-}
-
-/// A number, or text that is one.
-fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Number>, D::Error> {
-    Ok(match Value::deserialize(from)? {
-        Value::Number(number) => Some(number),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    })
+    object::<List>(body).is_ok_and(|list| list.data.is_array())
 }

@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-
 use super::auth::ServiceAccount;
+use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -76,19 +75,17 @@ impl Window {
 
 impl Config {
     /// The address that the vendor's own keys give; `base_url` of the common keys goes before it.
-    pub fn base_url(&self) -> &BaseUrl {
-        &self.address
+    pub fn base_url(&self) -> Option<&BaseUrl> {
+        Some(&self.address)
     }
 
-    /// What tells one credential from another. Instances with the same one share a quota. Secret: hash it.
-    pub fn credential(&self) -> SecretString {
+    /// What Google counts a quota against: the project, and who asks.
+    pub fn credential(&self) -> Vec<Fingerprint> {
         let who = match &self.credential {
-            Credential::ServiceAccount(json) => json.current().expose_secret().to_owned(),
-            Credential::Token(token) => token.current().expose_secret().to_owned(),
-            Credential::Command(words) => words.join("\0"),
+            Credential::ServiceAccount(secret) | Credential::Token(secret) => secret.fingerprint(),
+            Credential::Command(words) => Fingerprint::of(&words.join("\0")),
         };
-        // Google counts requests by project.
-        format!("google_secops\n{}\n{who}", self.project).into()
+        vec![Fingerprint::of(&self.project), who]
     }
 }
 
@@ -188,7 +185,10 @@ fn credential(section: &mut Section<'_>) -> Option<Credential> {
         }
     }
     if let Some(account) = account {
-        if let Err(what) = ServiceAccount::read(&account.current()) {
+        // A machine that asks nobody need not have the file: `extract`, and `check` before a deployment.
+        if !account.is_absent()
+            && let Err(what) = ServiceAccount::read(&account.current())
+        {
             section.problem(
                 "credentials",
                 what,

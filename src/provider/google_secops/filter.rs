@@ -10,10 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::config::Window;
 use crate::entity::{Entity, EntityKind, is_email};
+use crate::provider::templates::PLACE;
 use crate::provider::{Failure, FailureKind};
 
-/// Where the identifier goes in a template.
-const PLACE: &str = "{value}";
 /// No indicator is longer than a path; an alert could hold a megabyte.
 const LONGEST: usize = 1024;
 

@@ -20,6 +20,7 @@ use self::config::Config;
 use self::wire::Page;
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
+use crate::provider::templates::Templates;
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::score::Scale;
@@ -33,8 +34,7 @@ pub struct GoogleSecops {
     config: Config,
     base: BaseUrl,
     scale: Scale,
-    identifiers: Vec<(EntityKind, String)>,
-    kinds: Vec<EntityKind>,
+    templates: Templates,
     transport: Transport,
     tokens: Tokens,
 }
@@ -51,26 +51,20 @@ impl GoogleSecops {
         identifiers: Vec<(EntityKind, String)>,
         transport: Transport,
     ) -> Self {
-        let mut kinds = filter::KINDS.to_vec();
-        for (kind, template) in &identifiers {
-            kinds.retain(|known| known != kind);
-            if filter::check(*kind, template).is_ok() {
-                kinds.push(*kind);
-            }
-        }
+        let templates = Templates::new(&filter::KINDS, identifiers);
+        let templates = templates.only(|kind, template| filter::check(kind, template).is_ok());
         let tokens = Tokens::new(config.credential.clone());
-        GoogleSecops { config, base, scale, identifiers, kinds, transport, tokens }
+        GoogleSecops { config, base, scale, templates, transport, tokens }
     }
 
     async fn look_up(&self, entity: &Entity) -> Result<Answer, Failure> {
-        if !self.kinds.contains(&entity.kind) {
+        if !self.kinds().contains(&entity.kind) {
             return Err(Failure::new(
                 FailureKind::InvalidIdentifier,
                 format!("Google SecOps is not asked about {} entities here", entity.kind),
             ));
         }
-        let template = self.identifiers.iter().find(|(kind, _)| *kind == entity.kind);
-        let question = filter::question(entity, template.map(|(_, template)| template.as_str()))?;
+        let question = filter::question(entity, self.templates.get(entity.kind))?;
         let window = filter::risk_window(self.config.window, self.config.slack, Timestamp::now());
         let filter = format!("{} AND {window}", question.condition);
         let mut rows = Vec::new();
@@ -138,7 +132,7 @@ impl GoogleSecops {
 
 impl Provider for GoogleSecops {
     fn kinds(&self) -> &[EntityKind] {
-        &self.kinds
+        self.templates.kinds()
     }
 
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
@@ -161,8 +155,9 @@ impl Provider for GoogleSecops {
     }
 
     fn identity(&self) -> String {
-        let Config { project, location, instance, window, slack, .. } = &self.config;
-        let place = format!("{} {project}/{location}/{instance}", self.base.host());
-        format!("{place} {} {slack:?} {:?}", window.label(), self.identifiers)
+        let Self { config, scale, templates, .. } = self;
+        let Config { project, location, instance, window, slack, .. } = config;
+        let place = format!("google_secops {} {project}/{location}/{instance}", self.base.host());
+        format!("{place} {} {slack:?} {templates:?} {scale:?}", window.label())
     }
 }

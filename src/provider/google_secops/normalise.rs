@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use super::config::Window;
 use super::wire::{Delta, Row, member};
+use crate::provider::lenient::present;
 use crate::provider::{Answer, Raw, Scored};
 use crate::score::{Scale, Score};
 
@@ -131,8 +132,7 @@ fn moment(time: Option<Timestamp>) -> Option<Value> {
 
 /// An object of the members that are there; `None` when none is.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Option<Value> {
-    let members: Map<_, _> =
-        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let members = present(members);
     (!members.is_empty()).then_some(Value::Object(members))
 }
 

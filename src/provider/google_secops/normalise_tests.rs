@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::provider::FailureKind;
 use crate::provider::google_secops::wire::Page;
+use crate::provider::{FailureKind, testing};
 use crate::score::Level;
 
 macro_rules! fixture {
@@ -142,41 +142,28 @@ fn numbers_may_be_spelled_in_any_way() {
     }
 }
 
+/// What means something to us among the keys and texts of any JSON.
+const NAMES: [&str; 14] = [
+    "entity_risk_scores",
+    "nextPageToken",
+    "entity",
+    "metadata",
+    "riskScore",
+    "risk_delta",
+    "riskWindow",
+    "start_time",
+    "endTime",
+    "detections_count",
+    "entityIndicator",
+    "email",
+    "user",
+    "x",
+];
+const WORDS: [&str; 2] = ["2026-05-29T14:00:00Z", "-99999999999-01-01T00:00:00Z"];
+
 /// JSON that looks like the vendor's, with anything in it.
 fn nearly() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,8}".prop_map(Value::from),
-        Just(json!("2026-05-29T14:00:00Z")),
-        Just(json!("-99999999999-01-01T00:00:00Z")),
-    ];
-    let key = prop::sample::select(vec![
-        "entity_risk_scores",
-        "nextPageToken",
-        "entity",
-        "metadata",
-        "riskScore",
-        "risk_delta",
-        "riskWindow",
-        "start_time",
-        "endTime",
-        "detections_count",
-        "entityIndicator",
-        "email",
-        "user",
-        "x",
-    ]);
-    leaf.prop_recursive(5, 40, 6, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::hash_map(key.clone(), inner, 0..6).prop_map(|members| {
-                Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-            }),
-        ]
-    })
+    testing::json(&NAMES, &WORDS)
 }
 
 fn row_count(body: &Value) -> usize {

@@ -10,9 +10,10 @@ use super::auth::ServiceAccount;
 use super::config::{Credential, Window};
 use super::*;
 use crate::config::Secret;
+use crate::provider::testing;
 use crate::score::Score;
 use crate::simulator::google_secops::TOKEN;
-use crate::simulator::{Answer as Spoiled, Fault, Limit, Options, Simulator, World};
+use crate::simulator::{Answer as Spoiled, Fault, Limit, Simulator};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -24,8 +25,7 @@ const ACCOUNT: &str = fixture!("service_account");
 const EMAIL: &str = "john.doe@example.com";
 
 async fn simulator(known: f64) -> Simulator {
-    let options = Options { known, ..Options::default() };
-    Simulator::start(([127, 0, 0, 1], 0).into(), Arc::new(World::new(options))).await.unwrap()
+    testing::simulated("google_secops", testing::knowing(known)).await.0
 }
 
 fn base(simulator: &Simulator) -> BaseUrl {
@@ -75,7 +75,7 @@ fn user(id: &str) -> Entity {
 }
 
 async fn kind(provider: &GoogleSecops, entity: &Entity) -> FailureKind {
-    provider.ask(entity).await.expect_err("a failure").kind
+    testing::kind(provider.ask(entity).await)
 }
 
 fn token_calls(simulator: &Simulator) -> u64 {
@@ -419,18 +419,12 @@ async fn a_probe_proves_address_credential_and_instance() {
 
 #[test]
 fn keys_are_read_and_problems_name_them() {
-    let read = |yaml: &str| {
-        let document = crate::config::parse_for_tests(yaml);
-        let mut root = document.root();
-        let config = config::read(&mut root);
-        root.finish();
-        (config, document.problems().iter().map(ToString::to_string).collect::<Vec<_>>())
-    };
+    let read = |yaml: &str| testing::read_keys(yaml, config::read);
     let place = "project: acme\nlocation: europe\ninstance: 2c46cdd9-92e3-5e5f-b3cf-0123456789ab\n";
     let (config, problems) = read(&format!("{place}token: hunter2\nwindow: 7d\n"));
-    assert_eq!(problems, [""; 0]);
+    assert_eq!(problems, "");
     let config = config.unwrap();
-    assert_eq!(config.base_url().host(), "europe-chronicle.googleapis.com");
+    assert_eq!(config.base_url().unwrap().host(), "europe-chronicle.googleapis.com");
     assert_eq!((config.window, config.page_size, config.slack), (Window::Week, 100, Duration::ZERO));
     assert!(!format!("{config:?}").contains("hunter2"));
     for (yaml, expected) in [
@@ -443,6 +437,18 @@ fn keys_are_read_and_problems_name_them() {
         ("project: a\nlocation: evil.example/\ninstance: x\ntoken: a\n".to_owned(), "location"),
     ] {
         let (_, problems) = read(&yaml);
-        assert!(problems.len() == 1 && problems[0].contains(expected), "{expected}: {problems:?}");
+        assert!(problems.lines().count() == 1 && problems.contains(expected), "{expected}: {problems}");
     }
+}
+
+#[test]
+fn a_service_account_that_is_not_on_this_machine_is_no_problem_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("riskstream.yaml");
+    let provider = "type: google_secops, project: acme, location: us, instance: x";
+    let text = format!("providers: {{secops: {{{provider}, credentials: {{file: gone.json}}}}}}\n");
+    std::fs::write(&file, text).unwrap();
+    let problems = crate::config::Config::load(&file, []).unwrap_err().to_string();
+    assert!(problems.contains("providers.secops.credentials"), "{problems}");
+    assert!(crate::config::Config::load_offline(&file, []).is_ok());
 }

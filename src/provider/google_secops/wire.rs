@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use crate::http::Response;
-use crate::provider::quota::{LONGEST, Quota};
+use crate::provider::lenient::number;
+use crate::provider::quota::{self, LONGEST};
 use crate::provider::{Failure, FailureKind};
 
 /// One page of an answer.
@@ -167,15 +168,6 @@ fn all_null(object: &Map<String, Value>) -> bool {
     object.values().all(Value::is_null)
 }
 
-/// A number, also one that is written as a string.
-fn number(value: &Value) -> Option<Number> {
-    match value {
-        Value::Number(number) => Some(number.clone()),
-        Value::String(text) => serde_json::from_str(text.trim()).ok(),
-        _ => None,
-    }
-}
-
 fn time(object: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     member(object, name)?.as_str()?.trim().parse().ok()
 }
@@ -200,7 +192,7 @@ pub fn refusal(response: &Response, now: Timestamp) -> Failure {
         },
     };
     if failure.kind.retryable() {
-        let header = Quota::read(&response.headers, now).wait_after_refusal();
+        let header = quota::wait(status, &response.headers, now);
         failure.retry_after = header.or_else(|| error.and_then(|error| error.retry_after));
     }
     failure

@@ -1,8 +1,6 @@
 //! The keys of `type: oracle_casb`: the key pair, and which applications to look at.
 
-use ring::digest;
-use secrecy::ExposeSecret;
-
+use crate::config::secret::Fingerprint;
 use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
@@ -26,15 +24,9 @@ impl Config {
         None
     }
 
-    /// What tells one credential from another: instances with the same one share a quota.
-    pub fn credential(&self) -> Vec<&Secret> {
-        vec![&self.access_key, &self.access_secret]
-    }
-
-    /// The start of the access key's hash: stands for the tenant, which the address does not name.
-    pub(super) fn tenant(&self) -> String {
-        let hash = digest::digest(&digest::SHA256, self.access_key.current().expose_secret().as_bytes());
-        hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    /// What Oracle counts a quota against, as far as is known: the key pair.
+    pub fn credential(&self) -> Vec<Fingerprint> {
+        vec![self.access_key.fingerprint(), self.access_secret.fingerprint()]
     }
 }
 

@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request, Response};
 use crate::provider::limiter::Priority;
-use crate::provider::quota::Quota;
+use crate::provider::templates::Templates;
 use crate::provider::transport::{Call, Transport};
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
 use crate::score::Scale;
 
 pub use config::{Config, read};
@@ -45,8 +45,7 @@ pub struct OracleCasb {
     config: Config,
     base: BaseUrl,
     scale: Scale,
-    identifiers: Vec<(EntityKind, String)>,
-    kinds: Vec<EntityKind>,
+    templates: Templates,
     transport: Transport,
     tokens: Tokens,
 }
@@ -60,13 +59,8 @@ impl OracleCasb {
         identifiers: Vec<(EntityKind, String)>,
         transport: Transport,
     ) -> Self {
-        let mut kinds = vec![EntityKind::User];
-        for (kind, _) in &identifiers {
-            if !kinds.contains(kind) {
-                kinds.push(*kind);
-            }
-        }
-        OracleCasb { config, base, scale, identifiers, kinds, transport, tokens: Tokens::default() }
+        let templates = Templates::new(&[EntityKind::User], identifiers);
+        OracleCasb { config, base, scale, templates, transport, tokens: Tokens::default() }
     }
 
     async fn risk(&self, user: &str) -> Result<Answer, Failure> {
@@ -133,11 +127,11 @@ impl OracleCasb {
         if value.trim().is_empty() || value.len() > LONGEST_USER || value.contains(char::is_control) {
             return invalid("a user name is not empty, has no control characters and at most 320 bytes");
         }
-        match self.identifiers.iter().find(|(kind, _)| *kind == entity.kind) {
-            Some((_, template)) => Ok(template.replace("{value}", value)),
-            None if entity.kind == EntityKind::User => Ok(value.to_owned()),
-            None => invalid("Oracle CASB knows users; another kind needs a template in identifiers"),
-        }
+        let user = self.templates.fill(entity);
+        user.map_or_else(
+            || invalid("Oracle CASB knows users; another kind needs a template in identifiers"),
+            Ok,
+        )
     }
 }
 
@@ -147,13 +141,13 @@ fn accept(response: &Response) -> Result<(), Failure> {
         return Ok(());
     }
     let mut failure = normalise::refusal(response.status, &response.body);
-    failure.retry_after = Quota::read(&response.headers, Timestamp::now()).retry_after;
+    failure.retry_after = quota::wait(response.status, &response.headers, Timestamp::now());
     Err(failure)
 }
 
 impl Provider for OracleCasb {
     fn kinds(&self) -> &[EntityKind] {
-        &self.kinds
+        self.templates.kinds()
     }
 
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
@@ -176,9 +170,11 @@ impl Provider for OracleCasb {
     }
 
     fn identity(&self) -> String {
-        let Self { config, scale, identifiers, .. } = self;
+        let Self { config, scale, templates, .. } = self;
         let address = self.url(&REPORT_PATH, &[]).unwrap_or_default();
         let applications = (&config.application_type, &config.application_instance);
-        format!("{address} {} {applications:?} {scale:?} {identifiers:?}", config.tenant())
+        // The access key names the tenant, which the address does not.
+        let tenant = config.access_key.tag();
+        format!("oracle_casb {address} {tenant} {applications:?} {templates:?} {scale:?}")
     }
 }

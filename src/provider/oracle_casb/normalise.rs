@@ -22,7 +22,6 @@ const OTHER_ROWS: usize = 20;
 /// The failure that a status other than 2xx stands for. Of the body only this counts: a web page comes from
 /// somebody between us and the vendor, who does not know its applications.
 pub fn refusal(status: u16, body: &[u8]) -> Failure {
-    let is_page = body.trim_ascii_start().starts_with(b"<");
     let (kind, detail) = match status {
         400 => (FailureKind::BadRequest, "400: the vendor says that the request has a wrong field"),
         401 => (
@@ -32,7 +31,7 @@ pub fn refusal(status: u16, body: &[u8]) -> Failure {
         403 => {
             (FailureKind::Forbidden, "403: the CASB APIs are not enabled for the tenant; Oracle enables them")
         }
-        404 if is_page => {
+        404 if lenient::is_markup(body) => {
             return Failure::malformed("404 with a web page, which is not the vendor's; check base_url");
         }
         404 => (
@@ -206,28 +205,25 @@ fn fold(name: &str) -> String {
 }
 
 fn head(page: &Report) -> Map<String, Value> {
-    let members = [
-        ("type", &page.report_type),
-        ("tenant_name", &page.tenant_name),
-        ("report_id", &page.report_id),
-        ("max_count", &page.max_count),
-        ("total_count", &page.total_count),
-        ("size", &page.size),
-        ("title", &page.title),
-        ("description", &page.description),
-    ];
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
+    lenient::present([
+        ("type", page.report_type.clone()),
+        ("tenant_name", page.tenant_name.clone()),
+        ("report_id", page.report_id.clone()),
+        ("max_count", page.max_count.clone()),
+        ("total_count", page.total_count.clone()),
+        ("size", page.size.clone()),
+        ("title", page.title.clone()),
+        ("description", page.description.clone()),
+    ])
 }
 
 fn attributes(row: &Row) -> Map<String, Value> {
-    let members = [
-        ("app_name", &row.app_name),
-        ("app_instance", &row.app_instance),
-        ("app_instance_id", &row.app_instance_id),
-        ("row_id", &row.row_id),
-    ];
-    let mut attributes: Map<_, _> =
-        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect();
+    let mut attributes = lenient::present([
+        ("app_name", row.app_name.clone()),
+        ("app_instance", row.app_instance.clone()),
+        ("app_instance_id", row.app_instance_id.clone()),
+        ("row_id", row.row_id.clone()),
+    ]);
     for (column, value) in &row.columns {
         let (name, value) = typed(column, value);
         attributes.entry(name).or_insert(value);
@@ -237,11 +233,10 @@ fn attributes(row: &Row) -> Map<String, Value> {
 
 /// A column under its own name and type; one that the vendor added since, under its name in snake_case.
 fn typed(column: &str, value: &Value) -> (String, Value) {
-    let numeric = || lenient::number(value).map_or_else(|| value.clone(), Value::Number);
     let (name, value) = match fold(column).as_str() {
         "risklevel" => ("risk_level", value.clone()),
         "username" => ("user_name", value.clone()),
-        "maximumriskscore" => ("maximum_risk_score", numeric()),
+        "maximumriskscore" => ("maximum_risk_score", lenient::numeric(value)),
         "reasons" => ("reasons", factors(embedded(value))),
         "detecteddate" => ("detected_date", value.clone()),
         "reasonsaverage" => ("reasons_average", numbers(embedded(value))),
@@ -273,8 +268,7 @@ fn factors(reasons: Value) -> Value {
 fn numbers(value: Value) -> Value {
     match value {
         Value::Object(members) => {
-            let number = |value: Value| lenient::number(&value).map_or(value, Value::Number);
-            Value::Object(members.into_iter().map(|(code, value)| (code, number(value))).collect())
+            Value::Object(members.into_iter().map(|(code, value)| (code, lenient::numeric(&value))).collect())
         }
         other => other,
     }

@@ -16,14 +16,15 @@ use super::config::Config;
 use super::normalise::{Reading, refusal};
 use super::wire::{Grant, Report, Unreadable, unpack};
 use super::{MAX_PAGES, OracleCasb};
+use crate::config::Secret;
 use crate::config::provider::Common;
-use crate::config::{Document, Secret};
 use crate::entity::{Entity, EntityKind};
 use crate::http::BaseUrl;
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
 use crate::provider::meter::NoMeter;
 use crate::provider::recorder::{Recorder, Told, told, told_bytes};
+use crate::provider::testing;
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Failure, FailureKind, Provider, Scored};
 use crate::score::{Level, Scale, Score};
@@ -263,16 +264,7 @@ fn a_token_is_read_from_the_answer_of_the_exchange() {
 
 #[test]
 fn the_configuration_names_what_is_missing() {
-    let read = |yaml: &str| {
-        let variables = ["KEY", "SECRET"].map(|name| (name.to_owned(), format!("value of {name}")));
-        let document = Document::parse("t.yaml", yaml, variables);
-        let mut root = document.root();
-        root.know(&["base_url"]);
-        let config = super::read(&mut root);
-        root.finish();
-        let problems: Vec<_> = document.problems().iter().map(ToString::to_string).collect();
-        (config, problems.join("\n"))
-    };
+    let read = |yaml: &str| testing::read_keys(yaml, super::read);
     let (config, problems) = read(
         "base_url: https://api.example.com\naccess_key: {env: KEY}\naccess_secret: {env: SECRET}\napplication_type: AWS\n",
     );
@@ -305,10 +297,7 @@ fn jane() -> Entity {
 }
 
 async fn simulator(known: f64) -> (Simulator, BaseUrl) {
-    let world = Arc::new(World::new(Options { known, ..Options::default() }));
-    let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), world).await.unwrap();
-    let base = BaseUrl::parse(&simulator.base_url("oracle_casb")).unwrap();
-    (simulator, base)
+    testing::simulated("oracle_casb", testing::knowing(known)).await
 }
 
 /// The simulated page alone, with tokens that the test holds.
@@ -562,14 +551,7 @@ fn what_answers_depend_on_is_in_the_identity_and_the_keys_are_not() {
 
 /// JSON of any form, with the names that mean something to us among its keys and texts.
 fn some_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,12}".prop_map(Value::from),
-        prop::sample::select(vec![JANE, "85", "High", "{\"A\":\"1\"}", "[1,{\"A\":[]}]"])
-            .prop_map(Value::from),
-    ];
+    let leaf = testing::leaf(&[JANE, "85", "High", "{\"A\":\"1\"}", "[1,{\"A\":[]}]"]);
     let column = prop::sample::select(vec![
         "Risk Level",
         "User name",
@@ -596,13 +578,7 @@ fn some_json() -> impl Strategy<Value = Value> {
             prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
             prop::collection::vec(inner.clone(), 0..8)
                 .prop_map(|details| json!({"appname": "X", "userRiskDetails": details})),
-            prop::collection::btree_map(name.clone(), inner, 0..4).prop_map(|members| {
-                members
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect::<serde_json::Map<_, _>>()
-                    .into()
-            }),
+            testing::object(name.clone(), inner, 4),
         ]
     })
 }
