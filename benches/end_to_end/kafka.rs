@@ -20,8 +20,7 @@ pub struct Cluster {
     pub brokers: String,
     /// Partitions of every topic.
     pub partitions: i32,
-    admin: AdminClient<DefaultClientContext>,
-    watch: BaseConsumer,
+    config: ClientConfig,
 }
 
 impl Cluster {
@@ -29,12 +28,7 @@ impl Cluster {
     pub fn new(brokers: &str, partitions: i32) -> Cluster {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers);
-        Cluster {
-            brokers: brokers.to_owned(),
-            partitions,
-            admin: config.create().unwrap(),
-            watch: config.create().unwrap(),
-        }
+        Cluster { brokers: brokers.to_owned(), partitions, config }
     }
 
     /// Creates topics and waits until they have leaders.
@@ -43,29 +37,33 @@ impl Cluster {
             .iter()
             .map(|name| NewTopic::new(name, self.partitions, TopicReplication::Fixed(1)))
             .collect();
-        for result in wait(self.admin.create_topics(&topics, &AdminOptions::new())).unwrap() {
+        for result in wait(self.admin().create_topics(&topics, &AdminOptions::new())).unwrap() {
             result.unwrap_or_else(|(name, code)| panic!("cannot create topic {name}: {code}"));
         }
         for name in names {
+            let watch = self.watch(name);
             for partition in 0..self.partitions {
-                while self.watch.fetch_watermarks(name, partition, ASK).is_err() {
+                while watch.0.fetch_watermarks(name, partition, ASK).is_err() {
                     std::thread::sleep(Duration::from_millis(20));
                 }
             }
         }
     }
 
+    /// Watches how many records are in a topic. A client of its own for each: one that has seen a topic go knows new
+    /// ones late.
+    pub fn watch(&self, name: &str) -> Watch {
+        Watch(self.config.create().unwrap(), name.to_owned(), self.partitions)
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config.create().unwrap()
+    }
+
     /// Deletes topics, so that their data is gone from the page cache.
     pub fn delete(&self, names: &[&str]) {
         // What is left behind is nobody's loss: names are not used twice.
-        let _ = wait(self.admin.delete_topics(names, &AdminOptions::new()));
-    }
-
-    /// Records in a topic.
-    pub fn count(&self, name: &str) -> u64 {
-        let end =
-            |partition| self.watch.fetch_watermarks(name, partition, ASK).map_or(0, |(_, high)| high as u64);
-        (0..self.partitions).map(end).sum()
+        let _ = wait(self.admin().delete_topics(names, &AdminOptions::new()));
     }
 
     /// A producer with large batches.
@@ -91,7 +89,19 @@ impl Cluster {
             );
         }
         producer.flush(Duration::from_secs(120)).unwrap();
-        assert_eq!(self.count(topic), alerts, "every alert is in the topic");
+        assert_eq!(self.watch(topic).count(), alerts, "every alert is in the topic");
+    }
+}
+
+/// How far a topic is.
+pub struct Watch(BaseConsumer, String, i32);
+
+impl Watch {
+    /// Records in it.
+    pub fn count(&self) -> u64 {
+        let end =
+            |partition| self.0.fetch_watermarks(&self.1, partition, ASK).map_or(0, |(_, high)| high as u64);
+        (0..self.2).map(end).sum()
     }
 }
 

@@ -148,10 +148,11 @@ struct Run {
 fn run(setting: &Setting<'_>, who: Who, input: &str, name: &str, alerts: u64) -> Run {
     setting.cluster.create(&[name, &format!("{name}.dead")]);
     let (child, ready) = setting.start(who, input, name);
+    let watch = setting.cluster.watch(name);
     let reach = |count: u64| -> (Instant, u64, Sample) {
         let patience = Instant::now() + Duration::from_secs(600);
         loop {
-            let done = setting.cluster.count(name);
+            let done = watch.count();
             if done >= count {
                 return (Instant::now(), done, child.sample());
             }
@@ -214,7 +215,7 @@ fn main() {
     setting.cluster.create(&[&input]);
     setting.cluster.produce(&input, arguments.alerts, arguments.entities);
 
-    let mut report = Report::new();
+    let report = Report::new();
     let (mut copies, mut services) = (Vec::new(), Vec::new());
     for number in 1..=arguments.runs {
         for who in [Who::CopyLoop, Who::Service] {
