@@ -95,7 +95,7 @@ pub struct Metrics {
     /// Enriched alerts acknowledged by the output topic.
     pub published: IntCounter,
     dead_lettered: IntCounterVec,
-    by_status: IntCounterVec,
+    by_status: [IntCounter; AlertStatus::ALL.len()],
     /// Seconds from polling an alert to the acknowledgement of its output.
     pub latency: Histogram,
     /// Seconds of decoding, extracting, routing and looking into the cache.
@@ -168,9 +168,7 @@ impl Metrics {
             dead_lettered.with_label_values(&[reason]);
         }
         let by_status = counters(r, "alerts_by_status_total", "Alerts composed, by status.", &["status"])?;
-        for status in AlertStatus::ALL {
-            by_status.with_label_values(&[status.label()]);
-        }
+        let by_status = AlertStatus::ALL.map(|status| by_status.with_label_values(&[status.label()]));
         let stage = histograms(r, "stage_seconds", "Time of one stage.", &["stage"], STAGE)?;
         let queries =
             counters(r, "cache_queries_total", "Questions to the cache.", &["provider", "outcome"])?;
@@ -299,7 +297,9 @@ impl Metrics {
 
     /// Counts a composed alert.
     pub fn composed(&self, status: AlertStatus) {
-        self.by_status.with_label_values(&[status.label()]).inc();
+        if let Some(counter) = self.by_status.get(status as usize) {
+            counter.inc();
+        }
     }
 
     /// Counts a dead letter that was acknowledged.

@@ -21,7 +21,7 @@ const UNKNOWN_SHARE: u64 = 4;
 
 /// Bytes of an entry beside its text: the entry itself, its reference counts, its key, and what the table and
 /// the allocator add (measured by the `cache_memory` bench).
-const OVERHEAD: usize = 264;
+const OVERHEAD: usize = 176;
 
 /// One answer, or a failure that is remembered.
 #[derive(Debug)]
@@ -110,17 +110,17 @@ impl Cache {
     pub fn get(&self, question: &Question<'_>, now: Instant) -> Found {
         let known = self.known.get(question);
         if let Some(entry) = &known
-            && now < entry.times.fresh_until
+            && now < entry.times.fresh_until()
         {
             return fresh(Arc::clone(entry), now);
         }
-        let standby = known.filter(|entry| now < entry.times.stale_until);
+        let standby = known.filter(|entry| now < entry.times.stale_until());
         match self.other.get(question) {
-            Some(entry) if now < entry.times.fresh_until => match &entry.content {
+            Some(entry) if now < entry.times.fresh_until() => match &entry.content {
                 Content::Answer(_) => fresh(entry, now),
                 Content::Failure(kind) => Found::Failed(*kind, standby),
             },
-            Some(entry) if now < entry.times.stale_until => Found::Miss(standby.or(Some(entry))),
+            Some(entry) if now < entry.times.stale_until() => Found::Miss(standby.or(Some(entry))),
             _ => Found::Miss(standby),
         }
     }
@@ -163,7 +163,7 @@ impl Cache {
 }
 
 fn fresh(entry: Arc<Entry>, now: Instant) -> Found {
-    if now < entry.times.refresh_at { Found::Fresh(entry) } else { Found::Ageing(entry) }
+    if now < entry.times.refresh_at() { Found::Fresh(entry) } else { Found::Ageing(entry) }
 }
 
 fn shelf(capacity: u64, evictions: Evictions) -> Shelf {

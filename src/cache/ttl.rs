@@ -19,17 +19,40 @@ pub enum Outcome {
     Failed,
 }
 
-/// When an answer is to be asked again.
+/// When an answer is to be asked again. Every cached answer has one, so the later times are kept as the distance from
+/// the first, in milliseconds: a distance above 49 days counts as 49 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     /// When it was written.
     pub written: Instant,
+    refresh: u32,
+    fresh: u32,
+    stale: u32,
+}
+
+impl Times {
     /// From here a reader should have it asked again in the background.
-    pub refresh_at: Instant,
+    pub fn refresh_at(&self) -> Instant {
+        self.after(self.refresh)
+    }
+
     /// Until here it is used without asking.
-    pub fresh_until: Instant,
+    pub fn fresh_until(&self) -> Instant {
+        self.after(self.fresh)
+    }
+
     /// Until here it may be used, marked as stale, when the vendor cannot be asked.
-    pub stale_until: Instant,
+    pub fn stale_until(&self) -> Instant {
+        self.after(self.stale)
+    }
+
+    fn after(&self, millis: u32) -> Instant {
+        self.written + Duration::from_millis(u64::from(millis))
+    }
+}
+
+fn millis(distance: Duration) -> u32 {
+    u32::try_from(distance.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// The lifetimes of one provider's answers.
@@ -67,9 +90,9 @@ impl Lifetimes {
         };
         Times {
             written: now,
-            refresh_at: now + refresh,
-            fresh_until: now + life,
-            stale_until: now + life + stale,
+            refresh: millis(refresh),
+            fresh: millis(life),
+            stale: millis(life.saturating_add(stale)),
         }
     }
 }
@@ -97,10 +120,10 @@ mod tests {
         let now = Instant::now();
         for (outcome, seconds) in [(Outcome::Scored, 900), (Outcome::Unknown, 300), (Outcome::Failed, 30)] {
             let times = lifetimes(0.0).times(outcome, now, 0.3);
-            assert_eq!(times.fresh_until - now, Duration::from_secs(seconds), "{outcome:?}");
+            assert_eq!(times.fresh_until() - now, Duration::from_secs(seconds), "{outcome:?}");
         }
         let failed = lifetimes(0.0).times(Outcome::Failed, now, 0.5);
-        assert_eq!(failed.stale_until, failed.fresh_until, "a failure is never served stale");
+        assert_eq!(failed.stale_until(), failed.fresh_until(), "a failure is never served stale");
     }
 
     proptest! {
@@ -108,9 +131,9 @@ mod tests {
         fn jitter_stays_within_its_bounds_and_times_in_their_order(jitter in 0.0f64..0.5, random in 0.0f64..1.0) {
             let now = Instant::now();
             let times = lifetimes(jitter).times(Outcome::Scored, now, random);
-            let life = (times.fresh_until - now).as_secs_f64();
+            let life = (times.fresh_until() - now).as_secs_f64();
             prop_assert!(life >= 900.0 * (1.0 - jitter) - 0.001 && life <= 900.0 * (1.0 + jitter) + 0.001);
-            prop_assert!(times.refresh_at <= times.fresh_until && times.fresh_until <= times.stale_until);
+            prop_assert!(times.refresh_at() <= times.fresh_until() && times.fresh_until() <= times.stale_until());
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Rendered {
     /// `"status":...` to `"last_seen":...`, then the details, then `,"as_of":...`.
     text: Box<str>,
     /// Where the details (`,"reasons":[...],"attributes":{...}`) begin and end; the same when there are none.
-    details: (usize, usize),
+    details: (u32, u32),
     verdict: Option<(Score, Level)>,
     raw: Option<Number>,
     as_of: Timestamp,
@@ -44,7 +44,9 @@ impl Rendered {
         json::timestamp(&mut out, "as_of", whole_second(as_of));
         // Everything above is text; the copy in `from_utf8_lossy` is never made.
         let text = String::from_utf8_lossy(&out).into_owned().into_boxed_str();
-        Rendered { text, details, verdict, raw, as_of }
+        // An answer's body is bounded far below 4 GiB, and there may be a million of these.
+        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Rendered { text, details: (offset(details.0), offset(details.1)), verdict, raw, as_of }
     }
 
     /// The score; `None` when the vendor does not know the entity.
@@ -80,7 +82,7 @@ impl Rendered {
     /// Writes the members.
     pub(super) fn write(&self, with_details: bool, out: &mut Vec<u8>) {
         let text = self.text.as_bytes();
-        let (start, end) = self.details;
+        let (start, end) = (self.details.0 as usize, self.details.1 as usize);
         if with_details {
             out.extend_from_slice(text);
         } else {

@@ -78,7 +78,7 @@ pub(super) fn entity(entity: &EntityOutcome<'_>, with_details: bool, out: &mut V
             out.push(b',');
             answer.write(with_details, out);
             out.extend_from_slice(br#","age_seconds":"#);
-            json::display(out, age.as_secs());
+            json::value(out, &age.as_secs());
             json::member(out, "source", source.label());
             if let Source::Stale(reason) = source {
                 json::member(out, "stale_reason", reason.label());

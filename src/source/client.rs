@@ -85,7 +85,8 @@ pub fn producer(config: &Config, lanes: usize) -> ClientConfig {
     defaults(
         &mut c,
         &[
-            ("linger.ms", "5"),
+            // A wait that nobody notices beside the look-ups, and batches large enough to be cheap (docs/performance.md).
+            ("linger.ms", "25"),
             ("batch.num.messages", "10000"),
             ("batch.size", &config.output.max_bytes.clamp(16 * 1024, 1_000_000).to_string()),
             ("partitioner", "murmur2_random"),

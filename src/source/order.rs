@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 /// Lines of alerts, each of which leaves from its front.
 #[derive(Debug, Default)]
 pub struct Lines {
-    lines: HashMap<u64, VecDeque<u32>>,
+    // Groups are hashes of keys, made with a secret of this process: nothing is gained by a slow hasher.
+    lines: HashMap<u64, VecDeque<u32>, ahash::RandomState>,
 }
 
 impl Lines {
