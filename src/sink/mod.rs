@@ -160,11 +160,6 @@ impl Sink {
         // What is not delivered is not committed: the next start repeats it.
         let _ = self.producer.flush(Timeout::After(bound));
     }
-
-    /// The producer, for asking the broker about topics.
-    pub fn client(&self) -> &rdkafka::client::Client<Context> {
-        self.producer.client()
-    }
 }
 
 /// What an error means for the record.

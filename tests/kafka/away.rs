@@ -66,6 +66,7 @@ fn a_broker_killed_under_load_costs_time_and_no_alert() {
     wait("everything committed", Duration::from_secs(60), || stage.committed() == stage.ends());
     let ended = service.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.log);
+    crate::harness::keep("broker-killed.log", &ended.log);
     let found = check::compare(&stage, &inputs, true);
     report("broker killed under load", &found, &vendors);
     say(&format!("acknowledgements went on {recovered:?} after the broker was ready"));
