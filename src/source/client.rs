@@ -176,11 +176,15 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
                 tracing::debug!(target: "riskstream::kafka", facility, "{message}");
             }
         }
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "riskstream::kafka", facility, "{message}"),
+        RDKafkaLogLevel::Warning if is_news("warning", facility) => {
+            tracing::warn!(target: "riskstream::kafka", facility, "{message}");
+        }
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
             tracing::info!(target: "riskstream::kafka", facility, "{message}");
         }
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "riskstream::kafka", facility, "{message}"),
+        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "riskstream::kafka", facility, "{message}");
+        }
     }
 }
 
