@@ -210,13 +210,8 @@ mod tests {
     }
 
     fn entry(content: Content, now: Instant, fresh: u64, stale: u64) -> Arc<Entry> {
-        let at = |seconds| now + Duration::from_secs(seconds);
-        let times = Times {
-            written: now,
-            refresh_at: at(fresh * 4 / 5),
-            fresh_until: at(fresh),
-            stale_until: at(fresh + stale),
-        };
+        let [refresh, fresh, stale] = [fresh * 4 / 5, fresh, fresh + stale].map(Duration::from_secs);
+        let times = Times::new(now, refresh, fresh, stale);
         Arc::new(Entry { content, times })
     }
 
@@ -299,7 +294,7 @@ mod tests {
                 match what {
                     0 => match cache.get(&question, now) {
                         Found::Fresh(found) | Found::Ageing(found) => {
-                            prop_assert!(now < found.times.fresh_until);
+                            prop_assert!(now < found.times.fresh_until());
                             prop_assert!(Arc::ptr_eq(&found, &model[&name]), "an older answer came back");
                         }
                         Found::Failed(..) => prop_assert!(false, "nothing failed"),

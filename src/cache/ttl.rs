@@ -31,6 +31,11 @@ pub struct Times {
 }
 
 impl Times {
+    /// The times of an answer written at `written`, as distances from there.
+    pub fn new(written: Instant, refresh: Duration, fresh: Duration, stale: Duration) -> Self {
+        Times { written, refresh: millis(refresh), fresh: millis(fresh), stale: millis(stale) }
+    }
+
     /// From here a reader should have it asked again in the background.
     pub fn refresh_at(&self) -> Instant {
         self.after(self.refresh)
@@ -88,12 +93,7 @@ impl Lifetimes {
             Outcome::Scored | Outcome::Unknown => life.mul_f64(self.refresh_ahead),
             Outcome::Failed => life,
         };
-        Times {
-            written: now,
-            refresh: millis(refresh),
-            fresh: millis(life),
-            stale: millis(life.saturating_add(stale)),
-        }
+        Times::new(now, refresh, life, life.saturating_add(stale))
     }
 }
 

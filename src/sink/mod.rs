@@ -191,11 +191,6 @@ impl Sink {
             let _ = single.flush(Timeout::After(bound));
         }
     }
-
-    /// The producer, for asking the broker about topics.
-    pub fn client(&self) -> &rdkafka::client::Client<Context> {
-        self.producer.client()
-    }
 }
 
 fn producer(

@@ -75,20 +75,21 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
     c
 }
 
-/// Properties of a lane's producer.
-pub fn producer(config: &Config, lanes: usize) -> ClientConfig {
+/// Properties of a lane's producer, to topics that take batches of `largest_batch` bytes.
+pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
     let mut c = common(&config.kafka);
     apply(&mut c, &config.kafka.producer);
     let in_flight = config.pipeline.in_flight.div_ceil(lanes);
     let kbytes = producer_kib(config, lanes);
     let largest = largest(config);
+    // A topic refuses a batch whole, and with one alert that is too large every other in it.
+    let batch = config.output.max_bytes.clamp(16 * 1024, 1_000_000).min(largest_batch.unwrap_or(usize::MAX));
     defaults(
         &mut c,
         &[
-            // A wait that nobody notices beside the look-ups, and batches large enough to be cheap (docs/performance.md).
-            ("linger.ms", "25"),
+            ("linger.ms", "5"),
             ("batch.num.messages", "10000"),
-            ("batch.size", &config.output.max_bytes.clamp(16 * 1024, 1_000_000).to_string()),
+            ("batch.size", &batch.to_string()),
             ("partitioner", "murmur2_random"),
             ("queue.buffering.max.messages", &(in_flight * 2).max(1000).to_string()),
             ("queue.buffering.max.kbytes", &kbytes.to_string()),

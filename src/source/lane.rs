@@ -13,6 +13,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DefaultProducerContext, Producer, ThreadedProducer};
 
 use crate::admin::health::LaneHealth;
 use crate::alert::decode::Select;
@@ -78,9 +79,11 @@ impl Lane {
         let in_flight = config.pipeline.in_flight.div_ceil(lanes);
         let (post, mail) = sync_channel(in_flight * 2 + 1024);
         let deliveries = Arc::new(Mailbox(post.clone()));
-        let sink = Sink::new(&client::producer(config, lanes), deliveries).map_err(LaneError::Client)?;
+        // Threaded, so that somebody takes its errors while it waits for a broker.
+        let asking: ThreadedProducer<DefaultProducerContext> =
+            client::common(&config.kafka).create().map_err(LaneError::Client)?;
         let ask =
-            |role, topic: &str| startup::partitions(sink.client(), role, topic, &self.health, &self.stop);
+            |role, topic: &str| startup::partitions(asking.client(), role, topic, &self.health, &self.stop);
         let Some(outputs) = ask("output", &config.output.topic)? else { return Ok(None) };
         if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
             return Ok(None);
@@ -113,6 +116,20 @@ impl Lane {
             }
             topics.push(Topic { name: name.clone(), select, chooser });
         }
+        let outgoing = [config.output.topic.as_str(), config.dead_letters.topic.as_str()];
+        let largest = startup::largest_batch(&client::common(&config.kafka), &outgoing);
+        if let Some(largest) = largest.filter(|largest| *largest < config.output.max_bytes)
+            && self.number == 0
+        {
+            tracing::warn!(
+                largest,
+                max_bytes = config.output.max_bytes,
+                "max.message.bytes of the output or dead-letter topic is below output.max_bytes: larger alerts \
+                 become dead letters, or pointers. Lower output.max_bytes, or raise the topics'"
+            );
+        }
+        let sink =
+            Sink::new(&client::producer(config, lanes, largest), deliveries).map_err(LaneError::Client)?;
         let settings = Settings {
             in_flight,
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,

@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
 
@@ -19,6 +21,21 @@ const ASK: Duration = Duration::from_secs(2);
 const MISSING: Duration = Duration::from_secs(5);
 /// Between two questions about a topic that is missing.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
+/// when the broker does not tell: it may be too old, or we may lack DescribeConfigs.
+pub fn largest_batch(config: &ClientConfig, topics: &[&str]) -> Option<usize> {
+    let admin: AdminClient<DefaultClientContext> = config.create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(ASK));
+    let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    let described = runtime.block_on(admin.describe_configs(&resources, &options)).ok()?;
+    let sizes = described.iter().flatten().filter_map(|topic| {
+        let entry = topic.entries.iter().find(|entry| entry.name == "max.message.bytes")?;
+        entry.value.as_ref()?.parse().ok()
+    });
+    sizes.min()
+}
 
 /// Partitions of `topic`; `None` when the process is to stop before the broker answered.
 ///

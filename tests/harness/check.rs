@@ -76,8 +76,22 @@ pub fn compare(stage: &Stage, inputs: &[Record], ordered: bool) -> Found {
             assert_eq!(foreign(letter), foreign(input));
         }
     }
-    let missing: Vec<_> = by_source.keys().filter(|at| !seen.contains_key(*at)).take(10).collect();
-    assert!(missing.is_empty(), "{} inputs are missing, such as {missing:?}", inputs.len() - seen.len());
+    let mut missing: Vec<_> = by_source.keys().filter(|at| !seen.contains_key(*at)).copied().collect();
+    missing.sort_unstable();
+    if let Some((partition, first)) = missing.first().copied() {
+        // What stands where they should: a gap in offsets would be the broker's.
+        let outputs = stage.outputs();
+        let near = outputs.iter().filter(|o| o.partition == partition).filter_map(|o| {
+            let (_, source) = source(stage, o);
+            ((first - 8)..(first + 24)).contains(&source).then(|| format!("{}<-{source}", o.offset))
+        });
+        let near: Vec<_> = near.collect();
+        let some: Vec<_> = missing.iter().take(20).collect();
+        panic!(
+            "{} inputs are missing, such as {some:?}; outputs (offset<-source) near the first: {near:?}",
+            missing.len()
+        );
+    }
     assert_eq!(found.published + found.dead, found.inputs);
     found
 }

@@ -21,6 +21,13 @@ pub fn say(text: &str) {
     writeln!(std::io::stderr(), "    {text}").unwrap();
 }
 
+/// Keeps a log in the folder of `E2E_KEEP`, where that is set, for looking into a failure.
+pub fn keep(name: &str, text: &str) {
+    if let Some(folder) = std::env::var_os("E2E_KEEP") {
+        std::fs::write(std::path::Path::new(&folder).join(name), text).unwrap();
+    }
+}
+
 /// Polls until `condition` gives something, and says how long that took; fails the test after `bound`.
 pub fn until<T>(what: &str, bound: Duration, mut condition: impl FnMut() -> Option<T>) -> (T, Duration) {
     let started = Instant::now();

@@ -197,9 +197,10 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // A test that failed leaves nothing behind.
-        if self.child.try_wait().ok().flatten().is_none() {
+        // A test that failed leaves nothing behind but the log.
+        if self.reader.is_some() {
             eprintln!("{}", tail(&self.log()));
+            super::keep("failed.log", &self.log());
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

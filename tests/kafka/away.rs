@@ -63,9 +63,13 @@ fn a_broker_killed_under_load_costs_time_and_no_alert() {
         let now = stage.count(&stage.output);
         wait("the load to flow again", Duration::from_secs(60), || stage.count(&stage.output) > now + 3_000);
     });
-    wait("everything committed", Duration::from_secs(60), || stage.committed() == stage.ends());
+    wait("everything committed", Duration::from_secs(60), || {
+        assert!(!service.has_ended(), "the outage ended the service:\n{}", service.log());
+        stage.committed() == stage.ends()
+    });
     let ended = service.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.log);
+    crate::harness::keep("broker-killed.log", &ended.log);
     let found = check::compare(&stage, &inputs, true);
     report("broker killed under load", &found, &vendors);
     say(&format!("acknowledgements went on {recovered:?} after the broker was ready"));
