@@ -68,7 +68,7 @@ pub fn finding(first: usize, entities: usize, bytes: usize) -> String {
 /// An answer of about 400 bytes as it is written into alerts.
 pub fn answer(number: usize) -> Rendered {
     let attributes =
-        json!({"is_privileged": number % 7 == 0, "is_publicly_accessible": false, "team": "payments"});
+        json!({"is_privileged": number.is_multiple_of(7), "is_publicly_accessible": false, "team": "payments"});
     let attributes = match attributes {
         serde_json::Value::Object(members) => members,
         _ => serde_json::Map::new(),

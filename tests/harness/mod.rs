@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// A figure or a word for whoever reads the run, also where tests that pass are kept quiet.
 pub fn say(text: &str) {
-    writeln!(std::io::stderr(), "    {text}").unwrap();
+    let _ = writeln!(std::io::stderr(), "    {text}");
 }
 
 /// Keeps a log in the folder of `E2E_KEEP`, where that is set, for looking into a failure.
