@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -291,6 +291,8 @@ pub struct Feeder<'s> {
     producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext>,
     sent: Vec<Record>,
     next: BTreeMap<i32, i64>,
+    /// Timestamp of the first record.
+    first: i64,
 }
 
 impl<'s> Feeder<'s> {
@@ -304,13 +306,16 @@ impl<'s> Feeder<'s> {
             .set("message.timeout.ms", "0")
             .create()
             .unwrap();
-        Feeder { stage, producer, sent: Vec::new(), next: stage.ends() }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+        let first = now - 3_600_000;
+        Feeder { stage, producer, sent: Vec::new(), next: stage.ends(), first }
     }
 
     /// Hands one record to the producer.
     pub fn send(&mut self, record: NewRecord) {
         let NewRecord { partition, key, value, headers } = record;
-        let timestamp = Some(1_780_000_000_000 + self.sent.len() as i64);
+        // Not older than a topic's retention: the broker deletes by these.
+        let timestamp = Some(self.first + self.sent.len() as i64);
         loop {
             let mut owned = OwnedHeaders::new();
             for (key, value) in &headers {

@@ -50,7 +50,8 @@ pub fn answer(asked: Question<'_>, status: u16, body: &[u8], scale: &Scale) -> R
 }
 
 fn not_json() -> Failure {
-    let detail = "500 without JSON: the vendor does not know this path or body; check fqdn or base_url";
+    let detail =
+        "HTTP 500: without JSON, as Cortex XDR answers a wrong path or body: check `fqdn` or `base_url`";
     Failure::new(FailureKind::BadRequest, detail)
 }
 
@@ -65,39 +66,26 @@ fn refusal(asked: Question<'_>, status: u16, error: Option<&ApiError>) -> Result
     if matches!(status, 404 | 500) && words.contains(NOT_FOUND) {
         return Ok(Answer::Unknown { detail: None });
     }
-    let (kind, detail) = match status {
-        402 => {
-            (FailureKind::Unlicensed, "402: the tenant has no licence for this call (Identity Threat Module)")
-        }
+    let (kind, cure) = match status {
+        402 => (FailureKind::Unlicensed, "the tenant has no licence for this call (Identity Threat Module)"),
         _ if words.contains(NO_MODULE) => {
             (FailureKind::Unlicensed, "the tenant has no Identity Threat Module, which risk scores need")
         }
         401 => (
             FailureKind::Unauthorised,
-            "401: the API key is refused; check key_id, key and key_type (standard or advanced), and for an \
+            "the API key is refused: check `key_id`, `key` and `key_type` (standard or advanced), and for an \
              advanced key this machine's clock",
         ),
-        403 => (FailureKind::Forbidden, "403: the role of the API key lacks the permission for risk scores"),
+        403 => (FailureKind::Forbidden, "the role of the API key lacks the permission for risk scores"),
         404 if error.is_none() => {
-            return Err(Failure::malformed("404 that is not the vendor's own; check fqdn or base_url"));
+            (FailureKind::MalformedResponse, "not Cortex XDR's own \"not found\": check `fqdn` or `base_url`")
         }
-        429 => (FailureKind::RateLimited, "429: the vendor wants fewer requests"),
-        408 | 500..=599 => {
-            return Err(Failure::new(FailureKind::ServerError, format!("the vendor answered {status}")));
-        }
-        _ if (400..500).contains(&status) => {
-            return Err(Failure::new(
-                FailureKind::BadRequest,
-                format!("the vendor refuses the request with {status}"),
-            ));
-        }
-        _ => {
-            return Err(Failure::malformed(format_args!(
-                "the vendor answered {status}; check fqdn or base_url"
-            )));
-        }
+        429 => (FailureKind::RateLimited, "Cortex XDR wants fewer requests: set `limit`"),
+        408 | 500..=599 => (FailureKind::ServerError, "Cortex XDR failed"),
+        400..=499 => (FailureKind::BadRequest, "Cortex XDR refuses the request"),
+        _ => (FailureKind::MalformedResponse, "not a status of this API: check `fqdn` or `base_url`"),
     };
-    Err(Failure::new(kind, detail))
+    Err(Failure::new(kind, format!("HTTP {status}: {cure}")))
 }
 
 /// The words of an error without the id, where that holds a phrase that we look for: whoever names an account

@@ -22,35 +22,26 @@ const OTHER_ROWS: usize = 20;
 /// The failure that a status other than 2xx stands for. Of the body only this counts: a web page comes from
 /// somebody between us and the vendor, who does not know its applications.
 pub fn refusal(status: u16, body: &[u8]) -> Failure {
-    let (kind, detail) = match status {
-        400 => (FailureKind::BadRequest, "400: the vendor says that the request has a wrong field"),
+    let (kind, cure) = match status {
+        400 => (FailureKind::BadRequest, "Oracle CASB takes a field of the request for wrong"),
         401 => (
             FailureKind::Unauthorised,
-            "401: token or key pair is refused; check access_key and access_secret",
+            "token or key pair is refused: check `access_key` and `access_secret`",
         ),
-        403 => {
-            (FailureKind::Forbidden, "403: the CASB APIs are not enabled for the tenant; Oracle enables them")
-        }
+        403 => (FailureKind::Forbidden, "the CASB APIs are not enabled for the tenant: Oracle enables them"),
         404 if lenient::is_markup(body) => {
-            return Failure::malformed("404 with a web page, which is not the vendor's; check base_url");
+            (FailureKind::MalformedResponse, "a web page, which is not Oracle's: check `base_url`")
         }
         404 => (
             FailureKind::BadRequest,
-            "404: there is no such application instance; check application_instance, and base_url",
+            "there is no such application instance: check `application_instance`, and `base_url`",
         ),
-        429 => (FailureKind::RateLimited, "429: the vendor wants fewer requests"),
-        408 | 500..=599 => {
-            return Failure::new(FailureKind::ServerError, format!("the vendor answered {status}"));
-        }
-        _ if (400..500).contains(&status) => {
-            return Failure::new(
-                FailureKind::BadRequest,
-                format!("the vendor refuses the request with {status}"),
-            );
-        }
-        _ => return Failure::malformed(format_args!("the vendor answered {status}; check base_url")),
+        429 => (FailureKind::RateLimited, "Oracle CASB wants fewer requests: set `limit`"),
+        408 | 500..=599 => (FailureKind::ServerError, "Oracle CASB failed"),
+        402..=499 => (FailureKind::BadRequest, "Oracle CASB refuses the request"),
+        _ => (FailureKind::MalformedResponse, "not a status of this API: check `base_url`"),
     };
-    Failure::new(kind, detail)
+    Failure::new(kind, format!("HTTP {status}: {cure}"))
 }
 
 /// The report about one user, page by page.
