@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::alerts::{self, Item};
@@ -49,12 +48,12 @@ pub fn run(config: &Path, format: Option<&str>, threads: u16, files: &[PathBuf])
 }
 
 /// The format that was named, or recognition.
-pub fn select(formats: &Formats, name: Option<&str>) -> anyhow::Result<Select> {
+pub fn select(formats: &Formats, name: Option<&str>) -> Result<Select, End> {
     match name {
         None | Some("auto") => Ok(Select::Auto),
         Some(name) => formats.id(name).map(Select::Named).ok_or_else(|| {
             let known = formats.names().collect::<Vec<_>>().join(", ");
-            anyhow!("--format {name}: not a known format; write one of: auto, {known}")
+            End::Usage(format!("--format {name}: not a known format; write one of: auto, {known}"))
         }),
     }
 }

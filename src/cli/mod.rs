@@ -23,6 +23,9 @@ use crate::app::EngineError;
 use crate::config::{Config, Problem, Problems};
 use crate::entity::EntityKind;
 
+/// The arguments are wrong; clap leaves with the same.
+const EXIT_USAGE: u8 = 2;
+
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
@@ -184,6 +187,10 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(End::Quiet) => ExitCode::FAILURE,
+        Err(End::Usage(error)) => {
+            output::error(&error);
+            ExitCode::from(EXIT_USAGE)
+        }
         Err(End::Configuration(problems)) => {
             output::problems(&problems);
             ExitCode::from(EXIT_CONFIG)
@@ -206,6 +213,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 enum End {
     /// What is wrong with the configuration.
     Configuration(Problems),
+    /// What is wrong with an argument that only the configuration, or more than its form, can tell.
+    Usage(String),
     /// What went wrong while it ran.
     Failed(anyhow::Error),
     /// It has said everything already.
