@@ -95,6 +95,14 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// The admin port is gone while the service runs.
+    #[error("admin.listen: the server at {address} ended unexpectedly: {why}")]
+    Admin {
+        /// Where it listened.
+        address: std::net::SocketAddr,
+        /// Why.
+        why: String,
+    },
     /// A second signal ended the stop.
     #[error("stopped at once by a second signal; what was in flight will be read again")]
     Interrupted,
@@ -195,6 +203,7 @@ pub struct Service {
     health: Arc<Health>,
     stop: Stop,
     shutdown: Duration,
+    server: server::Running,
     /// Where the admin port listens, once chosen.
     pub admin: std::net::SocketAddr,
 }
@@ -208,7 +217,7 @@ impl Service {
         let count = config.pipeline.threads.max(1);
         let words: Vec<Arc<LaneHealth>> = (0..count).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain));
-        let admin = server::start(&config.admin, engine, Arc::clone(&health))
+        let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
         let mut lanes = Vec::new();
@@ -226,7 +235,8 @@ impl Service {
                 .map_err(|error| RunError::Lane { lane: number, error: LaneError::Thread(error) })?;
             lanes.push((handle, word));
         }
-        Ok(Service { lanes, health, stop, shutdown: config.pipeline.shutdown, admin })
+        let (shutdown, admin) = (config.pipeline.shutdown, server.address);
+        Ok(Service { lanes, health, stop, shutdown, server, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -234,22 +244,26 @@ impl Service {
         self.lanes.iter().all(|(_, word)| word.is_started())
     }
 
-    /// Blocks until a stop is requested or a lane ends, then stops everything within `pipeline.shutdown`.
+    /// Blocks until a stop is requested or a part ends, then stops everything within `pipeline.shutdown`.
     ///
     /// # Errors
-    /// [`RunError`]: the first lane that failed, or a stop that took too long.
-    pub fn wait(self) -> Result<(), RunError> {
+    /// [`RunError`]: the first part that failed, or a stop that took too long.
+    pub fn wait(mut self) -> Result<(), RunError> {
+        let mut result = Ok(());
         while !self.stop.requested() && self.lanes.iter().all(|(lane, _)| !lane.is_finished()) {
+            if let Some(why) = self.server.ended() {
+                result = Err(RunError::Admin { address: self.admin, why });
+                break;
+            }
             self.stop.wait(Duration::from_millis(50));
         }
         let asked = self.stop.requested();
         self.health.stopping();
         if !asked {
-            // A lane ended by itself: the others must not go on alone.
+            // A part ended by itself: the others must not go on alone.
             self.stop.request();
         }
         let until = Instant::now() + self.shutdown;
-        let mut result = Ok(());
         for (number, (lane, _)) in self.lanes.into_iter().enumerate() {
             while !lane.is_finished() && Instant::now() < until && !self.stop.now() {
                 thread::park_timeout(Duration::from_millis(5));
@@ -269,5 +283,55 @@ impl Service {
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A service with one lane that does nothing but wait for the stop.
+    fn idle(end: oneshot::Receiver<std::io::Result<()>>) -> Service {
+        let (stop, word) = (Stop::default(), Arc::<LaneHealth>::default());
+        let lane = thread::spawn({
+            let stop = stop.clone();
+            move || {
+                while !stop.wait(Duration::from_secs(60)) {}
+                Ok(())
+            }
+        });
+        let admin = "127.0.0.1:9464".parse().unwrap();
+        Service {
+            lanes: vec![(lane, Arc::clone(&word))],
+            health: Arc::new(Health::new(vec![word], Vec::new(), Duration::from_secs(1))),
+            stop,
+            shutdown: Duration::from_secs(60),
+            server: server::Running::new(admin, end),
+            admin,
+        }
+    }
+
+    #[test]
+    fn an_admin_port_that_closes_by_itself_ends_the_service_with_an_error_that_names_it() {
+        let (tell, end) = oneshot::channel();
+        tell.send(Err(std::io::Error::other("no more handles"))).unwrap();
+        let error = idle(end).wait().unwrap_err().to_string();
+        assert!(error.contains("admin.listen") && error.contains("no more handles"), "{error}");
+
+        let (tell, end) = oneshot::channel::<std::io::Result<()>>();
+        drop(tell);
+        assert!(matches!(idle(end).wait(), Err(RunError::Admin { .. })), "a task that panicked is gone, too");
+    }
+
+    #[test]
+    fn a_requested_stop_is_no_error_and_leaves_the_admin_port_open() {
+        let (tell, end) = oneshot::channel();
+        let service = idle(end);
+        service.stop.request();
+        assert!(service.wait().is_ok());
+        assert!(tell.send(Ok(())).is_err(), "only now nobody listens to it");
     }
 }
