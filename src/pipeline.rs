@@ -259,8 +259,9 @@ impl Pipeline {
             }
             Found::Ageing(entry) => {
                 queries.hit.inc();
-                queries.refresh.inc();
-                self.flights.refresh(&question);
+                if self.flights.refresh(&question, &entry) {
+                    queries.refresh.inc();
+                }
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
             }
             Found::Failed(kind, standby) => {

@@ -124,12 +124,22 @@ impl Flights {
         }
     }
 
-    /// Starts a flight that nobody waits for, unless one is under way: a refresh ahead of expiry.
-    pub fn refresh(self: &Arc<Self>, question: &Question<'_>) {
-        if let Place::Vacant(place) = self.open.entry(question.to_key()) {
-            let flight = self.flight(place.key().clone(), None);
-            place.insert(Vec::new());
-            self.runtime.spawn(flight.fly(Priority::Refresh));
+    /// Has `entry`, the ageing answer to `question`, asked again ahead of its expiry by a flight that nobody waits
+    /// for; whether this call started it. Everybody who finds the answer ageing may call this: while a refresh is
+    /// under way, and for `ttl.failed` after one that failed, it does nothing.
+    pub fn refresh(self: &Arc<Self>, question: &Question<'_>, entry: &Entry) -> bool {
+        if !entry.claim_refresh(Instant::now()) {
+            return false;
+        }
+        match self.open.entry(question.to_key()) {
+            // Its end brings a new answer, or puts the next refresh off.
+            Place::Occupied(_) => false,
+            Place::Vacant(place) => {
+                let flight = self.flight(place.key().clone(), None);
+                place.insert(Vec::new());
+                self.runtime.spawn(flight.fly(Priority::Refresh));
+                true
+            }
         }
     }
 
@@ -200,14 +210,17 @@ impl Flight {
                     Answer::Unknown { .. } => Outcome::Unknown,
                 };
                 let times = lifetimes.times(outcome, now, random);
-                let entry = Arc::new(Entry { content: Content::Answer(Rendered::of(&answer, as_of)), times });
+                let entry = Arc::new(Entry::new(Content::Answer(Rendered::of(&answer, as_of)), times));
                 self.flights.cache.insert(self.key.clone(), Arc::clone(&entry));
                 Landing::Answer(entry, Source::Provider)
             }
             Err(failure) => {
+                let times = lifetimes.times(Outcome::Failed, now, random);
+                if let Some(entry) = self.flights.cache.standby(&self.key.question(), now) {
+                    entry.put_off_refresh(times.fresh_until);
+                }
                 if failure.kind.cacheable() {
-                    let times = lifetimes.times(Outcome::Failed, now, random);
-                    let entry = Arc::new(Entry { content: Content::Failure(failure.kind), times });
+                    let entry = Arc::new(Entry::new(Content::Failure(failure.kind), times));
                     self.flights.cache.insert(self.key.clone(), entry);
                 }
                 stand_in(failure.kind, self.standby.take())

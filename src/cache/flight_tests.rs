@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::super::ttl::Times;
 use super::*;
 use crate::config::provider::Common;
 use crate::config::{Config, Ttl};
@@ -115,12 +116,47 @@ async fn a_failure_is_handed_out_and_remembered() {
     );
 }
 
+/// Puts an answer into the cache as it would be `age` seconds after it was written: ageing from the 50th on,
+/// stale from the 60th to the 120th.
+fn aged(scene: &Scene, question: &Question<'_>, age: u64) -> Arc<Entry> {
+    let written = Instant::now() - Duration::from_secs(age);
+    let at = |seconds| written + Duration::from_secs(seconds);
+    let times = Times { written, refresh_at: at(50), fresh_until: at(60), stale_until: at(120) };
+    let content = Content::Answer(Rendered::of(&Answer::Unknown { detail: None }, Timestamp::UNIX_EPOCH));
+    let entry = Arc::new(Entry::new(content, times));
+    scene.flights.cache().insert(question.to_key(), Arc::clone(&entry));
+    entry
+}
+
+async fn all_landed(flights: &Flights) {
+    while flights.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_is_not_tried_again_with_every_hit() {
+    let scene = scene(true);
+    scene.gate.add_permits(100);
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    aged(&scene, &question, 55);
+    let mut started = 0;
+    for _ in 0..20 {
+        let found = scene.flights.cache().get(&question, Instant::now());
+        let Found::Ageing(entry) = found else { panic!("{found:?}") };
+        started += usize::from(scene.flights.refresh(&question, &entry));
+        all_landed(&scene.flights).await;
+    }
+    assert_eq!((started, scene.asked.load(Ordering::SeqCst)), (1, 1));
+}
+
 #[tokio::test]
 async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
     let scene = scene(false);
     let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
-    scene.flights.refresh(&question);
-    scene.flights.refresh(&question);
+    let entry = aged(&scene, &question, 70);
+    assert!(scene.flights.refresh(&question, &entry));
+    assert!(!scene.flights.refresh(&question, &entry));
     scene.gate.add_permits(1);
     let landing = scene.flights.ask(&question, Priority::Question).await;
     assert!(matches!(landing, Landing::Answer(..)), "{landing:?}");
