@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry as Place;
+use dashmap::mapref::entry::{Entry as Place, VacantEntry};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::key::{Key, Keyer, Prehashed, ProviderId, Question};
 use super::store::{Cache, Content, Entry, Found};
@@ -20,6 +21,7 @@ use crate::compose::{Rendered, Source};
 use crate::entity::{Entity, EntityKind};
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
+use crate::provider::transport::raisable;
 use crate::provider::{Answer, Failure, FailureKind};
 
 /// Bound of one flight, retries and waiting for the vendor's quota included. Longer than any sensible deadline
@@ -49,12 +51,17 @@ pub struct Carrier {
     pub lifetimes: Lifetimes,
 }
 
-/// Who waits for a flight, each with its own number for the question.
-type Passengers = Vec<(Arc<dyn Waiter>, u32)>;
+/// A flight as seen from the ground.
+struct Open {
+    /// Who waits for it, each with its own number for the question.
+    passengers: Vec<(Arc<dyn Waiter>, u32)>,
+    /// How urgent it is: as the most urgent of those who joined it.
+    urgency: watch::Sender<Priority>,
+}
 
 /// The flights under way.
 pub struct Flights {
-    open: DashMap<Key, Passengers, Prehashed>,
+    open: DashMap<Key, Open, Prehashed>,
     keyer: Keyer,
     cache: Arc<Cache>,
     carriers: Vec<Carrier>,
@@ -104,7 +111,13 @@ impl Flights {
     ) -> Option<Landing> {
         match self.open.entry(question.to_key()) {
             Place::Occupied(mut place) => {
-                place.get_mut().push((Arc::clone(waiter), index));
+                let open = place.get_mut();
+                open.passengers.push((Arc::clone(waiter), index));
+                open.urgency.send_if_modified(|urgency| {
+                    let raised = priority < *urgency;
+                    *urgency = priority.min(*urgency);
+                    raised
+                });
                 None
             }
             Place::Vacant(place) => {
@@ -116,9 +129,7 @@ impl Flights {
                     Found::Failed(kind, standby) => return Some(stand_in(kind, standby)),
                     Found::Miss(standby) => standby,
                 };
-                let flight = self.flight(place.key().clone(), standby);
-                place.insert(vec![(Arc::clone(waiter), index)]);
-                self.runtime.spawn(flight.fly(priority));
+                self.depart(place, vec![(Arc::clone(waiter), index)], standby, priority);
                 None
             }
         }
@@ -135,9 +146,7 @@ impl Flights {
             // Its end brings a new answer, or puts the next refresh off.
             Place::Occupied(_) => false,
             Place::Vacant(place) => {
-                let flight = self.flight(place.key().clone(), None);
-                place.insert(Vec::new());
-                self.runtime.spawn(flight.fly(Priority::Refresh));
+                self.depart(place, Vec::new(), None, Priority::Refresh);
                 true
             }
         }
@@ -158,8 +167,17 @@ impl Flights {
         }
     }
 
-    fn flight(self: &Arc<Self>, key: Key, standby: Option<Arc<Entry>>) -> Flight {
-        Flight { flights: Arc::clone(self), key, standby, landed: false }
+    fn depart(
+        self: &Arc<Self>,
+        place: VacantEntry<'_, Key, Open>,
+        passengers: Vec<(Arc<dyn Waiter>, u32)>,
+        standby: Option<Arc<Entry>>,
+        priority: Priority,
+    ) {
+        let flight = Flight { flights: Arc::clone(self), key: place.key().clone(), standby, landed: false };
+        let (urgency, raised) = watch::channel(priority);
+        place.insert(Open { passengers, urgency });
+        self.runtime.spawn(flight.fly(priority, raised));
     }
 }
 
@@ -184,14 +202,14 @@ struct Flight {
 }
 
 impl Flight {
-    async fn fly(mut self, priority: Priority) {
+    async fn fly(mut self, priority: Priority, raised: watch::Receiver<Priority>) {
         let Some(carrier) = self.flights.carriers.get(usize::from(self.key.provider.0)) else {
             return;
         };
         let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
         let guard = Arc::clone(&carrier.guard);
         let lifetimes = carrier.lifetimes;
-        let result = guard.ask(&entity, priority, Some(FLIGHT)).await;
+        let result = raisable(raised, guard.ask(&entity, priority, Some(FLIGHT))).await;
         self.end(result, &lifetimes, Instant::now(), Timestamp::now(), random());
     }
 
@@ -216,23 +234,30 @@ impl Flight {
             }
             Err(failure) => {
                 let times = lifetimes.times(Outcome::Failed, now, random);
-                if let Some(entry) = self.flights.cache.standby(&self.key.question(), now) {
+                // Before the failure takes its place.
+                let standby = self.standby(now);
+                if let Some(entry) = &standby {
                     entry.put_off_refresh(times.fresh_until);
                 }
                 if failure.kind.cacheable() {
                     let entry = Arc::new(Entry::new(Content::Failure(failure.kind), times));
                     self.flights.cache.insert(self.key.clone(), entry);
                 }
-                stand_in(failure.kind, self.standby.take())
+                stand_in(failure.kind, standby)
             }
         };
         self.land(&landing);
     }
 
+    /// What may stand in: whoever joined a refresh brought nothing along.
+    fn standby(&self, now: Instant) -> Option<Arc<Entry>> {
+        self.standby.clone().or_else(|| self.flights.cache.standby(&self.key.question(), now))
+    }
+
     fn land(&mut self, landing: &Landing) {
         self.landed = true;
-        if let Some((_, waiters)) = self.flights.open.remove(&self.key) {
-            for (waiter, index) in waiters {
+        if let Some((_, open)) = self.flights.open.remove(&self.key) {
+            for (waiter, index) in open.passengers {
                 waiter.land(index, landing.clone());
             }
         }
@@ -242,7 +267,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if !self.landed {
-            self.land(&stand_in(FailureKind::Unreachable, self.standby.clone()));
+            self.land(&stand_in(FailureKind::Unreachable, self.standby(Instant::now())));
         }
     }
 }

@@ -151,6 +151,42 @@ async fn a_refresh_that_fails_is_not_tried_again_with_every_hit() {
 }
 
 #[tokio::test]
+async fn who_joins_a_refresh_that_fails_gets_the_old_answer() {
+    let scene = scene(true);
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let entry = aged(&scene, &question, 70);
+    assert!(scene.flights.refresh(&question, &entry));
+    scene.gate.add_permits(1);
+    let landing = scene.flights.ask(&question, Priority::Alert).await;
+    assert!(
+        matches!(landing, Landing::Answer(_, Source::Stale(FailureKind::BadRequest))),
+        "the failure is told with it: {landing:?}"
+    );
+    assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_is_as_urgent_as_the_most_urgent_who_joined_it() {
+    let scene = scene(false);
+    let waiter: Arc<dyn Waiter> = Arc::new(Landed::default());
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let entry = aged(&scene, &question, 70);
+    assert!(scene.flights.refresh(&question, &entry));
+    for (joined, then) in [
+        (Priority::Alert, Priority::Alert),
+        (Priority::Question, Priority::Question),
+        (Priority::Alert, Priority::Question),
+    ] {
+        assert!(scene.flights.join(&question, joined, &waiter, 0).is_none());
+        let open = scene.flights.open.get(&question.to_key()).unwrap();
+        assert_eq!(*open.urgency.borrow(), then);
+    }
+    scene.gate.add_permits(1);
+    all_landed(&scene.flights).await;
+    assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
     let scene = scene(false);
     let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
