@@ -29,6 +29,13 @@ use crate::source::LaneError;
 use crate::source::lane::Lane;
 use crate::supervisor::Stop;
 
+/// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
+/// deadline of an alert: an answer that comes late for one is in time for the next.
+const FLIGHT: Duration = Duration::from_secs(30);
+
+/// How long a look-up of a command may wait for its turn: for ever, in a form that can be added to a clock.
+const PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What keeps the parts from being built: all of it is configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -127,6 +134,24 @@ impl Engine {
     /// # Errors
     /// [`EngineError`].
     pub fn build(config: &Config, runtime: Handle) -> Result<Engine, EngineError> {
+        Engine::assemble(config, runtime, Some(FLIGHT))
+    }
+
+    /// As [`build`](Engine::build), for commands: a look-up waits for its turn as long as that takes. How many wait
+    /// is the command's to bound.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn patient(config: &Config, runtime: Handle) -> Result<Engine, EngineError> {
+        let mut config = config.clone();
+        for provider in &mut config.providers {
+            provider.common.queue = usize::MAX;
+            provider.common.max_wait = PATIENCE;
+        }
+        Engine::assemble(&config, runtime, None)
+    }
+
+    fn assemble(config: &Config, runtime: Handle, bound: Option<Duration>) -> Result<Engine, EngineError> {
         let formats = Arc::new(formats(config)?);
         for topic in &config.input.topics {
             if let Some(name) = topic.format.as_deref().filter(|name| formats.id(name).is_none()) {
@@ -174,7 +199,7 @@ impl Engine {
             formats,
             decoder,
             routing,
-            flights: Flights::new(cache, carriers, runtime),
+            flights: Flights::new(cache, carriers, runtime, bound),
             names: candidates.into_iter().map(|candidate| candidate.name).collect(),
             composer: Composer::new(&config.output),
             metrics: Arc::clone(&metrics),

@@ -24,10 +24,6 @@ use crate::provider::limiter::Priority;
 use crate::provider::transport::raisable;
 use crate::provider::{Answer, Failure, FailureKind};
 
-/// Bound of one flight, retries and waiting for the vendor's quota included. Longer than any sensible deadline
-/// of an alert: an answer that comes late for one is in time for the next.
-const FLIGHT: Duration = Duration::from_secs(30);
-
 /// How a question ended.
 #[derive(Clone, Debug)]
 pub enum Landing {
@@ -66,17 +62,26 @@ pub struct Flights {
     cache: Arc<Cache>,
     carriers: Vec<Carrier>,
     runtime: Handle,
+    /// Of one flight.
+    bound: Option<Duration>,
 }
 
 impl Flights {
-    /// Flights to `carriers`, whose positions are their [`ProviderId`]s, run on `runtime`.
-    pub fn new(cache: Arc<Cache>, carriers: Vec<Carrier>, runtime: Handle) -> Arc<Self> {
+    /// Flights to `carriers`, whose positions are their [`ProviderId`]s, run on `runtime`. Each ends within `bound`,
+    /// where there is one.
+    pub fn new(
+        cache: Arc<Cache>,
+        carriers: Vec<Carrier>,
+        runtime: Handle,
+        bound: Option<Duration>,
+    ) -> Arc<Self> {
         Arc::new(Flights {
             open: DashMap::with_hasher(Prehashed::default()),
             keyer: Keyer::default(),
             cache,
             carriers,
             runtime,
+            bound,
         })
     }
 
@@ -209,7 +214,7 @@ impl Flight {
         let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
         let guard = Arc::clone(&carrier.guard);
         let lifetimes = carrier.lifetimes;
-        let result = raisable(raised, guard.ask(&entity, priority, Some(FLIGHT))).await;
+        let result = raisable(raised, guard.ask(&entity, priority, self.flights.bound)).await;
         self.end(result, &lifetimes, Instant::now(), Timestamp::now(), random());
     }
 

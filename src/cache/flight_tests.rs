@@ -58,13 +58,17 @@ struct Scene {
 }
 
 fn scene(fails: bool) -> Scene {
+    bounded(fails, Some(Duration::from_secs(30)))
+}
+
+fn bounded(fails: bool, bound: Option<Duration>) -> Scene {
     let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let provider = Held { asked: Arc::clone(&asked), gate: Arc::clone(&gate), fails };
     let guard = Arc::new(Guard::new("held", Box::new(provider), &Common::for_tests(), Arc::new(NoMeter)));
     let minute = Duration::from_secs(60);
     let ttl = Ttl { scored: minute, unknown: minute, failed: minute };
     let carrier = Carrier { guard, lifetimes: Lifetimes::new(ttl, &Config::default().cache) };
-    let flights = Flights::new(Arc::new(Cache::new(1 << 20)), vec![carrier], Handle::current());
+    let flights = Flights::new(Arc::new(Cache::new(1 << 20)), vec![carrier], Handle::current(), bound);
     Scene { flights, asked, gate }
 }
 
@@ -197,6 +201,24 @@ async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
     let landing = scene.flights.ask(&question, Priority::Question).await;
     assert!(matches!(landing, Landing::Answer(..)), "{landing:?}");
     assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_ends_within_its_bound_and_without_one_when_the_vendor_has_answered() {
+    for (bound, in_time) in [(Some(Duration::from_secs(30)), false), (None, true)] {
+        let scene = bounded(false, bound);
+        let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+        let vendor = async {
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            scene.gate.add_permits(1);
+        };
+        let (landing, ()) = tokio::join!(scene.flights.ask(&question, Priority::Question), vendor);
+        match landing {
+            Landing::Answer(_, Source::Provider) => assert!(in_time),
+            Landing::Failed(FailureKind::Deadline) => assert!(!in_time),
+            other => panic!("{bound:?}: {other:?}"),
+        }
+    }
 }
 
 #[test]

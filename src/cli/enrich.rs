@@ -1,7 +1,7 @@
 //! `riskstream enrich`: the same steps as the service, on files.
 //!
 //! Contract: one enriched alert a line, in the order of the input; a bad alert is reported on stderr with its
-//! place, and the rest goes on. There is no deadline: every look-up ends in its own time.
+//! place, and the rest goes on. There is no deadline: a look-up waits for its turn within the vendor's quota.
 
 use std::collections::VecDeque;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -34,7 +34,7 @@ pub fn run(config: &Path, format: Option<&str>, threads: u16, files: &[PathBuf])
         .enable_all()
         .build()?;
     let engine =
-        Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
+        Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     let select = select(&engine.pipeline.formats, format)?;
     let mut enricher = Enricher::new(&engine.pipeline, select);
     let started = Instant::now();

@@ -23,7 +23,7 @@ pub fn run(
     telemetry::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let engine =
-        Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
+        Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     let answer = runtime
         .block_on(engine.pipeline.look_up(kind, identifier, provider))
         .map_err(|error| End::Usage(error.to_string()))?;
