@@ -22,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::EngineError;
 use crate::config::{Config, Problem, Problems};
 use crate::entity::EntityKind;
+use crate::source::verify::{self, Refused};
 
 /// The arguments are wrong; clap leaves with the same.
 const EXIT_USAGE: u8 = 2;
@@ -246,6 +247,17 @@ fn engine_problem(path: &Path, error: &EngineError) -> End {
         })
         .collect();
     End::Configuration(Problems::new(problems))
+}
+
+/// So are librdkafka's properties, which it tells by trying.
+fn verify(path: &Path, config: &Config) -> Result<(), End> {
+    let file = path.display().to_string();
+    let problem = |refused: Refused| Problem {
+        key: refused.key,
+        ..Problem::of_file(file.clone(), refused.what, refused.cure)
+    };
+    let problems: Vec<Problem> = verify::verify(config).into_iter().map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(End::Configuration(Problems::new(problems))) }
 }
 
 /// Whether results are for people.

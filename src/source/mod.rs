@@ -17,6 +17,7 @@ pub mod quiet;
 pub mod rebalance;
 pub mod slots;
 pub mod startup;
+pub mod verify;
 
 use crate::commit::ledger::LedgerError;
 use crate::sink::SinkError;
