@@ -39,7 +39,7 @@ fn main() {
         let id = arn(number);
         let key = keyer.question(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
         let times = lifetimes.times(Outcome::Scored, started, 0.5);
-        cache.insert(key, Arc::new(Entry { content: Content::Answer(answer(number)), times }));
+        cache.insert(key, Arc::new(Entry::new(Content::Answer(answer(number)), times)));
     }
     let took = started.elapsed();
     let grown = resident() - before;

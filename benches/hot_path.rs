@@ -2,7 +2,13 @@
 //!
 //! `cargo bench --bench hot_path`; a word selects (`cargo bench --bench hot_path -- begin/`). One core, no Kafka.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a bench is a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a bench is a test"
+)]
 
 mod shared;
 

@@ -29,6 +29,13 @@ use crate::source::LaneError;
 use crate::source::lane::Lane;
 use crate::supervisor::Stop;
 
+/// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
+/// deadline of an alert: an answer that comes late for one is in time for the next.
+const FLIGHT: Duration = Duration::from_secs(30);
+
+/// How long a look-up of a command may wait for its turn: for ever, in a form that can be added to a clock.
+const PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What keeps the parts from being built: all of it is configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -95,6 +102,14 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// The admin port is gone while the service runs.
+    #[error("admin.listen: the server at {address} ended unexpectedly: {why}")]
+    Admin {
+        /// Where it listened.
+        address: std::net::SocketAddr,
+        /// Why.
+        why: String,
+    },
     /// A second signal ended the stop.
     #[error("stopped at once by a second signal; what was in flight will be read again")]
     Interrupted,
@@ -119,6 +134,24 @@ impl Engine {
     /// # Errors
     /// [`EngineError`].
     pub fn build(config: &Config, runtime: Handle) -> Result<Engine, EngineError> {
+        Engine::assemble(config, runtime, Some(FLIGHT))
+    }
+
+    /// As [`build`](Engine::build), for commands: a look-up waits for its turn as long as that takes. How many wait
+    /// is the command's to bound.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn patient(config: &Config, runtime: Handle) -> Result<Engine, EngineError> {
+        let mut config = config.clone();
+        for provider in &mut config.providers {
+            provider.common.queue = usize::MAX;
+            provider.common.max_wait = PATIENCE;
+        }
+        Engine::assemble(&config, runtime, None)
+    }
+
+    fn assemble(config: &Config, runtime: Handle, bound: Option<Duration>) -> Result<Engine, EngineError> {
         let formats = Arc::new(formats(config)?);
         for topic in &config.input.topics {
             if let Some(name) = topic.format.as_deref().filter(|name| formats.id(name).is_none()) {
@@ -166,7 +199,7 @@ impl Engine {
             formats,
             decoder,
             routing,
-            flights: Flights::new(cache, carriers, runtime),
+            flights: Flights::new(cache, carriers, runtime, bound),
             names: candidates.into_iter().map(|candidate| candidate.name).collect(),
             composer: Composer::new(&config.output),
             metrics: Arc::clone(&metrics),
@@ -203,6 +236,7 @@ pub struct Service {
     health: Arc<Health>,
     stop: Stop,
     shutdown: Duration,
+    server: server::Running,
     /// Where the admin port listens, once chosen.
     pub admin: std::net::SocketAddr,
 }
@@ -216,7 +250,7 @@ impl Service {
         let count = config.pipeline.threads.max(1);
         let words: Vec<Arc<LaneHealth>> = (0..count).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain));
-        let admin = server::start(&config.admin, engine, Arc::clone(&health))
+        let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
         let mut lanes = Vec::new();
@@ -234,7 +268,8 @@ impl Service {
                 .map_err(|error| RunError::Lane { lane: number, error: LaneError::Thread(error) })?;
             lanes.push((handle, word));
         }
-        Ok(Service { lanes, health, stop, shutdown: config.pipeline.shutdown, admin })
+        let (shutdown, admin) = (config.pipeline.shutdown, server.address);
+        Ok(Service { lanes, health, stop, shutdown, server, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -242,22 +277,26 @@ impl Service {
         self.lanes.iter().all(|(_, word)| word.is_started())
     }
 
-    /// Blocks until a stop is requested or a lane ends, then stops everything within `pipeline.shutdown`.
+    /// Blocks until a stop is requested or a part ends, then stops everything within `pipeline.shutdown`.
     ///
     /// # Errors
-    /// [`RunError`]: the first lane that failed, or a stop that took too long.
-    pub fn wait(self) -> Result<(), RunError> {
+    /// [`RunError`]: the first part that failed, or a stop that took too long.
+    pub fn wait(mut self) -> Result<(), RunError> {
+        let mut result = Ok(());
         while !self.stop.requested() && self.lanes.iter().all(|(lane, _)| !lane.is_finished()) {
+            if let Some(why) = self.server.ended() {
+                result = Err(RunError::Admin { address: self.admin, why });
+                break;
+            }
             self.stop.wait(Duration::from_millis(50));
         }
         let asked = self.stop.requested();
         self.health.stopping();
         if !asked {
-            // A lane ended by itself: the others must not go on alone.
+            // A part ended by itself: the others must not go on alone.
             self.stop.request();
         }
         let until = Instant::now() + self.shutdown;
-        let mut result = Ok(());
         for (number, (lane, _)) in self.lanes.into_iter().enumerate() {
             while !lane.is_finished() && Instant::now() < until && !self.stop.now() {
                 thread::park_timeout(Duration::from_millis(5));
@@ -283,6 +322,8 @@ impl Service {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use tokio::sync::oneshot;
+
     use super::*;
 
     /// The formats of a configuration that names one file with a format of this `vendor`.
@@ -304,5 +345,47 @@ mod tests {
         let place = "mine.yaml:2:9: vendor: not a type of provider, nearest is cortex_xdr (given: cortex-xdr); write ";
         assert!(error.contains(place) && error.contains("oracle_casb"), "{error}");
         assert!(formats_of("splunk").is_err_and(|error| !error.contains("nearest")));
+    }
+
+    /// A service with one lane that does nothing but wait for the stop.
+    fn idle(end: oneshot::Receiver<std::io::Result<()>>) -> Service {
+        let (stop, word) = (Stop::default(), Arc::<LaneHealth>::default());
+        let lane = thread::spawn({
+            let stop = stop.clone();
+            move || {
+                while !stop.wait(Duration::from_secs(60)) {}
+                Ok(())
+            }
+        });
+        let admin = "127.0.0.1:9464".parse().unwrap();
+        Service {
+            lanes: vec![(lane, Arc::clone(&word))],
+            health: Arc::new(Health::new(vec![word], Vec::new(), Duration::from_secs(1))),
+            stop,
+            shutdown: Duration::from_secs(60),
+            server: server::Running::new(admin, end),
+            admin,
+        }
+    }
+
+    #[test]
+    fn an_admin_port_that_closes_by_itself_ends_the_service_with_an_error_that_names_it() {
+        let (tell, end) = oneshot::channel();
+        tell.send(Err(std::io::Error::other("no more handles"))).unwrap();
+        let error = idle(end).wait().unwrap_err().to_string();
+        assert!(error.contains("admin.listen") && error.contains("no more handles"), "{error}");
+
+        let (tell, end) = oneshot::channel::<std::io::Result<()>>();
+        drop(tell);
+        assert!(matches!(idle(end).wait(), Err(RunError::Admin { .. })), "a task that panicked is gone, too");
+    }
+
+    #[test]
+    fn a_requested_stop_is_no_error_and_leaves_the_admin_port_open() {
+        let (tell, end) = oneshot::channel();
+        let service = idle(end);
+        service.stop.request();
+        assert!(service.wait().is_ok());
+        assert!(tell.send(Ok(())).is_err(), "only now nobody listens to it");
     }
 }

@@ -14,7 +14,7 @@ use crate::alert::format::{FormatId, Formats};
 use crate::alert::{DecodeError, Shape};
 use crate::cache::flight::stand_in;
 use crate::cache::key::ProviderId;
-use crate::cache::store::Content;
+use crate::cache::store::{Content, Entry};
 use crate::cache::{Flights, Found, Landing, Waiter};
 use crate::compose::{Composer, EntityOutcome, Input, Outcome, Source, Summary};
 use crate::entity::{EntityKind, canonical};
@@ -61,6 +61,8 @@ struct PendingEntity {
     paths: Vec<String>,
     provider: Option<ProviderId>,
     landing: OnceLock<Place>,
+    /// What is said of it at the deadline when nothing has landed: an old answer, where there is one.
+    overdue: Landing,
 }
 
 /// Where an entity of an alert stands.
@@ -111,7 +113,8 @@ pub enum LookUpError {
 enum First {
     Ready(ProviderId, Landing),
     Unrouted,
-    Ask(ProviderId),
+    /// To be asked, with an old answer that may stand in.
+    Ask(ProviderId, Option<Arc<Entry>>),
 }
 
 /// The steps, with all that they need.
@@ -159,7 +162,7 @@ impl Pipeline {
                 Decision::Unrouted => First::Unrouted,
                 Decision::Ask(provider) => self.look(provider, found.kind, &id, now),
             };
-            missing += usize::from(matches!(first, First::Ask(_)));
+            missing += usize::from(matches!(first, First::Ask(..)));
             firsts.push((index, first));
         }
         if missing == 0 {
@@ -173,7 +176,8 @@ impl Pipeline {
         Ok(Begun::Waiting(pending))
     }
 
-    /// Composes a waiting alert with what is known by now; what has not landed is `failed: deadline`.
+    /// Composes a waiting alert with what is known by now; what has not landed is an old answer, marked, or
+    /// `failed: deadline`.
     pub fn finish(&self, pending: &Pending, alert: &[u8], now: Instant, out: &mut Vec<u8>) -> Summary {
         pending.abandon();
         let outcomes: Vec<EntityOutcome<'_>> = pending
@@ -187,7 +191,7 @@ impl Pipeline {
                 outcome: match entity.landing.get() {
                     Some(Place::Landed(landing)) => outcome(landing, now),
                     Some(Place::Unrouted) => Outcome::Unrouted,
-                    None => Outcome::Failed(FailureKind::Deadline),
+                    None => outcome(&entity.overdue, now),
                 },
             })
             .collect();
@@ -259,17 +263,18 @@ impl Pipeline {
             }
             Found::Ageing(entry) => {
                 queries.hit.inc();
-                queries.refresh.inc();
-                self.flights.refresh(&question);
+                if self.flights.refresh(&question, &entry) {
+                    queries.refresh.inc();
+                }
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
             }
             Found::Failed(kind, standby) => {
                 queries.failed.inc();
                 First::Ready(provider, stand_in(kind, standby))
             }
-            Found::Miss(_) => {
+            Found::Miss(standby) => {
                 queries.miss.inc();
-                First::Ask(provider)
+                First::Ask(provider, standby)
             }
         }
     }
@@ -307,7 +312,7 @@ impl Pipeline {
                 let (provider, outcome) = match first {
                     First::Ready(provider, landing) => (Some(*provider), outcome(landing, now)),
                     First::Unrouted => (None, Outcome::Unrouted),
-                    First::Ask(provider) => (Some(*provider), Outcome::Failed(FailureKind::Deadline)),
+                    First::Ask(provider, _) => (Some(*provider), Outcome::Failed(FailureKind::Deadline)),
                 };
                 Some(EntityOutcome {
                     kind: found.kind,
@@ -351,10 +356,10 @@ fn pending(
         .into_iter()
         .filter_map(|(index, first)| {
             let found = found.get_mut(index)?.take()?;
-            let (provider, place) = match first {
-                First::Ready(provider, landing) => (Some(provider), Some(Place::Landed(landing))),
-                First::Unrouted => (None, Some(Place::Unrouted)),
-                First::Ask(provider) => (Some(provider), None),
+            let (provider, place, standby) = match first {
+                First::Ready(provider, landing) => (Some(provider), Some(Place::Landed(landing)), None),
+                First::Unrouted => (None, Some(Place::Unrouted), None),
+                First::Ask(provider, standby) => (Some(provider), None, standby),
             };
             Some(PendingEntity {
                 kind: found.kind,
@@ -362,6 +367,7 @@ fn pending(
                 paths: found.paths,
                 provider,
                 landing: place.map(OnceLock::from).unwrap_or_default(),
+                overdue: stand_in(FailureKind::Deadline, standby),
             })
         })
         .collect();
@@ -390,3 +396,6 @@ fn outcome(landing: &Landing, now: Instant) -> Outcome<'_> {
         Landing::Failed(kind) => Outcome::Failed(*kind),
     }
 }
+
+#[cfg(test)]
+mod tests;

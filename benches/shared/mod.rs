@@ -67,8 +67,7 @@ pub fn finding(first: usize, entities: usize, bytes: usize) -> String {
 
 /// An answer of about 400 bytes as it is written into alerts.
 pub fn answer(number: usize) -> Rendered {
-    let attributes =
-        json!({"is_privileged": number.is_multiple_of(7), "is_publicly_accessible": false, "team": "payments"});
+    let attributes = json!({"is_privileged": number.is_multiple_of(7), "is_publicly_accessible": false, "team": "payments"});
     let attributes = match attributes {
         serde_json::Value::Object(members) => members,
         _ => serde_json::Map::new(),
@@ -122,7 +121,7 @@ impl Bench {
             let id = arn(number);
             let key = flights.question(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
             let times = lifetimes.times(Outcome::Scored, Instant::now(), 0.5);
-            flights.cache().insert(key, Arc::new(Entry { content: Content::Answer(answer(number)), times }));
+            flights.cache().insert(key, Arc::new(Entry::new(Content::Answer(answer(number)), times)));
         }
         Bench { pipeline: engine.pipeline, _runtime: runtime }
     }

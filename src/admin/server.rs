@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::api;
 use super::health::Health;
@@ -27,12 +28,35 @@ struct Parts {
     health: Arc<Health>,
 }
 
-/// Opens the port; the server lives as long as the runtime. Returns the address, whose port the system chose if
-/// 0 was asked for.
+/// The server while it runs.
+pub struct Running {
+    /// Where it listens; the system chose the port if 0 was asked for.
+    pub address: SocketAddr,
+    end: oneshot::Receiver<std::io::Result<()>>,
+}
+
+impl Running {
+    /// The server at `address`, which tells its end through the other half of `end`.
+    pub fn new(address: SocketAddr, end: oneshot::Receiver<std::io::Result<()>>) -> Self {
+        Running { address, end }
+    }
+
+    /// Why it ended, once it has; it is meant to live as long as the process.
+    pub fn ended(&mut self) -> Option<String> {
+        match self.end.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Closed) => Some("its task is gone; this is a bug".to_owned()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Ok(())) => Some("it takes no more connections".to_owned()),
+        }
+    }
+}
+
+/// Opens the port; the server lives as long as the runtime.
 ///
 /// # Errors
 /// The port cannot be opened.
-pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::io::Result<SocketAddr> {
+pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::io::Result<Running> {
     let parts =
         Parts { pipeline: Arc::clone(&engine.pipeline), metrics: Arc::clone(&engine.metrics), health };
     let mut router = Router::new()
@@ -46,12 +70,12 @@ pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::
     }
     let listener = tokio::net::TcpListener::bind(admin.listen).await?;
     let address = listener.local_addr()?;
+    let (tell, end) = oneshot::channel();
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the admin port closed");
-        }
+        // Nobody listens any more when the service is being stopped.
+        let _ = tell.send(axum::serve(listener, router).await);
     });
-    Ok(address)
+    Ok(Running::new(address, end))
 }
 
 async fn metrics(State(parts): State<Parts>) -> Response {

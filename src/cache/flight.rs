@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry as Place;
+use dashmap::mapref::entry::{Entry as Place, VacantEntry};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::key::{Key, Keyer, Prehashed, ProviderId, Question};
 use super::store::{Cache, Content, Entry, Found};
@@ -20,11 +21,8 @@ use crate::compose::{Rendered, Source};
 use crate::entity::{Entity, EntityKind};
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
+use crate::provider::transport::raisable;
 use crate::provider::{Answer, Failure, FailureKind};
-
-/// Bound of one flight, retries and waiting for the vendor's quota included. Longer than any sensible deadline
-/// of an alert: an answer that comes late for one is in time for the next.
-const FLIGHT: Duration = Duration::from_secs(30);
 
 /// How a question ended.
 #[derive(Clone, Debug)]
@@ -49,27 +47,41 @@ pub struct Carrier {
     pub lifetimes: Lifetimes,
 }
 
-/// Who waits for a flight, each with its own number for the question.
-type Passengers = Vec<(Arc<dyn Waiter>, u32)>;
+/// A flight as seen from the ground.
+struct Open {
+    /// Who waits for it, each with its own number for the question.
+    passengers: Vec<(Arc<dyn Waiter>, u32)>,
+    /// How urgent it is: as the most urgent of those who joined it.
+    urgency: watch::Sender<Priority>,
+}
 
 /// The flights under way.
 pub struct Flights {
-    open: DashMap<Key, Passengers, Prehashed>,
+    open: DashMap<Key, Open, Prehashed>,
     keyer: Keyer,
     cache: Arc<Cache>,
     carriers: Vec<Carrier>,
     runtime: Handle,
+    /// Of one flight.
+    bound: Option<Duration>,
 }
 
 impl Flights {
-    /// Flights to `carriers`, whose positions are their [`ProviderId`]s, run on `runtime`.
-    pub fn new(cache: Arc<Cache>, carriers: Vec<Carrier>, runtime: Handle) -> Arc<Self> {
+    /// Flights to `carriers`, whose positions are their [`ProviderId`]s, run on `runtime`. Each ends within `bound`,
+    /// where there is one.
+    pub fn new(
+        cache: Arc<Cache>,
+        carriers: Vec<Carrier>,
+        runtime: Handle,
+        bound: Option<Duration>,
+    ) -> Arc<Self> {
         Arc::new(Flights {
             open: DashMap::with_hasher(Prehashed::default()),
             keyer: Keyer::default(),
             cache,
             carriers,
             runtime,
+            bound,
         })
     }
 
@@ -104,7 +116,13 @@ impl Flights {
     ) -> Option<Landing> {
         match self.open.entry(question.to_key()) {
             Place::Occupied(mut place) => {
-                place.get_mut().push((Arc::clone(waiter), index));
+                let open = place.get_mut();
+                open.passengers.push((Arc::clone(waiter), index));
+                open.urgency.send_if_modified(|urgency| {
+                    let raised = priority < *urgency;
+                    *urgency = priority.min(*urgency);
+                    raised
+                });
                 None
             }
             Place::Vacant(place) => {
@@ -116,20 +134,26 @@ impl Flights {
                     Found::Failed(kind, standby) => return Some(stand_in(kind, standby)),
                     Found::Miss(standby) => standby,
                 };
-                let flight = self.flight(place.key().clone(), standby);
-                place.insert(vec![(Arc::clone(waiter), index)]);
-                self.runtime.spawn(flight.fly(priority));
+                self.depart(place, vec![(Arc::clone(waiter), index)], standby, priority);
                 None
             }
         }
     }
 
-    /// Starts a flight that nobody waits for, unless one is under way: a refresh ahead of expiry.
-    pub fn refresh(self: &Arc<Self>, question: &Question<'_>) {
-        if let Place::Vacant(place) = self.open.entry(question.to_key()) {
-            let flight = self.flight(place.key().clone(), None);
-            place.insert(Vec::new());
-            self.runtime.spawn(flight.fly(Priority::Refresh));
+    /// Has `entry`, the ageing answer to `question`, asked again ahead of its expiry by a flight that nobody waits
+    /// for; whether this call started it. Everybody who finds the answer ageing may call this: while a refresh is
+    /// under way, and for `ttl.failed` after one that failed, it does nothing.
+    pub fn refresh(self: &Arc<Self>, question: &Question<'_>, entry: &Entry) -> bool {
+        if !entry.claim_refresh(Instant::now()) {
+            return false;
+        }
+        match self.open.entry(question.to_key()) {
+            // Its end brings a new answer, or puts the next refresh off.
+            Place::Occupied(_) => false,
+            Place::Vacant(place) => {
+                self.depart(place, Vec::new(), None, Priority::Refresh);
+                true
+            }
         }
     }
 
@@ -148,8 +172,17 @@ impl Flights {
         }
     }
 
-    fn flight(self: &Arc<Self>, key: Key, standby: Option<Arc<Entry>>) -> Flight {
-        Flight { flights: Arc::clone(self), key, standby, landed: false }
+    fn depart(
+        self: &Arc<Self>,
+        place: VacantEntry<'_, Key, Open>,
+        passengers: Vec<(Arc<dyn Waiter>, u32)>,
+        standby: Option<Arc<Entry>>,
+        priority: Priority,
+    ) {
+        let flight = Flight { flights: Arc::clone(self), key: place.key().clone(), standby, landed: false };
+        let (urgency, raised) = watch::channel(priority);
+        place.insert(Open { passengers, urgency });
+        self.runtime.spawn(flight.fly(priority, raised));
     }
 }
 
@@ -174,14 +207,14 @@ struct Flight {
 }
 
 impl Flight {
-    async fn fly(mut self, priority: Priority) {
+    async fn fly(mut self, priority: Priority, raised: watch::Receiver<Priority>) {
         let Some(carrier) = self.flights.carriers.get(usize::from(self.key.provider.0)) else {
             return;
         };
         let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
         let guard = Arc::clone(&carrier.guard);
         let lifetimes = carrier.lifetimes;
-        let result = guard.ask(&entity, priority, Some(FLIGHT)).await;
+        let result = raisable(raised, guard.ask(&entity, priority, self.flights.bound)).await;
         self.end(result, &lifetimes, Instant::now(), Timestamp::now(), random());
     }
 
@@ -200,26 +233,36 @@ impl Flight {
                     Answer::Unknown { .. } => Outcome::Unknown,
                 };
                 let times = lifetimes.times(outcome, now, random);
-                let entry = Arc::new(Entry { content: Content::Answer(Rendered::of(&answer, as_of)), times });
+                let entry = Arc::new(Entry::new(Content::Answer(Rendered::of(&answer, as_of)), times));
                 self.flights.cache.insert(self.key.clone(), Arc::clone(&entry));
                 Landing::Answer(entry, Source::Provider)
             }
             Err(failure) => {
+                let times = lifetimes.times(Outcome::Failed, now, random);
+                // Before the failure takes its place.
+                let standby = self.standby(now);
+                if let Some(entry) = &standby {
+                    entry.put_off_refresh(times.fresh_until());
+                }
                 if failure.kind.cacheable() {
-                    let times = lifetimes.times(Outcome::Failed, now, random);
-                    let entry = Arc::new(Entry { content: Content::Failure(failure.kind), times });
+                    let entry = Arc::new(Entry::new(Content::Failure(failure.kind), times));
                     self.flights.cache.insert(self.key.clone(), entry);
                 }
-                stand_in(failure.kind, self.standby.take())
+                stand_in(failure.kind, standby)
             }
         };
         self.land(&landing);
     }
 
+    /// What may stand in: whoever joined a refresh brought nothing along.
+    fn standby(&self, now: Instant) -> Option<Arc<Entry>> {
+        self.standby.clone().or_else(|| self.flights.cache.standby(&self.key.question(), now))
+    }
+
     fn land(&mut self, landing: &Landing) {
         self.landed = true;
-        if let Some((_, waiters)) = self.flights.open.remove(&self.key) {
-            for (waiter, index) in waiters {
+        if let Some((_, open)) = self.flights.open.remove(&self.key) {
+            for (waiter, index) in open.passengers {
                 waiter.land(index, landing.clone());
             }
         }
@@ -229,7 +272,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if !self.landed {
-            self.land(&stand_in(FailureKind::Unreachable, self.standby.clone()));
+            self.land(&stand_in(FailureKind::Unreachable, self.standby(Instant::now())));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::super::ttl::Times;
 use super::*;
 use crate::config::provider::Common;
 use crate::config::{Config, Ttl};
@@ -57,13 +58,17 @@ struct Scene {
 }
 
 fn scene(fails: bool) -> Scene {
+    bounded(fails, Some(Duration::from_secs(30)))
+}
+
+fn bounded(fails: bool, bound: Option<Duration>) -> Scene {
     let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let provider = Held { asked: Arc::clone(&asked), gate: Arc::clone(&gate), fails };
     let guard = Arc::new(Guard::new("held", Box::new(provider), &Common::for_tests(), Arc::new(NoMeter)));
     let minute = Duration::from_secs(60);
     let ttl = Ttl { scored: minute, unknown: minute, failed: minute };
     let carrier = Carrier { guard, lifetimes: Lifetimes::new(ttl, &Config::default().cache) };
-    let flights = Flights::new(Arc::new(Cache::new(1 << 20)), vec![carrier], Handle::current());
+    let flights = Flights::new(Arc::new(Cache::new(1 << 20)), vec![carrier], Handle::current(), bound);
     Scene { flights, asked, gate }
 }
 
@@ -115,16 +120,105 @@ async fn a_failure_is_handed_out_and_remembered() {
     );
 }
 
+/// Puts an answer into the cache as it would be `age` seconds after it was written: ageing from the 50th on,
+/// stale from the 60th to the 120th.
+fn aged(scene: &Scene, question: &Question<'_>, age: u64) -> Arc<Entry> {
+    let written = Instant::now() - Duration::from_secs(age);
+    let [refresh, fresh, stale] = [50, 60, 120].map(Duration::from_secs);
+    let times = Times::new(written, refresh, fresh, stale);
+    let content = Content::Answer(Rendered::of(&Answer::Unknown { detail: None }, Timestamp::UNIX_EPOCH));
+    let entry = Arc::new(Entry::new(content, times));
+    scene.flights.cache().insert(question.to_key(), Arc::clone(&entry));
+    entry
+}
+
+async fn all_landed(flights: &Flights) {
+    while flights.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_is_not_tried_again_with_every_hit() {
+    let scene = scene(true);
+    scene.gate.add_permits(100);
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    aged(&scene, &question, 55);
+    let mut started = 0;
+    for _ in 0..20 {
+        let found = scene.flights.cache().get(&question, Instant::now());
+        let Found::Ageing(entry) = found else { panic!("{found:?}") };
+        started += usize::from(scene.flights.refresh(&question, &entry));
+        all_landed(&scene.flights).await;
+    }
+    assert_eq!((started, scene.asked.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn who_joins_a_refresh_that_fails_gets_the_old_answer() {
+    let scene = scene(true);
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let entry = aged(&scene, &question, 70);
+    assert!(scene.flights.refresh(&question, &entry));
+    scene.gate.add_permits(1);
+    let landing = scene.flights.ask(&question, Priority::Alert).await;
+    assert!(
+        matches!(landing, Landing::Answer(_, Source::Stale(FailureKind::BadRequest))),
+        "the failure is told with it: {landing:?}"
+    );
+    assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_is_as_urgent_as_the_most_urgent_who_joined_it() {
+    let scene = scene(false);
+    let waiter: Arc<dyn Waiter> = Arc::new(Landed::default());
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let entry = aged(&scene, &question, 70);
+    assert!(scene.flights.refresh(&question, &entry));
+    for (joined, then) in [
+        (Priority::Alert, Priority::Alert),
+        (Priority::Question, Priority::Question),
+        (Priority::Alert, Priority::Question),
+    ] {
+        assert!(scene.flights.join(&question, joined, &waiter, 0).is_none());
+        let open = scene.flights.open.get(&question.to_key()).unwrap();
+        assert_eq!(*open.urgency.borrow(), then);
+    }
+    scene.gate.add_permits(1);
+    all_landed(&scene.flights).await;
+    assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
     let scene = scene(false);
     let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
-    scene.flights.refresh(&question);
-    scene.flights.refresh(&question);
+    let entry = aged(&scene, &question, 70);
+    assert!(scene.flights.refresh(&question, &entry));
+    assert!(!scene.flights.refresh(&question, &entry));
     scene.gate.add_permits(1);
     let landing = scene.flights.ask(&question, Priority::Question).await;
     assert!(matches!(landing, Landing::Answer(..)), "{landing:?}");
     assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_ends_within_its_bound_and_without_one_when_the_vendor_has_answered() {
+    for (bound, in_time) in [(Some(Duration::from_secs(30)), false), (None, true)] {
+        let scene = bounded(false, bound);
+        let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+        let vendor = async {
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            scene.gate.add_permits(1);
+        };
+        let (landing, ()) = tokio::join!(scene.flights.ask(&question, Priority::Question), vendor);
+        match landing {
+            Landing::Answer(_, Source::Provider) => assert!(in_time),
+            Landing::Failed(FailureKind::Deadline) => assert!(!in_time),
+            other => panic!("{bound:?}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! Reading never waits for a vendor. Takes `now`; never looks at a clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use quick_cache::sync::Cache as Bounded;
@@ -21,7 +21,7 @@ const UNKNOWN_SHARE: u64 = 4;
 
 /// Bytes of an entry beside its text: the entry itself, its reference counts, its key, and what the table and
 /// the allocator add (measured by the `cache_memory` bench).
-const OVERHEAD: usize = 176;
+const OVERHEAD: usize = 184;
 
 /// One answer, or a failure that is remembered.
 #[derive(Debug)]
@@ -30,7 +30,12 @@ pub struct Entry {
     pub content: Content,
     /// When it is to be asked again.
     pub times: Times,
+    /// Seconds from `times.written` before which no refresh is to start; [`UNDER_WAY`] while one is.
+    not_before: AtomicU32,
 }
+
+/// A refresh is under way.
+const UNDER_WAY: u32 = u32::MAX;
 
 /// What a question brought.
 #[derive(Debug)]
@@ -42,6 +47,29 @@ pub enum Content {
 }
 
 impl Entry {
+    /// What a question brought, to be asked again at `times`.
+    pub fn new(content: Content, times: Times) -> Self {
+        Entry { content, times, not_before: AtomicU32::new(0) }
+    }
+
+    /// Whether the caller is to refresh it: one of all who find it ageing, and after a refresh that failed nobody
+    /// for a while.
+    pub fn claim_refresh(&self, now: Instant) -> bool {
+        let age = self.seconds(now);
+        let claim = |not_before| (not_before <= age).then_some(UNDER_WAY);
+        self.not_before.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
+    }
+
+    /// Its refresh failed: the next one may start at `at`, to the second above.
+    pub fn put_off_refresh(&self, at: Instant) {
+        self.not_before.store((self.seconds(at) + 1).min(UNDER_WAY - 1), Ordering::Relaxed);
+    }
+
+    fn seconds(&self, at: Instant) -> u32 {
+        let age = at.saturating_duration_since(self.times.written).as_secs();
+        u32::try_from(age).unwrap_or(UNDER_WAY).min(UNDER_WAY - 1)
+    }
+
     fn is_known(&self) -> bool {
         matches!(&self.content, Content::Answer(rendered) if !rendered.is_unknown())
     }
@@ -125,7 +153,16 @@ impl Cache {
         }
     }
 
-    /// Keeps an answer. It takes the place of what was known before; a failure leaves an old answer beside it.
+    /// The answer that may stand in when the question fails: fresh or stale, but no older.
+    pub fn standby(&self, question: &Question<'_>, now: Instant) -> Option<Arc<Entry>> {
+        [&self.known, &self.other]
+            .into_iter()
+            .filter_map(|shelf| shelf.peek(question))
+            .find(|entry| matches!(entry.content, Content::Answer(_)) && now < entry.times.stale_until())
+    }
+
+    /// Keeps an answer. It takes the place of what was known before; a failure leaves an old answer beside it, and
+    /// is not kept where a fresh "unknown" stands.
     pub fn insert(&self, key: Key, entry: Arc<Entry>) {
         match entry.content {
             Content::Answer(_) if entry.is_known() => {
@@ -136,7 +173,14 @@ impl Cache {
                 self.known.remove(&key.question());
                 self.other.insert(key, entry);
             }
-            Content::Failure(_) => self.other.insert(key, entry),
+            Content::Failure(_) => {
+                let fresh = self.other.peek(&key.question()).is_some_and(|old| {
+                    matches!(old.content, Content::Answer(_)) && entry.times.written < old.times.fresh_until()
+                });
+                if !fresh {
+                    self.other.insert(key, entry);
+                }
+            }
         }
     }
 
@@ -212,7 +256,7 @@ mod tests {
     fn entry(content: Content, now: Instant, fresh: u64, stale: u64) -> Arc<Entry> {
         let [refresh, fresh, stale] = [fresh * 4 / 5, fresh, fresh + stale].map(Duration::from_secs);
         let times = Times::new(now, refresh, fresh, stale);
-        Arc::new(Entry { content, times })
+        Arc::new(Entry::new(content, times))
     }
 
     fn label(found: &Found) -> &'static str {
@@ -256,6 +300,30 @@ mod tests {
         assert_eq!(cache.entries(), 1, "what the vendor no longer knows has no old score left");
         assert!(cache.forget(&question));
         assert!(!cache.forget(&question));
+    }
+
+    #[test]
+    fn a_failed_refresh_leaves_a_fresh_unknown_where_it_is() {
+        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
+        let question = keyer.question(ProviderId(0), EntityKind::User, "a");
+        cache.insert(question.to_key(), entry(unknown(), now, 100, 50));
+        let later = now + Duration::from_secs(90);
+        cache.insert(question.to_key(), entry(Content::Failure(FailureKind::Timeout), later, 30, 0));
+        assert_eq!(label(&cache.get(&question, later)), "ageing");
+        assert!(cache.standby(&question, later).is_some());
+        assert!(cache.standby(&question, now + Duration::from_secs(151)).is_none());
+    }
+
+    #[test]
+    fn one_reader_refreshes_and_after_a_failure_nobody_for_a_while() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let entry = entry(unknown(), now, 100, 50);
+        assert!(entry.claim_refresh(at(80)));
+        assert!(!entry.claim_refresh(at(80)) && !entry.claim_refresh(at(140)), "one is under way");
+        entry.put_off_refresh(at(90));
+        assert!(!entry.claim_refresh(at(90)));
+        assert!(entry.claim_refresh(at(91)) && !entry.claim_refresh(at(91)));
     }
 
     #[test]

@@ -10,13 +10,14 @@ use rdkafka::producer::{BaseProducer, Producer};
 use serde_json::json;
 
 use super::output::{line, table};
-use super::{End, engine_problem, for_people, load};
+use super::{End, engine_problem, for_people, load, verify};
 use crate::app::Engine;
 use crate::config::Config;
 use crate::entity::EntityKind;
 use crate::http;
 use crate::routing::Decision;
 use crate::source::client;
+use crate::source::verify::without_value;
 
 /// Bound of asking the broker.
 const BROKER: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let engine =
         Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
+    verify(path, &config)?;
     let people = for_people(json);
     let egress = egress(&engine, &config);
     let memory = memory(&config);
@@ -191,7 +193,7 @@ fn mib(bytes: u64) -> String {
 fn broker(config: &Config) -> Vec<(String, Result<(), String>)> {
     let producer: BaseProducer = match client::common(&config.kafka).create() {
         Ok(producer) => producer,
-        Err(error) => return vec![("kafka".to_owned(), Err(error.to_string()))],
+        Err(error) => return vec![("kafka".to_owned(), Err(without_value(&error)))],
     };
     let topics = config.input.topics.iter().map(|topic| ("input", topic.name.as_str())).chain([
         ("output", config.output.topic.as_str()),

@@ -1,7 +1,7 @@
 //! `riskstream enrich`: the same steps as the service, on files.
 //!
 //! Contract: one enriched alert a line, in the order of the input; a bad alert is reported on stderr with its
-//! place, and the rest goes on. There is no deadline: every look-up ends in its own time.
+//! place, and the rest goes on. There is no deadline: a look-up waits for its turn within the vendor's quota.
 
 use std::collections::VecDeque;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::alerts::{self, Item};
@@ -35,7 +34,7 @@ pub fn run(config: &Path, format: Option<&str>, threads: u16, files: &[PathBuf])
         .enable_all()
         .build()?;
     let engine =
-        Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
+        Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     let select = select(&engine.pipeline.formats, format)?;
     let mut enricher = Enricher::new(&engine.pipeline, select);
     let started = Instant::now();
@@ -49,12 +48,12 @@ pub fn run(config: &Path, format: Option<&str>, threads: u16, files: &[PathBuf])
 }
 
 /// The format that was named, or recognition.
-pub fn select(formats: &Formats, name: Option<&str>) -> anyhow::Result<Select> {
+pub fn select(formats: &Formats, name: Option<&str>) -> Result<Select, End> {
     match name {
         None | Some("auto") => Ok(Select::Auto),
         Some(name) => formats.id(name).map(Select::Named).ok_or_else(|| {
             let known = formats.names().collect::<Vec<_>>().join(", ");
-            anyhow!("--format {name}: not a known format; write one of: auto, {known}")
+            End::Usage(format!("--format {name}: not a known format; write one of: auto, {known}"))
         }),
     }
 }

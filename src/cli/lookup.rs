@@ -10,7 +10,8 @@ use crate::app::Engine;
 use crate::entity::EntityKind;
 use crate::telemetry;
 
-/// Runs the command. An entity whose look-up failed is an answer too, with exit code 1.
+/// Runs the command. An entity whose look-up failed is an answer too, with exit code 1; when it is not clear who
+/// is to be asked, the arguments are at fault.
 pub fn run(
     path: &Path,
     provider: Option<&str>,
@@ -22,8 +23,10 @@ pub fn run(
     telemetry::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let engine =
-        Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
-    let answer = runtime.block_on(engine.pipeline.look_up(kind, identifier, provider))?;
+        Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
+    let answer = runtime
+        .block_on(engine.pipeline.look_up(kind, identifier, provider))
+        .map_err(|error| End::Usage(error.to_string()))?;
     let value: Value = serde_json::from_slice(&answer)?;
     if for_people(json) {
         line(&readable(&value))?

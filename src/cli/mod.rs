@@ -22,6 +22,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::EngineError;
 use crate::config::{Config, Problem, Problems};
 use crate::entity::EntityKind;
+use crate::source::verify::{self, Refused};
+
+/// The arguments are wrong; clap leaves with the same.
+const EXIT_USAGE: u8 = 2;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -184,6 +188,10 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(End::Quiet) => ExitCode::FAILURE,
+        Err(End::Usage(error)) => {
+            output::error(&error);
+            ExitCode::from(EXIT_USAGE)
+        }
         Err(End::Configuration(problems)) => {
             output::problems(&problems);
             ExitCode::from(EXIT_CONFIG)
@@ -206,6 +214,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 enum End {
     /// What is wrong with the configuration.
     Configuration(Problems),
+    /// What is wrong with an argument that only the configuration, or more than its form, can tell.
+    Usage(String),
     /// What went wrong while it ran.
     Failed(anyhow::Error),
     /// It has said everything already.
@@ -237,6 +247,17 @@ fn engine_problem(path: &Path, error: &EngineError) -> End {
         })
         .collect();
     End::Configuration(Problems::new(problems))
+}
+
+/// So are librdkafka's properties, which it tells by trying.
+fn verify(path: &Path, config: &Config) -> Result<(), End> {
+    let file = path.display().to_string();
+    let problem = |refused: Refused| Problem {
+        key: refused.key,
+        ..Problem::of_file(file.clone(), refused.what, refused.cure)
+    };
+    let problems: Vec<Problem> = verify::verify(config).into_iter().map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(End::Configuration(Problems::new(problems))) }
 }
 
 /// Whether results are for people.

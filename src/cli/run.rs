@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ConfigArgument, End, engine_problem, load};
+use super::{ConfigArgument, End, engine_problem, load, verify};
 use crate::app::{Engine, Service};
 use crate::supervisor::Stop;
 use crate::telemetry;
@@ -17,6 +17,7 @@ pub fn run(argument: &ConfigArgument) -> Result<(), End> {
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
     let engine = Engine::build(&config, runtime.handle().clone())
         .map_err(|error| engine_problem(&argument.config, &error))?;
+    verify(&argument.config, &config)?;
     let stop = Stop::default();
     let service = runtime.block_on(async {
         listen_for_signals(stop.clone())?;

@@ -12,7 +12,7 @@ use crate::simulator::{self, Latency, Simulator, World};
 /// Serves until it is interrupted.
 pub fn run(listen: SocketAddr, latency: &str) -> Result<(), End> {
     let latency = crate::config::duration(latency)
-        .map_err(|error| anyhow::anyhow!("--latency {latency}: {error}; write 20ms or 1s"))?;
+        .map_err(|error| End::Usage(format!("--latency {latency}: {error}; write 20ms or 1s")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let millis = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);

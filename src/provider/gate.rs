@@ -2,14 +2,14 @@
 //!
 //! One [`Gate`] per credential, with one [`Limiter`] in it; every provider instance that uses the credential
 //! enters it with its own bound on requests under way. Contract: the most urgent waits shortest, within a
-//! priority the first come leaves first, a waiting that cannot end in time fails at once, and what is
+//! priority the first come leaves first, what becomes more urgent while it waits moves up, a waiting that cannot end in time fails at once, and what is
 //! abandoned while it waits takes no slot.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::limiter::{Limiter, Priority};
 use super::quota::Quota;
@@ -78,6 +78,45 @@ struct Member {
     waiting: [VecDeque<(u64, oneshot::Sender<()>)>; 3],
 }
 
+/// How urgent a request is, which may rise while it waits: an alert may come to need what a refresh asks.
+#[derive(Clone, Debug)]
+pub struct Urgency {
+    priority: Priority,
+    raised: Option<watch::Receiver<Priority>>,
+}
+
+impl Urgency {
+    /// As urgent as `priority`, and as what `raised` says where that is more.
+    pub fn new(priority: Priority, raised: watch::Receiver<Priority>) -> Self {
+        Urgency { priority, raised: Some(raised) }
+    }
+
+    fn now(&mut self) -> Priority {
+        let raised = self.raised.as_ref().map(|raised| *raised.borrow());
+        self.priority = raised.map_or(self.priority, |raised| raised.min(self.priority));
+        self.priority
+    }
+
+    /// Waits until it is more urgent than before.
+    async fn raised(&mut self) -> Priority {
+        let before = self.priority;
+        if let Some(raised) = &mut self.raised
+            && let Ok(priority) = raised.wait_for(|priority| *priority < before).await
+        {
+            self.priority = *priority;
+            return self.priority;
+        }
+        // Nobody is left who could raise it.
+        std::future::pending().await
+    }
+}
+
+impl From<Priority> for Urgency {
+    fn from(priority: Priority) -> Self {
+        Urgency { priority, raised: None }
+    }
+}
+
 /// Why a request may not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -114,22 +153,27 @@ impl Gate {
     pub async fn pass(
         self: &Arc<Self>,
         member: usize,
-        priority: Priority,
+        priority: impl Into<Urgency>,
         max_wait: Duration,
     ) -> Result<Pass, Refused> {
-        let mut waiting = self.queue_up(member, priority, max_wait)?;
-        match tokio::time::timeout(max_wait, &mut waiting.granted).await {
-            Ok(Ok(())) => {
-                waiting.over = true;
-                Ok(Pass { gate: Arc::clone(self), member })
+        let mut urgency = priority.into();
+        let mut waiting = self.queue_up(member, urgency.now(), max_wait)?;
+        let granted = async {
+            loop {
+                tokio::select! {
+                    // The sender is only dropped with the gate, which this call holds.
+                    granted = &mut waiting.granted => return granted.is_ok(),
+                    priority = urgency.raised() => waiting.raise(priority),
+                }
             }
-            // The sender is only dropped with the gate, which this call holds.
-            Ok(Err(_)) | Err(_) => {
-                let now = now();
-                let closed = locked(&self.state).limiter.closed_until(now);
-                Err(Refused::TooLong(closed.map(|until| until - now)))
-            }
+        };
+        if tokio::time::timeout(max_wait, granted).await == Ok(true) {
+            waiting.over = true;
+            return Ok(Pass { gate: Arc::clone(self), member });
         }
+        let now = now();
+        let closed = locked(&self.state).limiter.closed_until(now);
+        Err(Refused::TooLong(closed.map(|until| until - now)))
     }
 
     fn queue_up(
@@ -278,6 +322,24 @@ struct Waiting {
     granted: oneshot::Receiver<()>,
     /// Whether the slot was taken over by a [`Pass`].
     over: bool,
+}
+
+impl Waiting {
+    /// Moves to the line of `priority`, with the place that its ticket gives it there.
+    fn raise(&mut self, priority: Priority) {
+        let mut state = locked(&self.gate.state);
+        let Some(member) = state.members.get_mut(self.member) else { return };
+        let line = member.line(self.priority);
+        // Not in the line: it has been let through.
+        let Ok(place) = line.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) else { return };
+        let Some(waiting) = line.remove(place) else { return };
+        let line = member.line(priority);
+        let place = line.partition_point(|(ticket, _)| *ticket < self.ticket);
+        line.insert(place, waiting);
+        self.priority = priority;
+        // It may leave where a refresh may not.
+        self.gate.changed.notify_one();
+    }
 }
 
 impl Drop for Waiting {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::gate::{Gate, Refused};
+use super::gate::{Gate, Refused, Urgency};
 use super::limiter::Priority;
 use super::meter::{self, Meter};
 use super::quota::Quota;
@@ -22,6 +23,14 @@ use crate::provider::{Failure, FailureKind};
 tokio::task_local! {
     /// For whom the requests of this task are made. Vendors need not know: they only hand requests over.
     static CALL: Scope;
+    /// How urgent the look-up of this task has become meanwhile.
+    static RAISED: watch::Receiver<Priority>;
+}
+
+/// Runs `asking` so that its requests are at least as urgent as `raised` says at any time, those that wait already
+/// included.
+pub async fn raisable<F: Future>(raised: watch::Receiver<Priority>, asking: F) -> F::Output {
+    RAISED.scope(raised, asking).await
 }
 
 /// For whom a request is made.
@@ -60,6 +69,13 @@ impl Call {
         let (output, sent) = CALL.scope(scope, both).await;
         count(sent.slowest, sent.requests);
         (output, sent)
+    }
+
+    fn urgency(&self) -> Urgency {
+        match RAISED.try_with(watch::Receiver::clone) {
+            Ok(raised) => Urgency::new(self.priority, raised),
+            Err(_) => self.priority.into(),
+        }
     }
 
     fn current() -> Call {
@@ -154,7 +170,7 @@ impl Transport {
         let call = Call::current();
         let started = Instant::now();
         let max_wait = call.bounded(inner.max_wait);
-        let passed = inner.gate.pass(inner.member, call.priority, max_wait).await;
+        let passed = inner.gate.pass(inner.member, call.urgency(), max_wait).await;
         inner.meter.waiting(inner.gate.waiting(inner.member));
         let _pass = passed.map_err(|refused| no_slot(refused, max_wait))?;
         inner.meter.limiter_wait(started.elapsed());

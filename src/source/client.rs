@@ -207,11 +207,3 @@ impl Voice {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
     }
 }
-
-/// What is wrong with a client, without the values of properties: one may be a secret.
-pub fn without_values(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, why, key, _) => format!("{key}: {why}"),
-        other => other.to_string(),
-    }
-}

@@ -17,6 +17,7 @@ pub mod quiet;
 pub mod rebalance;
 pub mod slots;
 pub mod startup;
+pub mod verify;
 
 use crate::commit::ledger::LedgerError;
 use crate::sink::SinkError;
@@ -25,7 +26,7 @@ use crate::sink::SinkError;
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
     /// librdkafka does not take our properties.
-    #[error("cannot set up the Kafka client: {}. Check kafka.properties, kafka.tls and kafka.sasl", client::without_values(.0))]
+    #[error("cannot set up the Kafka client: {}. Check kafka.properties, kafka.tls and kafka.sasl", verify::without_value(.0))]
     Client(rdkafka::error::KafkaError),
     /// A topic is missing or closed to us.
     #[error("{role} topic {topic:?}: {why}. {cure}")]

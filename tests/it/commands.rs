@@ -91,8 +91,11 @@ fn lookup_prints_one_answer() {
     assert!(matches!(answer["status"].as_str(), Some("scored" | "unknown")), "{answer}");
 
     let out = ask(&["user", "john.doe@example.com"]);
-    assert_eq!(out.status.code(), Some(1));
-    assert!(text(&out.stderr).contains("--provider"), "it says how to choose: {}", text(&out.stderr));
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("provider"), "it says how to choose: {}", text(&out.stderr));
+    let out = ask(&["--provider", "datadgo", "user", "john.doe@example.com"]);
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("datadog"), "it says who there is: {}", text(&out.stderr));
     assert_eq!(ask(&["dragon", "x"]).status.code(), Some(2));
 
     let stopped = Vendors::start(0);
@@ -144,13 +147,76 @@ fn check_connect_asks_the_broker_and_every_vendor() {
 }
 
 #[test]
+fn check_and_run_refuse_what_librdkafka_refuses_and_never_show_a_value() {
+    let stage = Stage::embedded(1);
+    let right = Settings::of(&stage, "", "").text();
+    for (maps, places) in [
+        ("properties: {sasl.kerberos.nmae: s3cr3t}", vec!["kafka.properties.sasl.kerberos.nmae"]),
+        ("consumer: {max.poll.interval.ms: 30000}", vec!["kafka.consumer.max.poll.interval.ms"]),
+        ("properties: {fetch.max.bytes: 2000000000}", vec!["kafka.properties.fetch.max.bytes"]),
+        ("properties: {message.max.bytes: 20000000}", vec!["kafka.properties.message.max.bytes"]),
+        (
+            "consumer: {fetch.mni.bytes: s3cr3t}, producer: {linger.ms: s3cr3t, compression.type: s3cr3t}",
+            vec![
+                "kafka.consumer.fetch.mni.bytes",
+                "kafka.producer.linger.ms",
+                "kafka.producer.compression.type",
+            ],
+        ),
+    ] {
+        let (_folder, file) = config(&right.replace("kafka: {", &format!("kafka: {{{maps}, ")));
+        for name in ["check", "run"] {
+            let out = command(&[name, "--config", file.to_str().unwrap()], b"", &[]);
+            let errors = text(&out.stderr);
+            assert_eq!(out.status.code(), Some(78), "{name} {maps}: {errors}");
+            let keys: Vec<_> = lines(&out.stderr).into_iter().map(|line| line["key"].clone()).collect();
+            assert_eq!(keys.len(), places.len(), "each once, {name} {maps}: {errors}");
+            assert!(places.iter().all(|place| keys.contains(&(*place).into())), "{name} {maps}: {errors}");
+            assert!(!errors.contains("s3cr3t"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn enrich_waits_for_a_low_quota_as_long_as_it_takes() {
+    let vendors = Vendors::start(0);
+    let more = ", limit: {requests: 20, per: 1s}, max_wait: 100ms, queue: 10";
+    let text_of = format!("allow_literal_secrets: true\nproviders:\n{}", vendors.provider("datadog", more));
+    let (_folder, file) = config(&text_of);
+    let alerts: String = (0..60)
+        .map(|n| {
+            format!(
+                "{{\"eventVersion\":\"1.11\",\"eventSource\":\"iam.amazonaws.com\",\"eventName\":\"CreateAccessKey\",\
+                 \"userIdentity\":{{\"type\":\"IAMUser\",\"arn\":\"arn:aws:iam::123456789012:user/u{n}\"}}}}\n"
+            )
+        })
+        .collect();
+    let out = command(&["enrich", "--config", file.to_str().unwrap()], alerts.as_bytes(), &[]);
+    let summary = lines(&out.stderr).pop().unwrap();
+    assert_eq!(summary["complete"], 60, "{summary}");
+    assert_eq!(vendors.questions().len(), 60);
+}
+
+#[test]
 fn exit_codes_tell_usage_from_configuration() {
-    for arguments in [&["run"][..], &["fly"], &["lookup", "--config"], &[]] {
+    for arguments in [
+        &["run"][..],
+        &["fly"],
+        &["lookup", "--config"],
+        &[],
+        &["extract", "--format", "nope", EXAMPLES],
+        &["simulate", "--latency", "soon"],
+    ] {
         assert_eq!(command(arguments, b"", &[]).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(command(&["--help"], b"", &[]).status.code(), Some(0));
     let wrong =
         "kafka: {brokers: [k:1], topcis: 1}\npipeline: {order: random}\nroutes: [{provider: nobody}]\n";
+    let vendors = Vendors::start(0);
+    let (_folder, file) = config(&vendors_only(&vendors));
+    let out =
+        command(&["enrich", "--format", "nope", "--config", file.to_str().unwrap(), EXAMPLES], b"", &[]);
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
     let (_folder, file) = config(wrong);
     for name in ["run", "check", "enrich"] {
         let out = command(&[name, "--config", file.to_str().unwrap()], b"", &[]);

@@ -209,3 +209,53 @@ async fn without_a_queue_only_those_pass_who_need_not_wait() {
     assert_eq!(gate.pass(member, Priority::Question, PATIENT).await.unwrap_err(), Refused::Full);
     assert_eq!(gate.waiting(member), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_urgent_while_it_waits_overtakes_and_keeps_its_turn() {
+    let gate = Arc::new(Gate::new(None));
+    let member = gate.enter(1, 100);
+    let only = gate.pass(member, Priority::Alert, PATIENT).await.unwrap();
+    let (raise, raised) = watch::channel(Priority::Refresh);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut crowd = JoinSet::new();
+    for (name, urgency) in [
+        ("first alert", Priority::Alert.into()),
+        ("refresh", Priority::Refresh.into()),
+        ("raised", Urgency::new(Priority::Refresh, raised)),
+        ("last alert", Priority::Alert.into()),
+    ] {
+        let (gate, order) = (gate.clone(), order.clone());
+        crowd.spawn(async move {
+            let _pass = gate.pass(member, urgency, PATIENT).await.unwrap();
+            order.lock().unwrap().push(name);
+        });
+        settle().await;
+    }
+    raise.send_replace(Priority::Alert);
+    settle().await;
+    drop(only);
+    crowd.join_all().await;
+    assert_eq!(*order.lock().unwrap(), ["first alert", "raised", "last alert", "refresh"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_raised_may_have_the_slots_that_a_refresh_leaves_to_others() {
+    let gate = Arc::new(Gate::new(per_second(10)));
+    let member = gate.enter(100, 100);
+    for _ in 0..9 {
+        drop(gate.pass(member, Priority::Alert, Duration::ZERO).await.unwrap());
+    }
+    let start = Now::now();
+    let (raise, raised) = watch::channel(Priority::Refresh);
+    let mut waiting = Box::pin(gate.pass(member, Urgency::new(Priority::Refresh, raised), PATIENT));
+    assert!(tokio::time::timeout(SECOND / 10, &mut waiting).await.is_err());
+    raise.send_replace(Priority::Alert);
+    drop(waiting.await.unwrap());
+    assert!(start.elapsed() < SECOND / 2, "{:?}", start.elapsed());
+    assert_eq!(gate.waiting(member), 0);
+
+    // The sender may be gone before the waiting is over.
+    let (gone, raised) = watch::channel(Priority::Refresh);
+    drop(gone);
+    drop(gate.pass(member, Urgency::new(Priority::Refresh, raised), PATIENT).await.unwrap());
+}
