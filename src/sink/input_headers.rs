@@ -27,9 +27,7 @@ const FRAME: usize = 10;
 /// The headers of an input record without those that only we may write.
 pub fn keep(input: &BorrowedHeaders) -> Kept {
     let mut kept = Kept::default();
-    let mut index = 0;
-    while let Some((name, value)) = header(input, index) {
-        index += 1;
+    for (name, value) in iter(input) {
         if headers::is_ours(&name.to_string_lossy()) {
             continue;
         }
@@ -41,12 +39,16 @@ pub fn keep(input: &BorrowedHeaders) -> Kept {
     kept
 }
 
+/// Every header, in order: its name, and its value unless that is null.
+pub fn iter(headers: &BorrowedHeaders) -> impl Iterator<Item = (&CStr, Option<&[u8]>)> {
+    (0..).map_while(|index| header(headers, index))
+}
+
 fn native(headers: &BorrowedHeaders) -> *mut bindings::rd_kafka_headers_t {
     // rdkafka makes the reference out of this very pointer.
     ptr::from_ref(headers).cast_mut().cast()
 }
 
-/// One header: its name, and its value unless that is null.
 fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&CStr, Option<&[u8]>)> {
     let mut name: *const c_char = ptr::null();
     let mut value: *const c_void = ptr::null();
@@ -65,7 +67,7 @@ fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&CStr, Option<&[u8
 }
 
 /// Adds a header; whether librdkafka took it.
-fn add(headers: &mut OwnedHeaders, name: &CStr, value: Option<&[u8]>) -> bool {
+pub fn add(headers: &mut OwnedHeaders, name: &CStr, value: Option<&[u8]>) -> bool {
     let (data, size) = value.map_or((ptr::null(), 0), |value| (value.as_ptr().cast::<c_void>(), value.len()));
     let (Ok(name_size), Ok(size)) = (isize::try_from(name.to_bytes().len()), isize::try_from(size)) else {
         return false;
@@ -90,10 +92,7 @@ mod tests {
     use rdkafka::message::Header;
 
     fn all(headers: &BorrowedHeaders) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        (0..)
-            .map_while(|index| header(headers, index))
-            .map(|(name, value)| (name.to_bytes().to_vec(), value.map(<[u8]>::to_vec)))
-            .collect()
+        iter(headers).map(|(name, value)| (name.to_bytes().to_vec(), value.map(<[u8]>::to_vec))).collect()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Topics, records in, records out, and what a group has committed, on either broker.
 
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +10,11 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use riskstream::simulator::broker::Broker;
+use riskstream::sink::input_headers;
 
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -254,12 +256,13 @@ pub struct Record {
 }
 
 impl Record {
-    fn of(message: &impl Message) -> Record {
+    fn of(message: &BorrowedMessage<'_>) -> Record {
         let headers = message.headers().map(|headers| {
-            let text = |header: Header<'_, &[u8]>| {
-                (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
+            // Not rdkafka's own iterator, which panics at a name that is not text.
+            let text = |(name, value): (&CStr, Option<&[u8]>)| {
+                (name.to_string_lossy().into_owned(), value.unwrap_or_default().to_vec())
             };
-            headers.iter().map(text).collect()
+            input_headers::iter(headers).map(text).collect()
         });
         Record {
             partition: message.partition(),
@@ -319,7 +322,15 @@ impl<'s> Feeder<'s> {
         loop {
             let mut owned = OwnedHeaders::new();
             for (key, value) in &headers {
-                owned = owned.insert(Header { key, value: Some(value) });
+                // The replacement character stands for a byte that is no text.
+                let mut name = Vec::new();
+                for character in key.chars() {
+                    match character {
+                        '\u{fffd}' => name.push(0xff),
+                        _ => name.extend_from_slice(character.to_string().as_bytes()),
+                    }
+                }
+                assert!(input_headers::add(&mut owned, &CString::new(name).unwrap(), Some(value)));
             }
             let mut base =
                 BaseRecord::<[u8], [u8]>::to(&self.stage.input).partition(partition).headers(owned);

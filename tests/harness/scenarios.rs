@@ -114,6 +114,7 @@ pub fn poison(stage: &Stage, big: usize) {
         ("Risk-Status", "complete"),
         ("__connect.errors.topic", "forged"),
         ("__CONNECT.ERRORS.exception.message", "forged"),
+        ("\u{fffd} no text", "passes"),
         ("traceparent", "00-11111111111111111111111111111111-2222222222222222-01"),
     ]
     .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
