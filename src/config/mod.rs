@@ -288,7 +288,8 @@ pub struct DeadLetters {
 /// `dead_letters.on_failure`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Wait and try again: the partition stands still, nothing is lost.
+    /// Send it again until it is taken. Others go on, but nothing behind it is committed, and reading stops once the
+    /// ledger behind it is long: nothing is lost.
     Wait,
     /// Stop the process with an error.
     Stop,
