@@ -238,6 +238,8 @@ impl Flight {
                 Landing::Answer(entry, Source::Provider)
             }
             Err(failure) => {
+                // What exactly was wrong; for people who look for it, as one vendor may fail ten thousand times.
+                tracing::debug!(provider = self.key.provider.0, %failure, "a question got no answer");
                 let times = lifetimes.times(Outcome::Failed, now, random);
                 // Before the failure takes its place.
                 let standby = self.standby(now);

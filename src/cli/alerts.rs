@@ -1,7 +1,7 @@
 //! Alerts from files and stdin: NDJSON, a JSON array, or one document.
 //!
 //! Contract: every alert keeps its bytes. In NDJSON a line is an alert, whatever is in it, so that a bad line costs
-//! only itself; an array or a document that cannot be read is one bad alert.
+//! only itself; what begins as an array or a document and is none is read as lines, too.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -83,15 +83,31 @@ fn document(
     bytes: Vec<u8>,
     take: &mut impl FnMut(Item) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    match serde_json::from_slice::<Vec<&RawValue>>(&bytes) {
-        Ok(alerts) => {
-            for (index, alert) in alerts.into_iter().enumerate() {
-                take(Item { place: format!("{name}[{index}]"), bytes: alert.get().as_bytes().to_vec() })?;
-            }
-            Ok(())
+    if let Ok(alerts) = serde_json::from_slice::<Vec<&RawValue>>(&bytes) {
+        for (index, alert) in alerts.into_iter().enumerate() {
+            take(Item { place: format!("{name}[{index}]"), bytes: alert.get().as_bytes().to_vec() })?;
         }
-        Err(_) => take(Item { place: format!("{name}:{line}"), bytes: bytes.trim_ascii().to_vec() }),
+        return Ok(());
     }
+    // Documents over several lines, one after the other.
+    let documents = serde_json::Deserializer::from_slice(&bytes).into_iter::<&RawValue>();
+    if let Ok(documents) = documents.collect::<Result<Vec<_>, _>>() {
+        for document in documents {
+            let text = document.get();
+            let before = text.as_ptr() as usize - bytes.as_ptr() as usize;
+            let lines = bytes.get(..before).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+            take(Item { place: format!("{name}:{}", line + lines), bytes: text.as_bytes().to_vec() })?;
+        }
+        return Ok(());
+    }
+    // None of it: lines after all, of which a bad one costs only itself.
+    for (index, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let text = text.trim_ascii();
+        if !text.is_empty() {
+            take(Item { place: format!("{name}:{}", line + index), bytes: text.to_vec() })?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -124,6 +140,16 @@ mod tests {
             items("{\"cut\n{}"),
             expect(&[("f:1", "{\"cut"), ("f:2", "{}")]),
             "a bad first line costs only itself"
+        );
+        assert_eq!(
+            items("{\"a\":\n{\"b\":2}\n\n{\"c\":3}"),
+            expect(&[("f:1", "{\"a\":"), ("f:2", "{\"b\":2}"), ("f:4", "{\"c\":3}")]),
+            "a first line that only looks like the start of a document costs only itself"
+        );
+        assert_eq!(
+            items("{\n\"a\": 1\n}\n{\n\"b\": 2\n}\n"),
+            expect(&[("f:1", "{\n\"a\": 1\n}"), ("f:4", "{\n\"b\": 2\n}")]),
+            "documents one after the other"
         );
         assert_eq!(items(""), expect(&[]));
     }

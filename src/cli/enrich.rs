@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::alerts::{self, Item};
-use super::output::{note, table};
+use super::output::{note, table, visible};
 use super::{End, engine_problem, load};
 use crate::alert::{Formats, Scratch, Select};
 use crate::app::Engine;
@@ -118,7 +118,7 @@ impl<'p> Enricher<'p> {
             }
             Err(error) => {
                 self.bad += 1;
-                self.progress.suspend(|| note(&format!("{place}: {error}")));
+                self.progress.suspend(|| note(&format!("{}: {error}", visible(&place))));
             }
         }
         while self.window.len() > WINDOW || matches!(self.window.front(), Some(Place::Done(_))) {

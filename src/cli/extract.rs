@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::alerts;
 use super::enrich::select;
-use super::output::note;
+use super::output::{note, visible};
 use super::{End, engine_problem};
 use crate::alert::{DecodeError, Scratch, Select};
 use crate::app::Engine;
@@ -35,7 +35,7 @@ pub fn run(path: Option<&Path>, format: Option<&str>, files: &[PathBuf]) -> Resu
             Ok(line) => writeln!(out, "{line}")?,
             Err(error) => {
                 bad += 1;
-                note(&format!("{}: {error}", item.place));
+                note(&format!("{}: {error}", visible(&item.place)));
             }
         }
         Ok(())

@@ -54,6 +54,17 @@ pub fn level_style(level: Option<Level>) -> Style {
     }
 }
 
+/// The text without what could move the cursor, hide something or turn the direction of writing: alerts are
+/// written by whoever caused them.
+pub fn visible(text: &str) -> String {
+    let hides = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
+    };
+    text.chars().map(|c| if hides(c) { '�' } else { c }).collect()
+}
+
 /// Rows under a header, columns as wide as they must be.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = header

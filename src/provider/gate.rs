@@ -16,6 +16,9 @@ use super::quota::Quota;
 use crate::config::provider::Limit;
 use crate::config::secret::Fingerprint;
 
+/// From here on a closed quota is worth telling people: shorter ones are the vendor's daily round.
+pub const LONG: Duration = Duration::from_secs(30);
+
 /// Every gate, by credential.
 #[derive(Debug, Default)]
 pub struct Limiters {
@@ -214,8 +217,20 @@ impl Gate {
 
     /// Learns from a response: see [`Limiter::observe`]. Call it while the request's [`Pass`] is held: who
     /// waits is looked at again when that is dropped.
-    pub fn observe(&self, status: u16, quota: &Quota) {
-        locked(&self.state).limiter.observe(status, quota, now());
+    ///
+    /// Returns how long nothing may leave, where this response made that longer.
+    pub fn observe(&self, status: u16, quota: &Quota) -> Option<Duration> {
+        let (mut state, now) = (locked(&self.state), now());
+        let before = state.limiter.closed_until(now);
+        state.limiter.observe(status, quota, now);
+        let closed = state.limiter.closed_until(now);
+        closed.filter(|until| before.is_none_or(|before| *until > before)).map(|until| until - now)
+    }
+
+    /// How long nothing may leave.
+    pub fn closed_for(&self) -> Option<Duration> {
+        let now = now();
+        locked(&self.state).limiter.closed_until(now).map(|until| until - now)
     }
 
     /// Requests of a member that wait now.

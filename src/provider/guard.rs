@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::breaker::{Breaker, Change, Condition, Ended, Leave, Reason};
 use super::doubt::{Doubt, Tally};
 use super::error::Verdict;
+use super::gate::{Gate, LONG};
 use super::limiter::Priority;
 use super::meter::Meter;
 use super::retry::{self, Budget};
@@ -30,6 +31,7 @@ pub struct Guard {
     /// How long the vendor may make a retry wait where the look-up itself has no bound.
     max_wait: Duration,
     meter: Arc<dyn Meter>,
+    gate: Option<Arc<Gate>>,
     watch: Mutex<Watch>,
 }
 
@@ -55,6 +57,8 @@ pub struct GuardState {
     pub trouble: Option<(Failure, Timestamp)>,
     /// Set when almost all of many answers are unknown.
     pub doubt: Option<Doubt>,
+    /// How long the vendor wants to be left alone, where that is long.
+    pub closed_for: Option<Duration>,
 }
 
 impl GuardState {
@@ -64,7 +68,12 @@ impl GuardState {
         match (&self.trouble, &self.doubt) {
             (Some((failure, since)), _) => Some(format!("{name}: {failure}, since {since:.0}")),
             (None, Some(doubt)) => Some(format!("{name}: {doubt}")),
-            (None, None) => None,
+            (None, None) => {
+                let seconds = self.closed_for?.as_secs();
+                Some(format!(
+                    "{name}: rate_limited: the vendor asks to be left alone for another {seconds} s"
+                ))
+            }
         }
     }
 }
@@ -79,6 +88,7 @@ impl Guard {
             retry: common.retry,
             max_wait: common.max_wait,
             meter,
+            gate: None,
             watch: Mutex::new(Watch {
                 breaker: Breaker::new(common.breaker),
                 budget: Budget::new(Instant::now().into_std()),
@@ -87,6 +97,12 @@ impl Guard {
                 trouble: None,
             }),
         }
+    }
+
+    /// Lets it tell how long the vendor's quota is closed.
+    #[must_use]
+    pub fn with_gate(self, gate: Arc<Gate>) -> Self {
+        Guard { gate: Some(gate), ..self }
     }
 
     /// The instance's name.
@@ -107,6 +123,7 @@ impl Guard {
             condition: watch.breaker.condition(Instant::now().into_std()),
             trouble: watch.trouble.clone(),
             doubt: watch.tally.doubt(),
+            closed_for: self.gate.as_ref().and_then(|gate| gate.closed_for()).filter(|wait| *wait >= LONG),
         }
     }
 

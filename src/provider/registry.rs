@@ -113,7 +113,7 @@ pub fn build(
     let base = base.ok_or_else(|| BuildError::NoAddress(name.clone()))?;
     let credential = Credential::new(config.vendor.label(), base.host(), config.vendor.credential());
     let gate = limiters.gate(credential, common.limit);
-    let transport = Transport::new(common, &base, gate, Arc::clone(&meter))
+    let transport = Transport::new(common, &base, Arc::clone(&gate), Arc::clone(&meter))
         .map_err(|error| BuildError::Http(name.clone(), error))?;
     let (scale, identifiers) = (common.scale, common.identifiers.clone());
     let provider: Box<dyn Provider> = match config.vendor.clone() {
@@ -125,7 +125,7 @@ pub fn build(
         VendorConfig::Cloudflare(own) => Box::new(Cloudflare::new(own, base, scale, identifiers, transport)),
         VendorConfig::OracleCasb(own) => Box::new(OracleCasb::new(own, base, scale, identifiers, transport)),
     };
-    Ok(Guard::new(name, provider, common, meter))
+    Ok(Guard::new(name, provider, common, meter).with_gate(gate))
 }
 
 #[cfg(test)]

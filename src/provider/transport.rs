@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::gate::LONG;
 use super::gate::{Gate, Refused, Urgency};
 use super::limiter::Priority;
 use super::meter::{self, Meter};
@@ -112,6 +113,8 @@ struct Inner {
     timeout: Duration,
     max_wait: Duration,
     meter: Arc<dyn Meter>,
+    /// Where it goes, for messages.
+    host: String,
 }
 
 impl Transport {
@@ -148,6 +151,7 @@ impl Transport {
                 timeout: common.timeout,
                 max_wait: common.max_wait,
                 meter,
+                host: base.host().to_owned(),
             }),
         })
     }
@@ -180,7 +184,14 @@ impl Transport {
             if let Some(window) = quota.tightest() {
                 inner.meter.quota_remaining(window.remaining);
             }
-            inner.gate.observe(response.status, &quota);
+            if let Some(wait) = inner.gate.observe(response.status, &quota).filter(|wait| *wait >= LONG) {
+                tracing::warn!(
+                    host = inner.host,
+                    status = response.status,
+                    seconds = wait.as_secs(),
+                    "the vendor asks to be left alone; until then its entities are rate_limited"
+                );
+            }
         }
         exchange
     }

@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::{Client, ClientContext, DefaultClientContext};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
@@ -22,10 +22,23 @@ const MISSING: Duration = Duration::from_secs(5);
 /// Between two questions about a topic that is missing.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// A client whose only answer is the one that it is asked for: what it says beside repeats the lane's own.
+struct Unheard;
+
+impl ClientContext for Unheard {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "{reason}");
+    }
+}
+
 /// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
 /// when the broker does not tell: it may be too old, or we may lack DescribeConfigs.
 pub fn largest_batch(config: &ClientConfig, topics: &[&str]) -> Option<usize> {
-    let admin: AdminClient<DefaultClientContext> = config.create().ok()?;
+    let admin = AdminClient::from_config_and_context(config, Unheard).ok()?;
     let options = AdminOptions::new().request_timeout(Some(ASK));
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;

@@ -3,6 +3,7 @@
 //! Pure: state, width and height in, lines out. Contract: no line is wider than the width, and no character of an
 //! alert reaches the terminal unless it is [`visible`].
 
+use crate::cli::output::visible;
 use std::time::Duration;
 
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
@@ -258,17 +259,6 @@ fn cell(text: &str, width: usize) -> String {
         characters.get(characters.len().saturating_sub(width / 2)..).unwrap_or_default().iter().collect();
     let head = truncate_str(&shown, width.saturating_sub(measure_text_width(&tail) + 1), "").into_owned();
     pad_str(&format!("{head}…{tail}"), width, Alignment::Left, Some("")).into_owned()
-}
-
-/// The text without what could move the cursor, hide something or turn the direction of writing: alerts are
-/// written by whoever caused them.
-pub fn visible(text: &str) -> String {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-                | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
-    };
-    text.chars().map(|c| if hides(c) { '�' } else { c }).collect()
 }
 
 /// `87.3 %`.
