@@ -13,7 +13,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{Producer, ThreadedProducer};
 
 use crate::admin::health::LaneHealth;
 use crate::alert::decode::Select;
@@ -25,6 +25,7 @@ use crate::sink::Sink;
 use crate::sink::partition::Chooser;
 use crate::source::core::{Core, Mailbox, Settings, Topic};
 use crate::source::rebalance::Context;
+use crate::source::startup::Unheard;
 use crate::source::{LaneError, client, startup};
 use crate::supervisor::Stop;
 
@@ -80,8 +81,9 @@ impl Lane {
         let (post, mail) = sync_channel(in_flight * 2 + 1024);
         let deliveries = Arc::new(Mailbox(post.clone()));
         // Threaded, so that somebody takes its errors while it waits for a broker.
-        let asking: ThreadedProducer<DefaultProducerContext> =
-            client::common(&config.kafka).create().map_err(LaneError::Client)?;
+        let asking = client::common(&config.kafka);
+        let asking: ThreadedProducer<Unheard> =
+            ThreadedProducer::from_config_and_context(&asking, Unheard).map_err(LaneError::Client)?;
         let ask =
             |role, topic: &str| startup::partitions(asking.client(), role, topic, &self.health, &self.stop);
         let Some(outputs) = ask("output", &config.output.topic)? else { return Ok(None) };

@@ -9,6 +9,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
@@ -23,7 +25,7 @@ const MISSING: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// A client whose only answer is the one that it is asked for: what it says beside repeats the lane's own.
-struct Unheard;
+pub struct Unheard;
 
 impl ClientContext for Unheard {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -33,6 +35,12 @@ impl ClientContext for Unheard {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, "{reason}");
     }
+}
+
+impl ProducerContext for Unheard {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
 }
 
 /// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
