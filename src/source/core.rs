@@ -20,39 +20,15 @@ use crate::pipeline::{Begun, Origin, Pipeline};
 use crate::sink::dead_letter::Cause;
 use crate::sink::input_headers;
 use crate::sink::partition::Chooser;
-use crate::sink::{Deliveries, Sink, SinkError, Token};
+use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
+use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
 
 /// Alerts that a ledger may hold behind one that is not done, in multiples of what may be in flight.
 const SPAN: usize = 4;
-
-/// What reaches a lane from other threads.
-#[derive(Debug)]
-pub enum Event {
-    /// The last answer of a waiting alert has landed.
-    Landed(Token),
-    /// A record was acknowledged or refused.
-    Delivered(Token, Result<(), SinkError>),
-    /// The producer cannot go on.
-    Broken(String),
-}
-
-/// The producer's end of the mailbox.
-pub struct Mailbox(pub SyncSender<Event>);
-
-impl Deliveries for Mailbox {
-    fn delivered(&self, token: Token, result: Result<(), SinkError>) {
-        // The lane is gone when nobody receives; then nothing is committed either.
-        let _ = self.0.send(Event::Delivered(token, result));
-    }
-
-    fn broken(&self, why: String) {
-        let _ = self.0.send(Event::Broken(why));
-    }
-}
 
 /// What a lane is told once.
 pub struct Settings {

@@ -1,8 +1,15 @@
 //! Step 1: alerts from Kafka. A lane is one OS thread with a consumer and a producer of its own.
 //!
-//! [`lane`] polls; [`core`] is what a lane knows and does between polls, [`departure`] how an alert leaves it; [`rebalance`] is what happens when
-//! partitions come and go; [`assignments`], [`slots`] and [`order`] are the partitions, the alerts in flight and who may leave; [`client`] makes
-//! librdkafka's properties of our configuration; [`startup`] asks the broker about our topics.
+//! | file | owns |
+//! |---|---|
+//! | [`lane`] | the loop: polls, pauses, stops |
+//! | [`core`] | what a lane knows and does between two polls |
+//! | [`departure`] | how an alert leaves, and what a refusal means |
+//! | [`mailbox`] | how flights and deliveries reach the lane |
+//! | [`rebalance`] | what happens when partitions come and go |
+//! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
+//! | [`startup`] | what is asked of the broker about our topics |
+//! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
 //! bytes; hits run through on the lane's thread, only misses go to the runtime.
@@ -12,6 +19,7 @@ pub mod client;
 pub mod core;
 pub mod departure;
 pub mod lane;
+pub mod mailbox;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;
