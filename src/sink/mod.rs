@@ -14,8 +14,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::util::Timeout;
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 
 use crate::source::client;
 
@@ -181,15 +180,6 @@ impl Sink {
             }
         };
         Ok(self.single.insert(made))
-    }
-
-    /// Waits until everything is delivered or `bound` is over.
-    pub fn flush(&self, bound: std::time::Duration) {
-        // What is not delivered is not committed: the next start repeats it.
-        let _ = self.producer.flush(Timeout::After(bound));
-        if let Some(single) = &self.single {
-            let _ = single.flush(Timeout::After(bound));
-        }
     }
 }
 

@@ -448,11 +448,6 @@ impl Core {
         }
     }
 
-    /// Waits until everything that was handed over is delivered, or `bound` is over.
-    pub fn flush(&self, bound: Duration) {
-        self.sink.flush(bound);
-    }
-
     fn topic(&self, name: &str) -> Option<usize> {
         self.topics.iter().position(|topic| topic.name == name)
     }
