@@ -26,6 +26,7 @@ use crate::provider::meter::{Meter, NoMeter};
 use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
+use crate::source::identity::Identity;
 use crate::source::lane::Lane;
 use crate::supervisor::Stop;
 
@@ -110,6 +111,12 @@ pub enum RunError {
         /// Why.
         why: String,
     },
+    /// The identity to the brokers cannot be set up.
+    #[error("kafka.sasl: {0}")]
+    Identity(#[from] crate::http::BuildError),
+    /// What renews Kafka's token is gone.
+    #[error("the task that renews the token for Kafka ended unexpectedly; this is a bug")]
+    Renewal,
     /// A second signal ended the stop.
     #[error("stopped at once by a second signal; what was in flight will be read again")]
     Interrupted,
@@ -234,6 +241,7 @@ type RunningLane = (thread::JoinHandle<Result<(), LaneError>>, Arc<LaneHealth>);
 pub struct Service {
     lanes: Vec<RunningLane>,
     health: Arc<Health>,
+    identity: Identity,
     stop: Stop,
     shutdown: Duration,
     server: server::Running,
@@ -245,11 +253,14 @@ impl Service {
     /// Starts the admin port and the lanes.
     ///
     /// # Errors
-    /// [`RunError::Listen`] and [`RunError::Lane`].
+    /// [`RunError::Identity`], [`RunError::Listen`] and [`RunError::Lane`].
     pub async fn start(config: Arc<Config>, engine: &Engine, stop: Stop) -> Result<Service, RunError> {
         let count = config.pipeline.threads.max(1);
         let words: Vec<Arc<LaneHealth>> = (0..count).map(|_| Arc::default()).collect();
-        let health = Arc::new(Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain));
+        let identity = Identity::new(&config.kafka)?;
+        identity.start(&Handle::current(), Some(Arc::clone(&engine.metrics)));
+        let health = Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain);
+        let health = Arc::new(health.with_identity(&identity));
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
@@ -260,6 +271,7 @@ impl Service {
                 config: Arc::clone(&config),
                 pipeline: Arc::clone(&engine.pipeline),
                 health: Arc::clone(&word),
+                identity: identity.clone(),
                 stop: stop.clone(),
             };
             let handle = thread::Builder::new()
@@ -269,7 +281,7 @@ impl Service {
             lanes.push((handle, word));
         }
         let (shutdown, admin) = (config.pipeline.shutdown, server.address);
-        Ok(Service { lanes, health, stop, shutdown, server, admin })
+        Ok(Service { lanes, health, identity, stop, shutdown, server, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -286,6 +298,10 @@ impl Service {
         while !self.stop.requested() && self.lanes.iter().all(|(lane, _)| !lane.is_finished()) {
             if let Some(why) = self.server.ended() {
                 result = Err(RunError::Admin { address: self.admin, why });
+                break;
+            }
+            if self.identity.has_ended() {
+                result = Err(RunError::Renewal);
                 break;
             }
             self.stop.wait(Duration::from_millis(50));
@@ -361,6 +377,7 @@ mod tests {
         Service {
             lanes: vec![(lane, Arc::clone(&word))],
             health: Arc::new(Health::new(vec![word], Vec::new(), Duration::from_secs(1))),
+            identity: Identity::default(),
             stop,
             shutdown: Duration::from_secs(60),
             server: server::Running::new(admin, end),

@@ -130,6 +130,8 @@ pub struct Metrics {
     evicted: Mutex<u64>,
     /// Flights under way.
     pub flights: IntGauge,
+    tokens: IntCounterVec,
+    token_expires: Gauge,
     providers: Vec<ProviderMetrics>,
 }
 
@@ -185,6 +187,11 @@ impl Metrics {
         r.register(Box::new(quota.clone()))?;
         let waiting = gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", &["provider"])?;
         let breaker = gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
+        let tokens =
+            counters(r, "kafka_tokens_total", "Tokens for Kafka that were asked for.", &["outcome"])?;
+        for outcome in ["ok", "refused", "unavailable"] {
+            tokens.with_label_values(&[outcome]);
+        }
         let build = gauges(r, "build_info", "Constant 1; what is running.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
@@ -236,14 +243,17 @@ impl Metrics {
                 partition,
             )?,
             assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
-            last_progress: {
-                let gauge = Gauge::with_opts(opts(
-                    "last_progress_timestamp_seconds",
-                    "Unix time of the last acknowledged alert.",
-                ))?;
-                r.register(Box::new(gauge.clone()))?;
-                gauge
-            },
+            last_progress: moment(
+                r,
+                "last_progress_timestamp_seconds",
+                "Unix time of the last acknowledged alert.",
+            )?,
+            tokens,
+            token_expires: moment(
+                r,
+                "kafka_token_expiry_timestamp_seconds",
+                "Unix time of the end of the token for Kafka; 0 without one.",
+            )?,
             cache,
             nowhere: CacheQueries {
                 hit: detached()?,
@@ -282,8 +292,17 @@ impl Metrics {
 
     /// Notes that an alert was acknowledged at `now`.
     pub fn progressed(&self, now: SystemTime) {
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_progress.set(since.as_secs_f64());
+        self.last_progress.set(unix(now));
+    }
+
+    /// Counts a request for a token for Kafka, by its outcome.
+    pub fn token(&self, outcome: &str) {
+        self.tokens.with_label_values(&[outcome]).inc();
+    }
+
+    /// Notes until when the newest one is good.
+    pub fn token_expires(&self, at: SystemTime) {
+        self.token_expires.set(unix(at));
     }
 
     /// Forgets the series of a partition that is no longer ours: its new owner tells it.
@@ -357,6 +376,17 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     let metric = IntGauge::with_opts(opts(name, help))?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
+}
+
+/// A gauge of a moment, in seconds of Unix time.
+fn moment(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let metric = Gauge::with_opts(opts(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn unix(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn gauges(

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::provider::guard::Guard;
 use crate::source::LaneError;
+use crate::source::identity::Identity;
 
 /// One lane's word.
 #[derive(Debug)]
@@ -87,6 +88,7 @@ impl LaneHealth {
 pub struct Health {
     lanes: Vec<Arc<LaneHealth>>,
     guards: Vec<Arc<Guard>>,
+    identity: Identity,
     /// A lane that is silent for longer is not alive.
     silence: Duration,
     stopping: AtomicBool,
@@ -99,6 +101,9 @@ pub struct Readiness {
     pub ready: bool,
     /// What keeps it from being ready, for people.
     pub reasons: Vec<String>,
+    /// What is wrong with the way to Kafka and does not stop it yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kafka: Vec<String>,
     /// What is wrong with vendors. Alerts still flow, marked, so it does not make the process unready.
     pub providers: Vec<String>,
 }
@@ -106,7 +111,15 @@ pub struct Readiness {
 impl Health {
     /// Health of these parts; a lane may be silent for `drain` and a little more.
     pub fn new(lanes: Vec<Arc<LaneHealth>>, guards: Vec<Arc<Guard>>, drain: Duration) -> Self {
-        Health { lanes, guards, silence: drain + Duration::from_secs(10), stopping: AtomicBool::new(false) }
+        let silence = drain + Duration::from_secs(10);
+        Health { lanes, guards, identity: Identity::default(), silence, stopping: AtomicBool::new(false) }
+    }
+
+    /// With an identity to the brokers that has to be renewed.
+    #[must_use]
+    pub fn with_identity(mut self, identity: &Identity) -> Self {
+        self.identity = identity.clone();
+        self
     }
 
     /// The process is about to end.
@@ -135,8 +148,14 @@ impl Health {
                 None => {}
             }
         }
+        let mut kafka = Vec::new();
+        match self.identity.trouble(Instant::now()) {
+            Some(trouble) if trouble.blocked => reasons.push(trouble.what),
+            Some(trouble) => kafka.push(trouble.what),
+            None => {}
+        }
         let providers = self.guards.iter().filter_map(|guard| guard.state().problem()).collect();
-        Readiness { ready: reasons.is_empty(), reasons, providers }
+        Readiness { ready: reasons.is_empty(), reasons, kafka, providers }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod provider;
 mod raw;
 mod read;
 mod routes;
+pub mod sasl;
 pub mod secret;
 pub mod section;
 mod units;
@@ -31,6 +32,7 @@ use crate::entity::EntityKind;
 pub use document::Document;
 pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
+pub use sasl::Sasl;
 pub use secret::{Fingerprint, Secret};
 pub use section::Section;
 pub use units::duration;
@@ -186,17 +188,6 @@ impl Default for Tls {
     fn default() -> Self {
         Tls { ca: None, certificate: None, key: None, key_password: None, verify_hostname: true }
     }
-}
-
-/// `kafka.sasl`.
-#[derive(Clone, Debug)]
-pub struct Sasl {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    pub mechanism: String,
-    /// Who we are.
-    pub username: String,
-    /// How we prove it.
-    pub password: Secret,
 }
 
 /// `input`.

@@ -17,6 +17,7 @@ use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 
 use crate::source::client;
+use crate::source::identity::{Identity, Supplied};
 
 /// What a delivery is told apart by: the lane's slot, and which of its users it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,11 +138,12 @@ pub struct Outgoing<'a> {
 
 /// One lane's producer.
 pub struct Sink {
-    producer: ThreadedProducer<Context>,
+    producer: Supplied<ThreadedProducer<Context>>,
     config: rdkafka::ClientConfig,
     deliveries: Arc<dyn Deliveries>,
+    identity: Identity,
     /// For records that go alone; made when the first one does.
-    single: Option<ThreadedProducer<Context>>,
+    single: Option<Supplied<ThreadedProducer<Context>>>,
 }
 
 impl Sink {
@@ -149,9 +151,13 @@ impl Sink {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
-        let producer = producer(config, &deliveries)?;
-        Ok(Sink { producer, config: config.clone(), deliveries, single: None })
+    pub fn new(
+        config: &rdkafka::ClientConfig,
+        deliveries: Arc<dyn Deliveries>,
+        identity: &Identity,
+    ) -> Result<Self, KafkaError> {
+        let producer = producer(config, &deliveries, identity)?;
+        Ok(Sink { producer, config: config.clone(), deliveries, identity: identity.clone(), single: None })
     }
 
     /// Hands a record to the producer.
@@ -176,7 +182,7 @@ impl Sink {
             None => {
                 let mut config = self.config.clone();
                 config.set("batch.num.messages", "1").set("linger.ms", "0");
-                producer(&config, &self.deliveries).map_err(|error| refusal(topic, &error))?
+                producer(&config, &self.deliveries, &self.identity).map_err(|error| refusal(topic, &error))?
             }
         };
         Ok(self.single.insert(made))
@@ -186,9 +192,10 @@ impl Sink {
 fn producer(
     config: &rdkafka::ClientConfig,
     deliveries: &Arc<dyn Deliveries>,
-) -> Result<ThreadedProducer<Context>, KafkaError> {
+    identity: &Identity,
+) -> Result<Supplied<ThreadedProducer<Context>>, KafkaError> {
     let context = Context { deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
-    ThreadedProducer::from_config_and_context(config, context)
+    Ok(Supplied::new(ThreadedProducer::from_config_and_context(config, context)?, identity))
 }
 
 /// What an error means for the record.

@@ -24,6 +24,7 @@ use crate::pipeline::Pipeline;
 use crate::sink::Sink;
 use crate::sink::partition::Chooser;
 use crate::source::core::{Core, Settings, Topic};
+use crate::source::identity::{Identity, Supplied};
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
 use crate::source::startup::Unheard;
@@ -49,6 +50,8 @@ pub struct Lane {
     pub pipeline: Arc<Pipeline>,
     /// What it says of itself.
     pub health: Arc<LaneHealth>,
+    /// Who we are to the brokers, where that is a token.
+    pub identity: Identity,
     /// When to end.
     pub stop: Stop,
 }
@@ -75,7 +78,7 @@ impl Lane {
     }
 
     /// Sets up clients and asks about topics; `None` when the process is to stop before the broker answered.
-    fn start(&self) -> Result<Option<BaseConsumer<Context>>, LaneError> {
+    fn start(&self) -> Result<Option<Supplied<BaseConsumer<Context>>>, LaneError> {
         let config = &self.config;
         let lanes = config.pipeline.threads.max(1);
         let in_flight = config.pipeline.in_flight.div_ceil(lanes);
@@ -84,7 +87,9 @@ impl Lane {
         // Threaded, so that somebody takes its errors while it waits for a broker.
         let asking = client::common(&config.kafka);
         let asking: ThreadedProducer<Unheard> =
-            ThreadedProducer::from_config_and_context(&asking, Unheard).map_err(LaneError::Client)?;
+            ThreadedProducer::from_config_and_context(&asking, Unheard::new(&self.identity))
+                .map_err(LaneError::Client)?;
+        let asking = Supplied::new(asking, &self.identity);
         let ask =
             |role, topic: &str| startup::partitions(asking.client(), role, topic, &self.health, &self.stop);
         let Some(outputs) = ask("output", &config.output.topic)? else { return Ok(None) };
@@ -120,7 +125,7 @@ impl Lane {
             topics.push(Topic { name: name.clone(), select, chooser });
         }
         let outgoing = [config.output.topic.as_str(), config.dead_letters.topic.as_str()];
-        let largest = startup::largest_batch(&client::common(&config.kafka), &outgoing);
+        let largest = startup::largest_batch(&client::common(&config.kafka), &self.identity, &outgoing);
         if let Some(largest) = largest.filter(|largest| *largest < config.output.max_bytes)
             && self.number == 0
         {
@@ -131,8 +136,8 @@ impl Lane {
                  become dead letters, or pointers. Lower output.max_bytes, or raise the topics'"
             );
         }
-        let sink =
-            Sink::new(&client::producer(config, lanes, largest), deliveries).map_err(LaneError::Client)?;
+        let sink = Sink::new(&client::producer(config, lanes, largest), deliveries, &self.identity)
+            .map_err(LaneError::Client)?;
         let settings = Settings {
             in_flight,
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
@@ -153,6 +158,7 @@ impl Lane {
         let consumer: BaseConsumer<Context> =
             BaseConsumer::from_config_and_context(&client::consumer(config, self.number, lanes), context)
                 .map_err(LaneError::Client)?;
+        let consumer = Supplied::new(consumer, &self.identity);
         let names: Vec<&str> = config.input.topics.iter().map(|topic| topic.name.as_str()).collect();
         consumer.subscribe(&names).map_err(LaneError::Client)?;
         self.health.started();

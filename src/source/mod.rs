@@ -9,6 +9,8 @@
 //! | [`rebalance`] | what happens when partitions come and go |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
 //! | [`startup`] | what is asked of the broker about our topics |
+//! | [`identity`] | tokens for the connections, where a token is our identity |
+//! | [`refusal`] | what brokers refuse, and what it takes to be let in |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
@@ -18,11 +20,13 @@ pub mod assignments;
 pub mod client;
 pub mod core;
 pub mod departure;
+pub mod identity;
 pub mod lane;
 pub mod mailbox;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;
+pub mod refusal;
 pub mod slots;
 pub mod startup;
 pub mod verify;
@@ -48,6 +52,12 @@ pub enum LaneError {
         /// What to do.
         cure: &'static str,
     },
+    /// The brokers refuse us, or we them: only a person can change that.
+    #[error("no connection to Kafka: {0}")]
+    Refused(refusal::Refusal),
+    /// The identity provider refuses us.
+    #[error(transparent)]
+    Token(identity::TokenError),
     /// The committed offset is gone from the topic: alerts were deleted before we read them.
     #[error(
         "the committed offset no longer exists in an input topic ({0}): alerts were deleted before they were read. \

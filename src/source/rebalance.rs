@@ -21,7 +21,7 @@ use crate::commit::committer;
 use crate::config::OffsetReset;
 use crate::metrics::Metrics;
 use crate::source::core::Core;
-use crate::source::{client, lane};
+use crate::source::{client, lane, refusal};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(10);
@@ -174,8 +174,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.voice.error("consumer", &error, reason);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.health.trouble(format!("no Kafka broker can be reached: {reason}"));
+        // A refusal may come when it has been said already that all brokers are away.
+        let refused = refusal::judge(&error, reason).is_some() && self.health.current_trouble().is_some();
+        if refused || error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.health.trouble(format!("no Kafka broker can be reached: {}", self.voice.why(reason)));
         }
     }
 

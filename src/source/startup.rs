@@ -1,7 +1,7 @@
 //! What a lane asks the broker before it starts: are the topics there, and how many partitions have they.
 //!
 //! Contract: waits for a broker for as long as it takes (that is an outage, and said so in readiness), but a
-//! missing or closed topic ends the process with what to do about it.
+//! missing or closed topic ends the process with what to do about it, and so do refusals that last.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
 use crate::source::LaneError;
+use crate::source::identity::{Identity, Supplied};
+use crate::source::refusal::Refusals;
 use crate::supervisor::Stop;
 
 /// Bound of one question.
@@ -24,8 +26,37 @@ const MISSING: Duration = Duration::from_secs(5);
 /// Between two questions about a topic that is missing.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// A client whose only answer is the one that it is asked for: what it says beside repeats the lane's own.
-pub struct Unheard;
+/// A client whose only answer is the one that it is asked for: what it says beside repeats the lane's own, but for what
+/// keeps it from being answered.
+#[derive(Default)]
+pub struct Unheard {
+    identity: Identity,
+    refusals: Refusals,
+}
+
+impl Unheard {
+    /// For a client with this identity.
+    pub fn new(identity: &Identity) -> Self {
+        Unheard { identity: identity.clone(), refusals: Refusals::default() }
+    }
+
+    /// Why there was no answer, as far as that is known; `error` is the client's own word.
+    pub fn why(&self, error: &KafkaError) -> String {
+        let now = Instant::now();
+        let blocked =
+            self.identity.trouble(now).filter(|trouble| trouble.blocked).map(|trouble| trouble.what);
+        blocked
+            .or_else(|| self.refusals.current(now).map(|refusal| refusal.to_string()))
+            .unwrap_or_else(|| error.to_string())
+    }
+
+    /// What only a person can cure, once it has lasted for long enough.
+    fn overdue(&self) -> Option<LaneError> {
+        let now = Instant::now();
+        let token = self.identity.overdue(now).map(LaneError::Token);
+        token.or_else(|| self.refusals.overdue(now).map(LaneError::Refused))
+    }
+}
 
 impl ClientContext for Unheard {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -33,6 +64,7 @@ impl ClientContext for Unheard {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.refusals.note(&error, reason, Instant::now());
         tracing::debug!(%error, "{reason}");
     }
 }
@@ -45,8 +77,9 @@ impl ProducerContext for Unheard {
 
 /// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
 /// when the broker does not tell: it may be too old, or we may lack DescribeConfigs.
-pub fn largest_batch(config: &ClientConfig, topics: &[&str]) -> Option<usize> {
-    let admin = AdminClient::from_config_and_context(config, Unheard).ok()?;
+pub fn largest_batch(config: &ClientConfig, identity: &Identity, topics: &[&str]) -> Option<usize> {
+    let admin = AdminClient::from_config_and_context(config, Unheard::new(identity)).ok()?;
+    let admin = Supplied::new(admin, identity);
     let options = AdminOptions::new().request_timeout(Some(ASK));
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
@@ -61,9 +94,10 @@ pub fn largest_batch(config: &ClientConfig, topics: &[&str]) -> Option<usize> {
 /// Partitions of `topic`; `None` when the process is to stop before the broker answered.
 ///
 /// # Errors
-/// [`LaneError::Topic`] when the broker answers that the topic is missing or closed to us.
-pub fn partitions<C: ClientContext>(
-    client: &Client<C>,
+/// [`LaneError::Topic`] when the broker answers that the topic is missing or closed to us, [`LaneError::Refused`] and
+/// [`LaneError::Token`] when it is we who are refused.
+pub fn partitions(
+    client: &Client<Unheard>,
     role: &'static str,
     topic: &str,
     health: &LaneHealth,
@@ -77,7 +111,10 @@ pub fn partitions<C: ClientContext>(
         health.beat();
         let why = match client.fetch_metadata(Some(topic), ASK) {
             Err(error) => {
-                health.trouble(format!("waiting for a Kafka broker: {error}"));
+                if let Some(error) = client.context().overdue() {
+                    return Err(error);
+                }
+                health.trouble(format!("waiting for a Kafka broker: {}", client.context().why(&error)));
                 continue;
             }
             Ok(metadata) => {
