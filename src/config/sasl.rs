@@ -263,9 +263,9 @@ mod tests {
     #[test]
     fn a_mechanism_is_one_that_there_is() {
         assert!(problems("username: u")[0].contains("or AWS_MSK_IAM"));
-        let found = problems("mechanism: SCRAM-SHA-521, username: u");
+        let found = problems("mechanism: OAUTHBEARERR, username: u");
         assert_eq!(found.len(), 1, "which keys belong to it is not known: {found:?}");
-        assert!(found[0].contains("nearest is SCRAM-SHA-512"), "{found:?}");
+        assert!(found[0].contains("not a choice") && found[0].contains("AWS_MSK_IAM"), "{found:?}");
     }
 
     #[test]
@@ -282,11 +282,11 @@ mod tests {
             assert!(matches!(found, Ok(Sasl::MskIam(MskIam { region })) if region == "eu-central-1"));
             assert!(problems("mechanism: AWS_MSK_IAM, region: 'evil.example/'")[0].contains("not a region"));
         } else {
+            let mut found = problems("mechanism: AWS_MSK_IAM");
+            found.sort();
             let cure = "not in this build (given: AWS_MSK_IAM); build it in: cargo build --release --features msk-iam";
-            assert_eq!(
-                problems("mechanism: AWS_MSK_IAM"),
-                [format!(".mechanism: {cure}"), ".region: missing; write region: eu-central-1".to_owned()]
-            );
+            let region = ".region: missing; write region: eu-central-1";
+            assert_eq!(found, [format!(".mechanism: {cure}"), region.to_owned()]);
         }
     }
 }

@@ -201,8 +201,7 @@ impl Voice {
 
     /// What the client has heard last, with the cure where there is one; `reason` is librdkafka's word.
     pub fn why(&self, reason: &str) -> String {
-        let refusal = self.refusals.current(Instant::now());
-        refusal.map_or_else(|| reason.to_owned(), |refusal| refusal.to_string())
+        self.refusals.why(Instant::now()).unwrap_or_else(|| reason.to_owned())
     }
 
     /// Logs a line of librdkafka; of those about trouble, one of a facility is enough for a while.

@@ -23,6 +23,7 @@ use crate::config::{Config, InputTopic, OutputPartition};
 use crate::pipeline::Pipeline;
 use crate::sink::Sink;
 use crate::sink::partition::Chooser;
+use crate::source::access::demand::demand;
 use crate::source::core::{Core, Settings, Topic};
 use crate::source::identity::{Identity, Supplied};
 use crate::source::mailbox::Mailbox;
@@ -87,7 +88,7 @@ impl Lane {
         // Threaded, so that somebody takes its errors while it waits for a broker.
         let asking = client::common(&config.kafka);
         let asking: ThreadedProducer<Unheard> =
-            ThreadedProducer::from_config_and_context(&asking, Unheard::new(&self.identity))
+            ThreadedProducer::from_config_and_context(&asking, Unheard::new(&config.kafka, &self.identity))
                 .map_err(LaneError::Client)?;
         let asking = Supplied::new(asking, &self.identity);
         let ask =
@@ -124,8 +125,11 @@ impl Lane {
             }
             topics.push(Topic { name: name.clone(), select, chooser });
         }
+        if self.number == 0 {
+            demand(&asking, config, &self.identity, &self.stop)?;
+        }
         let outgoing = [config.output.topic.as_str(), config.dead_letters.topic.as_str()];
-        let largest = startup::largest_batch(&client::common(&config.kafka), &self.identity, &outgoing);
+        let largest = startup::largest_batch(&config.kafka, &self.identity, &outgoing);
         if let Some(largest) = largest.filter(|largest| *largest < config.output.max_bytes)
             && self.number == 0
         {

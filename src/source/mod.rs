@@ -10,13 +10,16 @@
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
 //! | [`startup`] | what is asked of the broker about our topics |
 //! | [`identity`] | tokens for the connections, where a token is our identity |
-//! | [`refusal`] | what brokers refuse, and what it takes to be let in |
+//! | [`refusal`], [`certificate`] | what brokers refuse at the door |
+//! | [`access`] | what their ACLs must allow us |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
 //! bytes; hits run through on the lane's thread, only misses go to the runtime.
 
+pub mod access;
 pub mod assignments;
+pub mod certificate;
 pub mod client;
 pub mod core;
 pub mod departure;
@@ -58,6 +61,9 @@ pub enum LaneError {
     /// The identity provider refuses us.
     #[error(transparent)]
     Token(identity::TokenError),
+    /// ACLs do not allow what we need.
+    #[error(transparent)]
+    Denied(#[from] access::Denied),
     /// The committed offset is gone from the topic: alerts were deleted before we read them.
     #[error(
         "the committed offset no longer exists in an input topic ({0}): alerts were deleted before they were read. \

@@ -87,7 +87,10 @@ fn steady(reason: &str) -> String {
 /// What one client hears of each broker. librdkafka says the same thing about the same broker only every 30 seconds, so
 /// a refusal holds until something else is said.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<Vec<(String, Heard)>>);
+pub struct Refusals {
+    all: Mutex<Vec<(String, Heard)>>,
+    last: Mutex<Option<String>>,
+}
 
 /// What was heard of one broker.
 #[derive(Debug, Default)]
@@ -102,16 +105,14 @@ struct Refused {
     refusal: Refusal,
     /// When the first in a row came.
     since: Instant,
-    /// When the last one came.
-    seen: Instant,
 }
 
 impl Heard {
     /// The refusal, unless it is overtaken. Two addresses of one name may differ: then it alternates with something
     /// else, closely.
     fn standing(&self, now: Instant) -> Option<&Refused> {
-        let overtaken = |refused: &&Refused| self.other.is_some() && now >= refused.seen + ALTERNATING;
-        self.refusal.as_ref().filter(|refused| !overtaken(refused))
+        let overtaken = self.other.is_some_and(|other| now >= other + ALTERNATING);
+        self.refusal.as_ref().filter(|_| !overtaken)
     }
 }
 
@@ -121,6 +122,7 @@ impl Refusals {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
+        self.hear(reason);
         let mut all = self.all();
         let broker = reason.split(": ").next().unwrap_or_default();
         let known = all.iter().position(|(name, _)| name == broker).unwrap_or_else(|| {
@@ -134,12 +136,31 @@ impl Refusals {
         match judge(error, reason) {
             Some(refusal) => {
                 let since = heard.standing(now).map_or(now, |refused| refused.since);
-                *heard = Heard { refusal: Some(Refused { refusal, since, seen: now }), other: None };
+                *heard = Heard { refusal: Some(Refused { refusal, since }), other: None };
             }
             None => {
                 heard.other.get_or_insert(now);
             }
         }
+    }
+
+    /// Notes a line of librdkafka's log about a connection that failed; not every such failure is an error to it.
+    pub fn hear(&self, line: &str) {
+        // Lines begin with the thread that says them.
+        let line = match line.split_once("]: ") {
+            Some((thread, line)) if thread.starts_with("[thrd:") => line,
+            _ => line,
+        };
+        let mut words = steady(line);
+        if words.contains("Disconnected") {
+            words.push_str(". The broker hangs up: kafka.security may not be what its listener speaks");
+        }
+        *self.last() = Some(words);
+    }
+
+    /// Why no broker answers `now`, in the best words that there are.
+    pub fn why(&self, now: Instant) -> Option<String> {
+        self.current(now).map(|refusal| refusal.to_string()).or_else(|| self.last().clone())
     }
 
     /// The refusal of now.
@@ -160,7 +181,11 @@ impl Refusals {
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<(String, Heard)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<String>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,7 +240,7 @@ mod tests {
         assert_eq!(refusals.overdue(start + PATIENCE - ALTERNATING), None);
         assert!(refusals.overdue(start + PATIENCE).is_some(), "one that refuses is enough");
         note(&refusals, "a", AWAY, start + PATIENCE);
-        assert_eq!(refusals.overdue(start + PATIENCE), None, "now it is away");
+        assert_eq!(refusals.overdue(start + PATIENCE + ALTERNATING), None, "now it is away");
         note(&refusals, "a", WRONG, start + PATIENCE * 2);
         assert_eq!(refusals.overdue(start + PATIENCE * 2), None, "it begins anew");
     }
@@ -240,6 +265,18 @@ mod tests {
         note(&refusals, "b", AWAY, start);
         assert_eq!(refusals.overdue(start + PATIENCE), None);
         assert!(refusals.current(start + PATIENCE).is_some(), "it is said all the same");
+    }
+
+    #[test]
+    fn where_nothing_is_refused_the_last_line_about_a_connection_is_the_reason() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.why(now), None);
+        refusals
+            .hear("[thrd:k:9092/bootstrap]: k:9092/bootstrap: Disconnected: closed (after 1ms in state UP)");
+        let why = refusals.why(now).unwrap();
+        assert!(why.starts_with("k:9092: Disconnected: closed. ") && why.contains("kafka.security"), "{why}");
+        note(&refusals, "a", WRONG, now);
+        assert!(refusals.why(now).unwrap().contains("kafka.sasl"));
     }
 
     #[test]

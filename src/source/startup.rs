@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
-use crate::source::LaneError;
+use crate::config::Kafka;
 use crate::source::identity::{Identity, Supplied};
-use crate::source::refusal::Refusals;
+use crate::source::refusal::{Refusal, Refusals};
+use crate::source::{LaneError, certificate, client};
 use crate::supervisor::Stop;
 
 /// Bound of one question.
@@ -28,16 +29,16 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 /// A client whose only answer is the one that it is asked for: what it says beside repeats the lane's own, but for what
 /// keeps it from being answered.
-#[derive(Default)]
 pub struct Unheard {
+    kafka: Kafka,
     identity: Identity,
     refusals: Refusals,
 }
 
 impl Unheard {
-    /// For a client with this identity.
-    pub fn new(identity: &Identity) -> Self {
-        Unheard { identity: identity.clone(), refusals: Refusals::default() }
+    /// For a client of this cluster, with this identity.
+    pub fn new(kafka: &Kafka, identity: &Identity) -> Self {
+        Unheard { kafka: kafka.clone(), identity: identity.clone(), refusals: Refusals::default() }
     }
 
     /// Why there was no answer, as far as that is known; `error` is the client's own word.
@@ -45,21 +46,38 @@ impl Unheard {
         let now = Instant::now();
         let blocked =
             self.identity.trouble(now).filter(|trouble| trouble.blocked).map(|trouble| trouble.what);
-        blocked
-            .or_else(|| self.refusals.current(now).map(|refusal| refusal.to_string()))
-            .unwrap_or_else(|| error.to_string())
+        blocked.or_else(|| self.refusals.why(now)).unwrap_or_else(|| error.to_string())
+    }
+
+    /// What a broker refuses, if one does.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusals.current(Instant::now())
+    }
+
+    /// Whether the identity provider refuses us.
+    pub fn is_refused_a_token(&self) -> bool {
+        self.identity.is_refused()
+    }
+
+    /// The cluster that is asked.
+    pub fn kafka(&self) -> &Kafka {
+        &self.kafka
     }
 
     /// What only a person can cure, once it has lasted for long enough.
     fn overdue(&self) -> Option<LaneError> {
         let now = Instant::now();
         let token = self.identity.overdue(now).map(LaneError::Token);
-        token.or_else(|| self.refusals.overdue(now).map(LaneError::Refused))
+        let refused = || self.refusals.overdue(now).map(|refusal| certificate::explain(refusal, &self.kafka));
+        token.or_else(|| refused().map(LaneError::Refused))
     }
 }
 
 impl ClientContext for Unheard {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.refusals.hear(message);
+        }
         tracing::debug!(?level, facility, "{message}");
     }
 
@@ -77,8 +95,9 @@ impl ProducerContext for Unheard {
 
 /// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
 /// when the broker does not tell: it may be too old, or we may lack DescribeConfigs.
-pub fn largest_batch(config: &ClientConfig, identity: &Identity, topics: &[&str]) -> Option<usize> {
-    let admin = AdminClient::from_config_and_context(config, Unheard::new(identity)).ok()?;
+pub fn largest_batch(kafka: &Kafka, identity: &Identity, topics: &[&str]) -> Option<usize> {
+    let context = Unheard::new(kafka, identity);
+    let admin = AdminClient::from_config_and_context(&client::common(kafka), context).ok()?;
     let admin = Supplied::new(admin, identity);
     let options = AdminOptions::new().request_timeout(Some(ASK));
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();

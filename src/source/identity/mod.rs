@@ -194,6 +194,18 @@ impl Identity {
         (now >= since + PATIENCE).then(|| failing.error.clone())
     }
 
+    /// Whether the provider's last word was a refusal.
+    pub fn is_refused(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| {
+            shared.state().failure.as_ref().is_some_and(|failing| failing.refused_since.is_some())
+        })
+    }
+
+    /// Whom the newest token names.
+    pub fn principal(&self) -> Option<String> {
+        self.0.as_ref()?.state().token.as_ref().map(|current| current.token.principal.clone())
+    }
+
     /// Whether what renews the token has ended, which it never does by itself.
     pub fn has_ended(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| shared.ended.load(Ordering::Relaxed))

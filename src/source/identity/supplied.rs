@@ -44,6 +44,12 @@ impl<C: ClientContext> Native for AdminClient<C> {
     }
 }
 
+impl<T: Native> Native for Supplied<T> {
+    fn native(&self) -> *mut RDKafka {
+        self.client.native()
+    }
+}
+
 /// A client with a place in the list of those who are given tokens. It can be looked at, but not taken out.
 pub struct Supplied<T> {
     // Before the client: fields end in this order.
