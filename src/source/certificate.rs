@@ -66,12 +66,21 @@ fn fault(broker: &str, ca: &Path) -> Option<(String, &'static str)> {
             "Name the file with the authority of the brokers in kafka.tls.ca",
         ),
         CertificateError::NotValidForNameContext { presented, .. } => (
-            format!("the certificate of {broker} is for other names: {}", presented.join(", ")),
+            format!("the certificate of {broker} is for other names: {}", names(presented)),
             "Use one of these names in kafka.brokers and in the brokers' advertised.listeners, or give the broker a \
              certificate for the name that is used",
         ),
         _ => return None,
     })
+}
+
+/// Names without how the library writes their kind: `DnsName("kafka")`.
+fn names(presented: &[String]) -> String {
+    let plain = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_owned()
+    };
+    presented.iter().map(plain).collect::<Vec<_>>().join(", ")
 }
 
 /// Shakes hands as a client that trusts `ca`.
@@ -164,7 +173,7 @@ mod tests {
         for (authority, name, expired, what, cure) in [
             (&ours, "127.0.0.1", true, "expired on 2020-02-29", "Renew it"),
             (&theirs, "127.0.0.1", false, "not signed by an authority in", "kafka.tls.ca"),
-            (&ours, "kafka.example.com", false, "kafka.example.com", "advertised.listeners"),
+            (&ours, "kafka.example.com", false, ": kafka.example.com", "advertised.listeners"),
         ] {
             let address = server(authority, name, expired);
             let fault = fault(&address, &ours.file).expect("there is a fault");

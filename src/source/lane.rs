@@ -23,7 +23,7 @@ use crate::config::{Config, InputTopic, OutputPartition};
 use crate::pipeline::Pipeline;
 use crate::sink::Sink;
 use crate::sink::partition::Chooser;
-use crate::source::access::demand::demand;
+use crate::source::access::demand;
 use crate::source::core::{Core, Settings, Topic};
 use crate::source::identity::{Identity, Supplied};
 use crate::source::mailbox::Mailbox;
@@ -126,7 +126,8 @@ impl Lane {
             topics.push(Topic { name: name.clone(), select, chooser });
         }
         if self.number == 0 {
-            demand(&asking, config, &self.identity, &self.stop)?;
+            let (config, health) = (Arc::clone(config), Arc::clone(&self.health));
+            demand::ask(asking, config, self.identity.clone(), health, self.stop.clone())?;
         }
         let outgoing = [config.output.topic.as_str(), config.dead_letters.topic.as_str()];
         let largest = startup::largest_batch(&config.kafka, &self.identity, &outgoing);

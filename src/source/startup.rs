@@ -149,9 +149,9 @@ pub fn partitions(
                             topic: topic.to_owned(),
                             why: "access denied".to_owned(),
                             cure: if role == "input" {
-                                "Grant our principal Read and Describe on it"
+                                "Grant our principal Read and Describe on it; `riskstream check --connect` says how"
                             } else {
-                                "Grant our principal Write and Describe on it"
+                                "Grant our principal Write and Describe on it; `riskstream check --connect` says how"
                             },
                         });
                     }

@@ -8,6 +8,7 @@
 
 pub mod alerts;
 pub mod check;
+pub mod identity;
 pub mod kafka;
 pub mod scenarios;
 pub mod service;

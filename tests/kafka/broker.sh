@@ -123,9 +123,10 @@ certificates() {
         certificate expired -1 DNS:localhost,IP:127.0.0.1
         certificate elsewhere 3650 DNS:kafka.example.com
         # Who signs tokens, as the tests need it, and as the broker does.
-        openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -outform DER -out jwt.der
+        openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out jwt.key
+        openssl pkcs8 -topk8 -nocrypt -in jwt.key -outform DER -out jwt.der
         printf '{"keys":[{"kty":"RSA","use":"sig","alg":"RS256","kid":"tests","e":"AQAB","n":"%s"}]}' \
-            "$(openssl rsa -inform DER -in jwt.der -noout -modulus | modulus)" >jwks.json
+            "$(openssl rsa -in jwt.key -noout -modulus | modulus)" >jwks.json
     ) 2>"$dir/openssl.log" || { cat "$dir/openssl.log" >&2; die "openssl could not make the certificates"; }
 }
 

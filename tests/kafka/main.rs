@@ -18,6 +18,7 @@ mod away;
 mod crash;
 mod refusals;
 mod secure;
+mod tokens;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -3,18 +3,25 @@
 use std::time::Duration;
 
 use crate::harness::kafka::Stage;
-use crate::harness::service::{Service, Settings};
+use crate::harness::service::{Ended, Service, Settings};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say};
 use crate::{DEFAULT, broker};
 
 /// The variable, or `None` and a word about it.
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok();
     if value.is_none() {
         say(&format!("skipped: {name} is not set; start the broker with KAFKA_SECURE=1"));
     }
     value
+}
+
+/// What the last error of a service says that has ended.
+pub fn error_of(ended: &Ended) -> String {
+    let line = ended.log.lines().rfind(|line| line.contains("\"ERROR\"")).expect("an error is logged");
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line["error"].as_str().expect("an error").to_owned()
 }
 
 /// A hundred alerts over the connection that `kafka` describes; the log.

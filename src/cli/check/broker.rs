@@ -89,9 +89,13 @@ fn reach(asking: &ThreadedProducer<Unheard>, topic: &str) -> Result<Result<(), S
                 let found = metadata.topics().iter().find(|found| found.name() == topic);
                 return Ok(match found.map(|found| (found.error(), found.partitions().len())) {
                     Some((None, count)) if count > 0 => Ok(()),
-                    Some((Some(error), _)) => {
-                        Err(format!("{}. Create it, or grant us access", RDKafkaErrorCode::from(error)))
-                    }
+                    Some((Some(error), _)) => Err(match RDKafkaErrorCode::from(error) {
+                        RDKafkaErrorCode::TopicAuthorizationFailed => {
+                            "access denied, or it does not exist. Create it, or grant us access as told below"
+                                .to_owned()
+                        }
+                        error => format!("{error}. Create it, or correct its name"),
+                    }),
                     _ => Err("no such topic. Create it".to_owned()),
                 });
             }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings as c;
 use rdkafka::error::RDKafkaErrorCode;
@@ -24,7 +24,7 @@ pub fn findings<T: Native>(client: &T, needs: Vec<Need>, bound: Duration) -> Vec
     let question = Question { client: client.native(), bound };
     let answers = [Resource::Topic, Resource::Group].map(|resource| {
         let names = named(resource);
-        (resource, if names.is_empty() { Ok(BTreeMap::new()) } else { question.ask(resource, &names) })
+        (resource, if names.is_empty() { Ok(BTreeMap::new()) } else { question.ask_until(resource, &names) })
     });
     let answer = |need: &Need| {
         let (_, answers) = answers.iter().find(|(resource, _)| *resource == need.resource)?;
@@ -39,6 +39,9 @@ pub fn findings<T: Native>(client: &T, needs: Vec<Need>, bound: Duration) -> Vec
         .map(|need| Finding { answer: answer(need).unwrap_or_else(silent), need: need.clone() })
         .collect()
 }
+
+/// What the broker says of each name, or why it does not.
+type Answers = BTreeMap<String, Result<Answer, RDKafkaErrorCode>>;
 
 /// A question to the broker.
 struct Question {
@@ -58,9 +61,31 @@ impl<T> Drop for Owned<T> {
     }
 }
 
+/// Between two questions.
+const AGAIN: Duration = Duration::from_millis(200);
+
 impl Question {
+    /// [`ask`](Question::ask), again while a coordinator is just being chosen, as it is of the first group ever.
+    fn ask_until(&self, resource: Resource, names: &[String]) -> Result<BTreeMap<String, Answer>, String> {
+        use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+        let until = Instant::now() + self.bound;
+        loop {
+            let answers = self.ask(resource, names)?;
+            let moving = |answer: &Result<Answer, _>| {
+                matches!(answer, Err(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator))
+            };
+            if !answers.values().any(moving) || Instant::now() >= until {
+                let told = |answer: Result<Answer, RDKafkaErrorCode>| {
+                    answer.unwrap_or_else(|code| Answer::Silent(code.to_string()))
+                };
+                return Ok(answers.into_iter().map(|(name, answer)| (name, told(answer))).collect());
+            }
+            std::thread::park_timeout(AGAIN);
+        }
+    }
+
     /// The answers about `names`, by name.
-    fn ask(&self, resource: Resource, names: &[String]) -> Result<BTreeMap<String, Answer>, String> {
+    fn ask(&self, resource: Resource, names: &[String]) -> Result<Answers, String> {
         let texts: Vec<CString> = names.iter().filter_map(|name| CString::new(name.as_str()).ok()).collect();
         let mut list: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
         let bound = i32::try_from(self.bound.as_millis()).unwrap_or(i32::MAX);
@@ -116,7 +141,7 @@ impl Question {
 
 /// # Safety
 /// `event` is alive and the answer to DescribeTopics.
-unsafe fn topics(event: *mut c::rd_kafka_event_t) -> BTreeMap<String, Answer> {
+unsafe fn topics(event: *mut c::rd_kafka_event_t) -> Answers {
     // SAFETY: what librdkafka gives belongs to the event, which is alive.
     unsafe {
         let result = c::rd_kafka_event_DescribeTopics_result(event);
@@ -137,7 +162,7 @@ unsafe fn topics(event: *mut c::rd_kafka_event_t) -> BTreeMap<String, Answer> {
 
 /// # Safety
 /// `event` is alive and the answer to DescribeConsumerGroups.
-unsafe fn groups(event: *mut c::rd_kafka_event_t) -> BTreeMap<String, Answer> {
+unsafe fn groups(event: *mut c::rd_kafka_event_t) -> Answers {
     // SAFETY: what librdkafka gives belongs to the event, which is alive.
     unsafe {
         let result = c::rd_kafka_event_DescribeConsumerGroups_result(event);
@@ -162,7 +187,7 @@ unsafe fn answer(
     error: *const c::rd_kafka_error_t,
     allowed: *const c::rd_kafka_AclOperation_t,
     count: usize,
-) -> Answer {
+) -> Result<Answer, RDKafkaErrorCode> {
     // SAFETY: as the caller promises.
     let (code, allowed) = unsafe {
         let code = if error.is_null() {
@@ -175,13 +200,13 @@ unsafe fn answer(
     };
     match (RDKafkaErrorCode::from(code), allowed) {
         (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed, _) => {
-            Answer::Closed
+            Ok(Answer::Closed)
         }
         (RDKafkaErrorCode::NoError, Some(allowed)) => {
-            Answer::Allowed(allowed.iter().copied().filter_map(operation).collect())
+            Ok(Answer::Allowed(allowed.iter().copied().filter_map(operation).collect()))
         }
-        (RDKafkaErrorCode::NoError, None) => Answer::Silent("the broker does not tell".to_owned()),
-        (code, _) => Answer::Silent(code.to_string()),
+        (RDKafkaErrorCode::NoError, None) => Ok(Answer::Silent("the broker does not tell".to_owned())),
+        (code, _) => Err(code),
     }
 }
 

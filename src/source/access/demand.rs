@@ -4,37 +4,49 @@
 //! Contract: what is missing ends a start within [`PATIENCE`], with the commands that grant it: better than at the
 //! first dead letter in a year. A broker that does not tell keeps nobody from starting.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer, ThreadedProducer};
 
 use super::{Answer, Denied, Finding, Principal, ask, needs, transactional};
+use crate::admin::health::LaneHealth;
 use crate::config::Config;
-use crate::source::client;
 use crate::source::identity::supplied::Native;
 use crate::source::identity::{Identity, Supplied};
 use crate::source::startup::Unheard;
+use crate::source::{LaneError, client};
 use crate::supervisor::Stop;
 
 /// Bound of one question.
-pub const ASK: Duration = Duration::from_secs(5);
+const ASK: Duration = Duration::from_secs(5);
 /// How long something may be missing: ACLs that are just made take a moment to reach every broker.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two questions.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Whether all is allowed that `config` needs, as the broker of `client` says.
-///
-/// # Errors
-/// [`Denied`], once something has been missing for long enough.
-pub fn demand<T: Native>(
-    client: &T,
-    config: &Config,
-    identity: &Identity,
-    stop: &Stop,
-) -> Result<(), Denied> {
+/// Asks with `asking`, in a thread of its own, so that a start does not wait for it, whether all is allowed that
+/// `config` needs. What is missing ends the lane of `health`.
+pub fn ask(
+    asking: Supplied<ThreadedProducer<Unheard>>,
+    config: Arc<Config>,
+    identity: Identity,
+    health: Arc<LaneHealth>,
+    stop: Stop,
+) -> io::Result<()> {
+    let name = "access".to_owned();
+    let run = move || {
+        if let Err(denied) = demand(&asking, &config, &identity, &stop) {
+            health.fail(LaneError::Denied(denied));
+        }
+    };
+    thread::Builder::new().name(name).spawn(run).map(drop)
+}
+
+fn demand<T: Native>(client: &T, config: &Config, identity: &Identity, stop: &Stop) -> Result<(), Denied> {
     let principal = Principal::of(config, identity.principal());
     let until = Instant::now() + PATIENCE;
     loop {
