@@ -198,6 +198,10 @@ fn producer(
     Ok(Supplied::new(ThreadedProducer::from_config_and_context(config, context)?, identity))
 }
 
+/// Kafka before 2.8 wants a right of its own for an idempotent producer; since then that to write anywhere is enough.
+const IDEMPOTENCE: &str = "Grant our principal Write on the output and dead-letter topics, and on a cluster before Kafka \
+     2.8 IdempotentWrite on the cluster; `riskstream check --connect` says how";
+
 /// What an error means for the record.
 fn refusal(topic: &str, error: &KafkaError) -> SinkError {
     use RDKafkaErrorCode as Code;
@@ -208,12 +212,12 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),
-        Some(Code::TopicAuthorizationFailed) => {
-            SinkError::Topic { topic, why, cure: "Grant our principal Write and Describe on it" }
-        }
-        Some(Code::ClusterAuthorizationFailed) => {
-            SinkError::Topic { topic, why, cure: "Grant our principal IdempotentWrite on the cluster" }
-        }
+        Some(Code::TopicAuthorizationFailed) => SinkError::Topic {
+            topic,
+            why,
+            cure: "Grant our principal Write and Describe on it; `riskstream check --connect` says how",
+        },
+        Some(Code::ClusterAuthorizationFailed) => SinkError::Topic { topic, why, cure: IDEMPOTENCE },
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             SinkError::Topic {
                 topic,

@@ -238,13 +238,16 @@ impl Lane {
                 return Err(LaneError::OutOfRange(error.to_string()));
             }
             Some(Code::TopicAuthorizationFailed) => {
+                let names: Vec<_> =
+                    self.config.input.topics.iter().map(|topic| topic.name.as_str()).collect();
                 return Err(LaneError::Consumer(format!(
-                    "{error}. Grant our principal Read on the input topics"
+                    "{error}. Grant our principal Read and Describe on {}; `riskstream check --connect` says how",
+                    names.join(", ")
                 )));
             }
             Some(Code::GroupAuthorizationFailed) => {
                 return Err(LaneError::Consumer(format!(
-                    "{error}. Grant our principal Read on the group {}",
+                    "{error}. Grant our principal Read on the group {}; `riskstream check --connect` says how",
                     self.config.input.group
                 )));
             }

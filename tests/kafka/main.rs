@@ -14,6 +14,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acls;
 mod away;
 mod crash;
 mod refusals;

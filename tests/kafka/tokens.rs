@@ -165,6 +165,33 @@ fn a_secret_that_was_changed_at_the_provider_is_named_and_the_new_one_read_from_
     assert_whole(&stage, &provider, feeder, sent, service);
 }
 
+#[test]
+fn a_broker_that_begins_to_refuse_is_named_in_readiness_with_the_cure_and_all_goes_on_when_it_takes_us_again()
+{
+    let Some(_broker) = broker() else { return };
+    let Some(provider) = provider(6) else { return };
+    let Some(kafka) = kafka(&provider, SECRET) else { return };
+    let stage = Stage::real(2, DEFAULT, DEFAULT);
+    let vendors = Vendors::start(1);
+    let mut settings = Settings::of(&stage, "", vendors.providers(""));
+    settings.kafka = kafka;
+    let mut service = Service::start_with(&settings.text(), &[("CLIENT_SECRET", &provider.secret())]);
+    service.assigned(2);
+    let audience = std::env::var("KAFKA_TOKEN_AUDIENCE").unwrap();
+    provider.change(|script| script.audience = "somebody-else".to_owned());
+    let (mut feeder, mut sent) = (Feeder::new(&stage), 0);
+    feed(&mut feeder, &mut sent, || {
+        let (code, body) = service.get("/readyz");
+        code == 503 && body.contains("invalid_token") && body.contains("kafka.sasl.audience")
+    });
+    assert!(service.log().contains("its audience (kafka.sasl.audience)"), "the log says it too");
+    assert_eq!(service.get("/livez").0, 200);
+    provider.change(|script| script.audience = audience);
+    let back = wait("ready again", BOUND, || service.get("/readyz").0 == 200);
+    say(&format!("ready {back:?} after the tokens were right again"));
+    assert_whole(&stage, &provider, feeder, sent, service);
+}
+
 /// The end of a start that cannot go well, and what its last error says.
 fn start(provider: &IdentityProvider, secret: &str) -> Option<(Ended, String)> {
     let mut settings = Settings::of(&Stage::real(1, DEFAULT, DEFAULT), "", "");
