@@ -63,9 +63,17 @@ pub enum SinkError {
         /// The broker's words.
         why: String,
     },
-    /// The record was taken back with its transaction, which is about to be aborted: nothing is wrong with it.
-    #[error("the record was taken back with its transaction")]
-    Withdrawn,
+    /// The producer cannot go on and gave the record up, or took it back with its transaction: nothing is wrong with
+    /// the record.
+    #[error(
+        "the producer gave up a record for topic {topic}: {why}; what was not acknowledged is not committed"
+    )]
+    Withdrawn {
+        /// The topic.
+        topic: String,
+        /// librdkafka's words.
+        why: String,
+    },
     /// The broker takes no record of ours at all, and waiting does not help.
     #[error("cannot produce to topic {topic}: {why}. {cure}")]
     Topic {
@@ -212,7 +220,18 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
     let topic = topic.to_owned();
     match error.rdkafka_error_code() {
         Some(Code::QueueFull) => SinkError::Full,
-        Some(Code::PurgeQueue | Code::PurgeInflight | Code::State | Code::Fatal) => SinkError::Withdrawn,
+        Some(
+            Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::State
+            | Code::Fatal
+            | Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidProducerEpoch
+            | Code::InvalidTransactionalState
+            | Code::OutOfOrderSequenceNumber
+            | Code::UnknownProducerId,
+        ) => SinkError::Withdrawn { topic, why },
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),

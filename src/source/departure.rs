@@ -50,7 +50,7 @@ impl Core {
                 return Ok(());
             }
             if let Some(transactions) = &mut self.transactions
-                && error == SinkError::Withdrawn
+                && matches!(error, SinkError::Withdrawn { .. })
             {
                 transactions.refuse();
                 return Ok(());
@@ -225,7 +225,7 @@ impl Core {
                 Product::Enriched(_) | Product::Tombstone,
                 SinkError::Record { .. } | SinkError::Timestamp(_) | SinkError::Batch(_),
             ) => Some(dead(Refusal::OutputRefused)),
-            (_, SinkError::Withdrawn)
+            (_, SinkError::Withdrawn { .. })
             | (Product::Enriched(_) | Product::Tombstone, SinkError::Topic { .. }) => {
                 return Err(error.into());
             }

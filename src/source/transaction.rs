@@ -155,7 +155,7 @@ impl Core {
             Err(error) => error,
         };
         t.window.refuse();
-        if error == SinkError::Withdrawn {
+        if matches!(error, SinkError::Withdrawn { .. }) {
             return Ok(());
         }
         // What it is sent as next time; that follows from the abort.
