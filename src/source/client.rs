@@ -100,6 +100,13 @@ pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> 
     c
 }
 
+/// Whether a producer of these properties compresses what it sends.
+pub fn compresses(producer: &ClientConfig) -> bool {
+    ["compression.type", "compression.codec"]
+        .iter()
+        .any(|name| producer.get(name).is_some_and(|codec| codec != "none"))
+}
+
 /// Bytes of the largest record that we may have to send: a dead letter carries an alert that was too large.
 fn largest(config: &Config) -> usize {
     (config.pipeline.max_alert_bytes * 2).max(config.output.max_bytes).max(16 << 20) + 64 * 1024

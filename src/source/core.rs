@@ -23,6 +23,7 @@ use crate::sink::partition::Chooser;
 use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
+use crate::source::limits::{TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
@@ -46,6 +47,10 @@ pub struct Settings {
     pub dead_letters: String,
     /// What happens when that does not take one.
     pub on_failure: OnFailure,
+    /// What the output topic takes.
+    pub output_limits: TopicLimits,
+    /// What the dead-letter topic takes.
+    pub dead_limits: TopicLimits,
 }
 
 /// An input topic as a lane sees it.
@@ -66,6 +71,7 @@ pub struct Core {
     mail: Receiver<Event>,
     post: SyncSender<Event>,
     pub(super) settings: Settings,
+    pub(super) wall: Wall,
     pub(super) topics: Vec<Topic>,
     pub(super) assignments: Assignments,
     pub(super) slots: Slots,
@@ -99,6 +105,7 @@ impl Core {
             mail,
             post,
             settings,
+            wall: Wall::default(),
             topics,
             assignments: Assignments::default(),
             slots: Slots::default(),

@@ -17,6 +17,9 @@ use crate::source::LaneError;
 use crate::source::core::Core;
 use crate::source::slots::{Product, State};
 
+/// More than the bytes that a record has beside what is its alert's: our headers, and the batch's own fields.
+const OWN: usize = 4096;
+
 /// Before a dead letter that was refused is sent again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -31,11 +34,16 @@ impl Core {
                 Err(SinkError::Full) => return Ok(()),
                 Err(error) => {
                     self.outbox.pop_front();
-                    if let Some(slot) = self.slots.get(token) {
-                        // It was refused before it was in any batch.
-                        slot.alone = true;
-                    }
+                    // It was refused before it was in any batch: as if it had gone alone, but others go on with it.
+                    let alone = self.slots.get(token).map(|slot| std::mem::replace(&mut slot.alone, true));
                     self.refused(token, error, now)?;
+                    if let (Some(slot), Some(alone)) = (self.slots.get(token), alone) {
+                        slot.alone = alone;
+                    }
+                    // What it became keeps its place.
+                    if self.outbox.back() == Some(&token) {
+                        self.outbox.rotate_right(1);
+                    }
                 }
             }
         }
@@ -114,6 +122,14 @@ impl Core {
                 }
             }
         };
+        let limits = match product {
+            Product::Enriched(_) | Product::Tombstone => &self.settings.output_limits,
+            Product::Dead(_) | Product::Pointer(_) => &self.settings.dead_limits,
+        };
+        let at_most = slot.key.len() + slot.header_bytes + record.value.map_or(0, <[u8]>::len) + OWN;
+        if let Some(refused) = limits.refuses(&record, at_most, self.wall.unix(now)) {
+            return Err(refused);
+        }
         self.sink.send(record)?;
         slot.sent = now;
         slot.state = match std::mem::replace(&mut slot.state, State::Free) {

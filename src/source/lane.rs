@@ -27,7 +27,7 @@ use crate::source::core::{Core, Settings, Topic};
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
 use crate::source::startup::Unheard;
-use crate::source::{LaneError, client, startup};
+use crate::source::{LaneError, client, limits, startup};
 use crate::supervisor::Stop;
 
 /// A poll while nothing is in flight.
@@ -119,18 +119,21 @@ impl Lane {
             }
             topics.push(Topic { name: name.clone(), select, chooser });
         }
-        let outgoing = [config.output.topic.as_str(), config.dead_letters.topic.as_str()];
-        let largest = startup::largest_batch(&client::common(&config.kafka), &outgoing);
-        if let Some(largest) = largest.filter(|largest| *largest < config.output.max_bytes)
-            && self.number == 0
-        {
-            tracing::warn!(
-                largest,
-                max_bytes = config.output.max_bytes,
-                "max.message.bytes of the output or dead-letter topic is below output.max_bytes: larger alerts \
-                 become dead letters, or pointers. Lower output.max_bytes, or raise the topics'"
-            );
+        let producer = client::producer(config, lanes, None);
+        let names: Vec<&str> = [config.output.topic.as_str(), config.dead_letters.topic.as_str()]
+            .into_iter()
+            .chain(config.input.topics.iter().map(|topic| topic.name.as_str()))
+            .collect();
+        let asked = client::common(&config.kafka);
+        let mut limits = startup::limits(&asked, client::compresses(&producer), &names).into_iter();
+        let [output_limits, dead_limits] = [(); 2].map(|()| limits.next().unwrap_or_default());
+        if self.number == 0 {
+            let inputs: Vec<_> = limits.collect();
+            for notice in limits::notices(&output_limits, &dead_limits, &inputs, config.output.max_bytes) {
+                tracing::warn!("{notice}");
+            }
         }
+        let largest = output_limits.max_bytes.into_iter().chain(dead_limits.max_bytes).min();
         let sink =
             Sink::new(&client::producer(config, lanes, largest), deliveries).map_err(LaneError::Client)?;
         let settings = Settings {
@@ -141,6 +144,8 @@ impl Lane {
             output: config.output.topic.clone(),
             dead_letters: config.dead_letters.topic.clone(),
             on_failure: config.dead_letters.on_failure,
+            output_limits,
+            dead_limits,
         };
         let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics);
         let context = Context::new(

@@ -9,6 +9,7 @@
 //! | [`rebalance`] | what happens when partitions come and go |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
 //! | [`startup`] | what is asked of the broker about our topics |
+//! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
@@ -19,6 +20,7 @@ pub mod client;
 pub mod core;
 pub mod departure;
 pub mod lane;
+pub mod limits;
 pub mod mailbox;
 pub mod order;
 pub mod quiet;

@@ -73,11 +73,20 @@ impl Stage {
 
     /// Creates a topic on a real broker.
     pub fn create(&self, name: &str, partitions: i32, max_bytes: Option<u32>) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
         let bytes = max_bytes.map(|bytes| bytes.to_string());
+        self.create_with(
+            name,
+            partitions,
+            &bytes.iter().map(|b| ("max.message.bytes", b.as_str())).collect::<Vec<_>>(),
+        );
+    }
+
+    /// Creates a topic with these settings on a real broker.
+    pub fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        if let Some(bytes) = &bytes {
-            topic = topic.set("max.message.bytes", bytes);
+        for (key, value) in settings {
+            topic = topic.set(key, value);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = AdminOptions::new().operation_timeout(Some(BOUND));
@@ -229,6 +238,8 @@ pub struct NewRecord {
     pub value: Option<Vec<u8>>,
     /// Its headers.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Its timestamp; `None` is one of the last hour, rising.
+    pub timestamp: Option<i64>,
 }
 
 impl NewRecord {
@@ -316,9 +327,9 @@ impl<'s> Feeder<'s> {
 
     /// Hands one record to the producer.
     pub fn send(&mut self, record: NewRecord) {
-        let NewRecord { partition, key, value, headers } = record;
+        let NewRecord { partition, key, value, headers, timestamp } = record;
         // Not older than a topic's retention: the broker deletes by these.
-        let timestamp = Some(self.first + self.sent.len() as i64);
+        let timestamp = timestamp.or(Some(self.first + self.sent.len() as i64));
         loop {
             let mut owned = OwnedHeaders::new();
             for (key, value) in &headers {

@@ -16,6 +16,7 @@ mod harness;
 
 mod away;
 mod crash;
+mod limits;
 mod refusals;
 mod secure;
 
