@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
 
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 
-use crate::alert::decode::{Scratch, Select};
+use crate::alert::decode::Scratch;
 use crate::compose::headers;
 use crate::config::{OnFailure, Order};
 use crate::metrics::Metrics;
 use crate::pipeline::{Begun, Origin, Pipeline};
 use crate::sink::dead_letter::Cause;
 use crate::sink::input_headers;
-use crate::sink::partition::Chooser;
 use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
@@ -27,6 +27,7 @@ use crate::source::limits::{TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
+use crate::source::topics::Topic;
 
 /// Alerts that a ledger may hold behind one that is not done, in multiples of what may be in flight.
 const SPAN: usize = 4;
@@ -51,16 +52,6 @@ pub struct Settings {
     pub output_limits: TopicLimits,
     /// What the dead-letter topic takes.
     pub dead_limits: TopicLimits,
-}
-
-/// An input topic as a lane sees it.
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// How the format of its alerts is found.
-    pub select: Select,
-    /// Which output partition its alerts go to.
-    pub chooser: Chooser,
 }
 
 /// The state of a lane.
@@ -185,6 +176,27 @@ impl Core {
             self.metrics.forget_partition(topic, *partition);
         }
         self.count_assigned();
+    }
+
+    /// The input topics that were met.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// Notes a topic, or what is new about it.
+    pub fn learn(&mut self, topic: Topic) {
+        match self.topics.iter_mut().find(|known| known.name == topic.name) {
+            Some(known) => *known = topic,
+            None => self.topics.push(topic),
+        }
+    }
+
+    /// Partitions of the output topic now.
+    ///
+    /// # Errors
+    /// No answer within `bound`.
+    pub fn outputs(&self, bound: Duration) -> Result<i32, KafkaError> {
+        self.sink.partitions(&self.settings.output, bound)
     }
 
     /// The partitions that are ours.

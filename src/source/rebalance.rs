@@ -21,6 +21,7 @@ use crate::commit::committer;
 use crate::config::OffsetReset;
 use crate::metrics::Metrics;
 use crate::source::core::Core;
+use crate::source::topics::{self, Inputs};
 use crate::source::{client, lane};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
@@ -34,6 +35,7 @@ pub struct Context {
     core: Mutex<Core>,
     drain: Duration,
     start: OffsetReset,
+    inputs: Inputs,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
     voice: client::Voice,
@@ -45,10 +47,19 @@ impl Context {
         core: Core,
         drain: Duration,
         start: OffsetReset,
+        inputs: Inputs,
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
-        Context { core: Mutex::new(core), drain, start, metrics, health, voice: client::Voice::default() }
+        Context {
+            core: Mutex::new(core),
+            drain,
+            start,
+            inputs,
+            metrics,
+            health,
+            voice: client::Voice::default(),
+        }
     }
 
     /// Says an error that the consumer goes on from.
@@ -70,7 +81,11 @@ impl Context {
         });
         let partitions = named(list);
         tracing::info!(partitions = partitions.len(), "partitions assigned");
-        self.core().assign(&partitions);
+        let mut core = self.core();
+        if let Err(error) = topics::learn(consumer, &mut core, &self.inputs, &partitions, &self.health) {
+            self.health.fail(error);
+        }
+        core.assign(&partitions);
         starts
     }
 
