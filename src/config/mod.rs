@@ -4,6 +4,7 @@
 //! has one need not check again. The only place that reads our own settings from the environment.
 
 mod document;
+mod input;
 mod kafka;
 mod overrides;
 mod problem;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use crate::entity::EntityKind;
 
 pub use document::Document;
+pub use input::TopicPattern;
 pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
 pub use secret::{Fingerprint, Secret};
@@ -215,11 +217,13 @@ pub struct Input {
     pub out_of_range: Option<OffsetReset>,
 }
 
-/// One input topic.
+/// One input topic, or all that a pattern matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputTopic {
-    /// Its name.
+    /// Its name, or the pattern as it was written.
     pub name: String,
+    /// The pattern, where it is one.
+    pub pattern: Option<TopicPattern>,
     /// The format of its alerts; `None` recognises it (`auto`).
     pub format: Option<String>,
 }

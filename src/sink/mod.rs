@@ -10,12 +10,13 @@ pub mod partition;
 pub mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use crate::source::client;
 
@@ -188,6 +189,21 @@ impl Sink {
         base.timestamp = record.timestamp;
         let producer = if record.alone { self.single(record.topic)? } else { &self.producer };
         producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
+    }
+
+    /// Partitions of `topic` now; what is sent from now on may name any of them.
+    ///
+    /// # Errors
+    /// No answer within `bound`.
+    pub fn partitions(&self, topic: &str, bound: Duration) -> Result<i32, KafkaError> {
+        let mut count = 0;
+        // Each client knows a topic as it was when it last asked.
+        for producer in std::iter::once(&self.producer).chain(&self.single) {
+            let metadata = producer.client().fetch_metadata(Some(topic), bound)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            count = found.map_or(0, |found| found.partitions().len());
+        }
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
     /// The producer whose batches hold one record.

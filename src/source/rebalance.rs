@@ -21,6 +21,7 @@ use crate::commit::committer;
 use crate::config::OffsetReset;
 use crate::metrics::Metrics;
 use crate::source::core::Core;
+use crate::source::topics::{self, Inputs};
 use crate::source::transaction::Start;
 use crate::source::{client, lane};
 
@@ -33,6 +34,7 @@ pub struct Context {
     drain: Duration,
     start: OffsetReset,
     transactional: bool,
+    inputs: Inputs,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
     voice: client::Voice,
@@ -44,12 +46,13 @@ impl Context {
         core: Core,
         drain: Duration,
         start: OffsetReset,
+        inputs: Inputs,
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
         let transactional = core.transactions.is_some();
         let (core, voice) = (Mutex::new(core), client::Voice::default());
-        Context { core, drain, start, transactional, metrics, health, voice }
+        Context { core, drain, start, transactional, inputs, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -71,7 +74,11 @@ impl Context {
         });
         let partitions = named(list);
         tracing::info!(partitions = partitions.len(), "partitions assigned");
-        self.core().assign(&partitions);
+        let mut core = self.core();
+        if let Err(error) = topics::learn(consumer, &mut core, &self.inputs, &partitions, &self.health) {
+            self.health.fail(error);
+        }
+        core.assign(&partitions);
         starts
     }
 

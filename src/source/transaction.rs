@@ -6,6 +6,11 @@
 //! doubt is decided by the broker: a new producer ends what the old one left, then the committed offsets say whether
 //! it counts. A lane that lost its place in the group commits nothing: the broker checks the generation.
 //!
+//! A coordinator that comes back from an outage may end a transaction without telling partitions that have no leader at
+//! that moment: their records would then belong to the next transaction of the same producer, and come out twice (seen
+//! on Apache Kafka 4.3.1). What was open during an outage is therefore sent once more and taken back, so that every
+//! partition hears of an abort, before it is sent for good.
+//!
 //! Every call to the broker is made in short steps, with polls of the consumer between them.
 
 use std::time::{Duration, Instant};
@@ -29,6 +34,8 @@ const WINDOW: Duration = Duration::from_millis(100);
 const SLICE: Duration = Duration::from_millis(200);
 /// After an abort that the group asked for: a poll tells what became of our partitions.
 const HOLD: Duration = Duration::from_millis(100);
+/// A transaction that was open for longer has seen an outage.
+const OUTAGE: Duration = Duration::from_secs(2);
 /// Two producers that fence each other do so again and again; one that was late is fenced once.
 const DUEL: Duration = Duration::from_secs(60);
 
@@ -49,6 +56,10 @@ pub struct Transactions {
     starts: Vec<Start>,
     /// What the transaction that is being committed commits.
     added: Vec<Start>,
+    /// Records that are to be sent once more and taken back, after an outage.
+    cleanse: usize,
+    /// Whether the transaction that is taken back is that one.
+    cleansed: bool,
     /// Nothing is sent before.
     hold: Option<Instant>,
     fenced: Option<Instant>,
@@ -86,6 +97,8 @@ impl Transactions {
             begun: false,
             starts: Vec::new(),
             added: Vec::new(),
+            cleanse: 0,
+            cleansed: false,
             hold: None,
             fenced: None,
         }
@@ -236,6 +249,10 @@ impl Core {
     fn is_due(&self, closing: bool, now: Instant) -> bool {
         let Some(t) = &self.transactions else { return false };
         let Some(opened) = t.window.opened() else { return t.begun && t.window.is_refused() };
+        // Not before all of them are in it; some may be gone with their partition.
+        if t.cleanse > t.window.len() && !t.window.is_refused() && now < opened + OUTAGE / 2 {
+            return false;
+        }
         t.window.is_refused()
             || now >= opened + WINDOW
             || t.window.len() >= (self.settings.in_flight / 2).max(1)
@@ -269,7 +286,9 @@ impl Core {
             return Ok(true);
         }
         if flushed == Step::Done && t.window.is_acknowledged() {
-            t.stage = Stage::Adding(now);
+            // Now every partition of it has a leader, which hears of the abort.
+            t.cleansed = std::mem::take(&mut t.cleanse) > 0;
+            t.stage = if t.cleansed { Stage::Aborting(now) } else { Stage::Adding(now) };
             return Ok(true);
         }
         self.overdue(since, "its records were not acknowledged in time", now)
@@ -367,7 +386,9 @@ impl Core {
         match self.sink.abort(SLICE) {
             Ok(Step::Done) => {
                 self.metrics.transactions.aborted.inc();
-                self.send_again(now)?;
+                let outage =
+                    |t: &Transactions| !t.cleansed && t.window.opened().is_some_and(|at| now > at + OUTAGE);
+                self.send_again(self.transactions.as_ref().is_some_and(outage), now)?;
                 Ok(false)
             }
             Ok(Step::Again) => self.overdue(since, "it was not aborted in time", now),
@@ -384,19 +405,23 @@ impl Core {
     }
 
     /// Puts the alerts of a transaction that does not count back at the head of what may leave, in their order.
-    fn send_again(&mut self, now: Instant) -> Result<(), LaneError> {
+    /// `cleanse`: once to be taken back, then for good.
+    fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
         // Word of its records is here by now: it must not be taken for that of the next.
         self.collect(now)?;
         let Some(t) = &mut self.transactions else { return Ok(()) };
+        let mut again = 0;
         for token in t.reset().into_iter().rev() {
             if let Some(slot) = self.slots.get(token) {
                 slot.unsend();
                 self.outbox.push_front(self.slots.renew(token));
+                again += 1;
             }
         }
-        if let Some(t) = &mut self.transactions
-            && !t.starts.is_empty()
-        {
+        if cleanse {
+            t.cleanse = again;
+        }
+        if !t.starts.is_empty() {
             t.window.open(now);
         }
         Ok(())
@@ -464,7 +489,7 @@ impl Core {
             partitions = counted,
             "the transaction in doubt is decided; going on with a new producer"
         );
-        self.send_again(now)?;
+        self.send_again(true, now)?;
         Ok(false)
     }
 
@@ -557,6 +582,7 @@ impl Transactions {
     fn reset(&mut self) -> Vec<Token> {
         self.stage = Stage::Open;
         self.begun = false;
+        self.cleansed = false;
         self.window.take()
     }
 }

@@ -17,6 +17,7 @@ mod harness;
 mod away;
 mod checker;
 mod crash;
+mod limits;
 mod refusals;
 mod secure;
 
