@@ -180,13 +180,8 @@ impl Core {
         }
         self.retries.retain(|(_, token)| self.slots.get(*token).is_some());
         for (topic, partition) in partitions {
-            if let Some(transactions) = &mut self.transactions
-                && let Some(index) = self
-                    .topics
-                    .iter()
-                    .position(|t| t.name == *topic)
-                    .and_then(|t| self.assignments.find(t, *partition))
-            {
+            let index = self.topic(topic).and_then(|topic| self.assignments.find(topic, *partition));
+            if let (Some(transactions), Some(index)) = (&mut self.transactions, index) {
                 transactions.forget(index, topic, *partition, |token| !self.slots.has(token));
             }
             self.metrics.forget_partition(topic, *partition);

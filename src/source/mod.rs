@@ -7,7 +7,7 @@
 //! | [`departure`] | how an alert leaves, and what a refusal means |
 //! | [`mailbox`] | how flights and deliveries reach the lane |
 //! | [`rebalance`] | what happens when partitions come and go |
-//! | [`transaction`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
+//! | [`transaction`], [`doubt`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
@@ -22,6 +22,7 @@ pub mod assignments;
 pub mod client;
 pub mod core;
 pub mod departure;
+pub mod doubt;
 pub mod lane;
 pub mod limits;
 pub mod mailbox;

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 
 use crate::sink::transaction::{Step, TransactionError};
@@ -31,7 +30,7 @@ use crate::source::window::Window;
 /// How long records are gathered. A commit takes about 5 ms, and until then no reader sees them.
 const WINDOW: Duration = Duration::from_millis(100);
 /// One step of a call to the broker.
-const SLICE: Duration = Duration::from_millis(200);
+pub(super) const SLICE: Duration = Duration::from_millis(200);
 /// After an abort that the group asked for: a poll tells what became of our partitions.
 const HOLD: Duration = Duration::from_millis(100);
 /// A transaction that was open for longer has seen an outage.
@@ -48,8 +47,8 @@ pub struct Transactions {
     id: String,
     /// When the coordinator ends a transaction by itself.
     timeout: Duration,
-    window: Window,
-    stage: Stage,
+    pub(super) window: Window,
+    pub(super) stage: Stage,
     /// Whether the producer has an open transaction.
     begun: bool,
     /// Where partitions start, until a transaction has committed it.
@@ -67,7 +66,7 @@ pub struct Transactions {
 
 /// How far the transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// It takes records.
     Open,
     /// Its records are waited for.
@@ -406,7 +405,7 @@ impl Core {
 
     /// Puts the alerts of a transaction that does not count back at the head of what may leave, in their order.
     /// `cleanse`: once to be taken back, then for good.
-    fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
         // Word of its records is here by now: it must not be taken for that of the next.
         self.collect(now)?;
         let Some(t) = &mut self.transactions else { return Ok(()) };
@@ -427,116 +426,8 @@ impl Core {
         Ok(())
     }
 
-    fn renew(&mut self) -> Result<bool, LaneError> {
-        self.metrics.transactions.renewed.inc();
-        self.sink.renew().map_err(LaneError::Client)?;
-        if let Some(t) = &mut self.transactions {
-            t.stage = Stage::Renewing;
-        }
-        Ok(true)
-    }
-
-    fn init(&mut self, now: Instant) -> Result<bool, LaneError> {
-        match self.sink.init(SLICE) {
-            Ok(Step::Done) => {
-                if let Some(t) = &mut self.transactions {
-                    t.stage = Stage::Asking;
-                }
-                Ok(true)
-            }
-            Ok(Step::Again) => Ok(false),
-            Err(error) => {
-                self.failed(error, now)?;
-                Ok(false)
-            }
-        }
-    }
-
-    /// Asks whether the last transaction of the producer before counts.
-    fn ask<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        now: Instant,
-    ) -> Result<bool, LaneError> {
-        let doubtful = self.doubtful();
-        let held = if doubtful.is_empty() {
-            Vec::new()
-        } else {
-            match held(consumer, &doubtful) {
-                Ok(held) => held,
-                // The broker is away, or another's transaction keeps the offsets: ask again.
-                Err(error) => {
-                    tracing::debug!(%error, "could not ask for committed offsets");
-                    return Ok(false);
-                }
-            }
-        };
-        self.collect(now)?;
-        let mut counted = 0;
-        for doubt in doubtful {
-            let offset = held.iter().find(|(index, _)| *index == doubt.assignment).and_then(|held| held.1);
-            match offset {
-                Some(offset) if offset == doubt.after => {
-                    counted += 1;
-                    self.count(doubt.assignment, now)?;
-                }
-                Some(offset) if offset > doubt.first => self.moved(consumer, &doubt, offset),
-                // As before the transaction: it does not count.
-                Some(_) | None => {}
-            }
-        }
-        tracing::info!(
-            partitions = counted,
-            "the transaction in doubt is decided; going on with a new producer"
-        );
-        self.send_again(true, now)?;
-        Ok(false)
-    }
-
-    /// The partitions of the transaction in doubt.
-    fn doubtful(&self) -> Vec<Doubt> {
-        let Some(t) = &self.transactions else { return Vec::new() };
-        let doubts = t.window.runs().filter_map(|(index, run)| {
-            let assignment = self.assignments.get(index)?;
-            Some(Doubt {
-                assignment: index,
-                topic: self.topics.get(assignment.topic)?.name.clone(),
-                partition: assignment.partition,
-                first: assignment.oldest()?,
-                after: run.last + 1,
-            })
-        });
-        doubts.collect()
-    }
-
-    /// The alerts of a partition in the transaction count: they are complete.
-    fn count(&mut self, assignment: usize, now: Instant) -> Result<(), LaneError> {
-        let Some(t) = &mut self.transactions else { return Ok(()) };
-        let slots = &mut self.slots;
-        let ours = |token| slots.get(token).is_some_and(|slot| slot.assignment == assignment);
-        for token in t.window.extract(assignment, ours) {
-            self.complete(token, now)?;
-        }
-        Ok(())
-    }
-
-    /// Somebody else has committed: what we hold of the partition is theirs.
-    fn moved<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, doubt: &Doubt, offset: i64) {
-        tracing::warn!(
-            topic = doubt.topic,
-            partition = doubt.partition,
-            "another member has committed beyond our alerts; going on from there"
-        );
-        // A new ledger begins, but a pause of the partition goes on.
-        let paused = self.paused;
-        self.assign(&[(doubt.topic.clone(), doubt.partition)]);
-        self.paused = paused;
-        // It fails when the partition is no longer ours, which a poll is about to tell.
-        let _ = consumer.seek(&doubt.topic, doubt.partition, Offset::Offset(offset), SLICE);
-    }
-
     /// Takes everything out of the mailbox.
-    fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
         while let Ok(event) = self.mail.try_recv() {
             self.handle(event, now)?;
         }
@@ -553,7 +444,7 @@ impl Core {
         Ok(true)
     }
 
-    fn failed(&mut self, error: TransactionError, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn failed(&mut self, error: TransactionError, now: Instant) -> Result<(), LaneError> {
         let Some(t) = &mut self.transactions else { return Ok(()) };
         match &error {
             TransactionError::Denied(_) => return Err(LaneError::Transaction(error)),
@@ -585,43 +476,6 @@ impl Transactions {
         self.cleansed = false;
         self.window.take()
     }
-}
-
-/// A partition of a transaction of which nobody knows whether it was committed.
-struct Doubt {
-    assignment: usize,
-    topic: String,
-    partition: i32,
-    /// Offset of its first alert.
-    first: i64,
-    /// What it would have committed.
-    after: i64,
-}
-
-/// What the broker holds for the partitions, by position of the assignment.
-fn held<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    doubtful: &[Doubt],
-) -> Result<Vec<(usize, Option<i64>)>, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(doubtful.len());
-    for doubt in doubtful {
-        list.add_partition(&doubt.topic, doubt.partition);
-    }
-    let committed = consumer.committed_offsets(list, SLICE * 5)?;
-    let mut held = Vec::with_capacity(doubtful.len());
-    for doubt in doubtful {
-        let found = committed.find_partition(&doubt.topic, doubt.partition);
-        if let Some(found) = &found {
-            // An answer with an error says nothing about a commit.
-            found.error()?;
-        }
-        let offset = found.and_then(|found| match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        });
-        held.push((doubt.assignment, offset));
-    }
-    Ok(held)
 }
 
 #[cfg(test)]
