@@ -25,13 +25,49 @@ pub struct Found {
 /// of each partition and stay in it (`ordered`), keys, timestamps and foreign headers are the input's, and an output
 /// without its `risk` member is the input byte for byte.
 pub fn compare(stage: &Stage, inputs: &[Record], ordered: bool) -> Found {
+    compare_records(stage, inputs, &stage.outputs(), &stage.dead_letters(), ordered)
+}
+
+/// The same for several input topics, each a view on one stage: what came out is shared by all.
+pub fn compare_all(inputs: &[(Stage, Vec<Record>)], ordered: bool) -> Found {
+    let mut all = Found::default();
+    let Some((first, _)) = inputs.first() else { return all };
+    let (outputs, letters) = (first.outputs(), first.dead_letters());
+    let of = |records: &[Record], topic: &str| -> Vec<Record> {
+        let from = |record: &&Record| {
+            record.header("risk-source").is_some_and(|s| s.split_once('/').unwrap().0 == topic)
+        };
+        records.iter().filter(from).cloned().collect()
+    };
+    for (stage, inputs) in inputs {
+        let (outputs, letters) = (of(&outputs, &stage.input), of(&letters, &stage.input));
+        let found = compare_records(stage, inputs, &outputs, &letters, ordered);
+        all.inputs += found.inputs;
+        all.published += found.published;
+        all.dead += found.dead;
+        all.repeated += found.repeated;
+        for (status, count) in found.statuses {
+            *all.statuses.entry(status).or_default() += count;
+        }
+    }
+    assert_eq!(outputs.len() + letters.len(), all.published + all.dead + all.repeated, "from nowhere");
+    all
+}
+
+fn compare_records(
+    stage: &Stage,
+    inputs: &[Record],
+    outputs: &[Record],
+    letters: &[Record],
+    ordered: bool,
+) -> Found {
     let by_source: HashMap<(i32, i64), &Record> =
         inputs.iter().map(|r| ((r.partition, r.offset), r)).collect();
     assert_eq!(by_source.len(), inputs.len());
     let mut found = Found { inputs: inputs.len(), ..Found::default() };
     let mut seen: HashMap<(i32, i64), &str> = HashMap::new();
     let mut last: HashMap<i32, i64> = HashMap::new();
-    for output in &stage.outputs() {
+    for output in outputs {
         let at = source(stage, output);
         let input = by_source
             .get(&at)
@@ -56,7 +92,7 @@ pub fn compare(stage: &Stage, inputs: &[Record], ordered: bool) -> Found {
         *found.statuses.entry(status.to_owned()).or_default() += 1;
         found.published += 1;
     }
-    for letter in &stage.dead_letters() {
+    for letter in letters {
         let at = source(stage, letter);
         let input = by_source.get(&at).unwrap_or_else(|| panic!("a dead letter of nothing: {at:?}"));
         assert_eq!(letter.header("__connect.errors.topic"), Some(stage.input.as_str()));
@@ -80,7 +116,6 @@ pub fn compare(stage: &Stage, inputs: &[Record], ordered: bool) -> Found {
     missing.sort_unstable();
     if let Some((partition, first)) = missing.first().copied() {
         // What stands where they should: a gap in offsets would be the broker's.
-        let outputs = stage.outputs();
         let near = outputs.iter().filter(|o| o.partition == partition).filter_map(|o| {
             let (_, source) = source(stage, o);
             ((first - 8)..(first + 24)).contains(&source).then(|| format!("{}<-{source}", o.offset))

@@ -16,9 +16,11 @@ mod harness;
 
 mod away;
 mod crash;
+mod groups;
 mod limits;
 mod refusals;
 mod secure;
+mod topics;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
