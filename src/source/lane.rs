@@ -26,6 +26,7 @@ use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
 use crate::source::startup::Unheard;
 use crate::source::topics::Inputs;
+use crate::source::transaction::Transactions;
 use crate::source::{LaneError, client, startup, topics};
 use crate::supervisor::Stop;
 
@@ -35,6 +36,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const BUSY: Duration = Duration::from_millis(1);
 /// How long a full lane waits before it pauses its partitions.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Bound of taking back a transaction that a stop leaves open.
+const ABANDON: Duration = Duration::from_secs(1);
 /// Alerts between two looks at the mailbox.
 const BATCH: usize = 64;
 
@@ -100,7 +103,7 @@ impl Lane {
             }
             topics.push(topic);
         }
-        let producer = client::producer(config, lanes, None);
+        let producer = client::producer(config, self.number, lanes, None);
         let mut limits = startup::limits(
             &client::common(&config.kafka),
             client::compresses(&producer),
@@ -109,8 +112,14 @@ impl Lane {
         .into_iter();
         let [output_limits, dead_limits] = [(); 2].map(|()| limits.next().unwrap_or_default());
         let largest = output_limits.max_bytes.into_iter().chain(dead_limits.max_bytes).min();
-        let sink =
-            Sink::new(&client::producer(config, lanes, largest), deliveries).map_err(LaneError::Client)?;
+        let producer = client::producer(config, self.number, lanes, largest);
+        let sink = Sink::new(&producer, deliveries).map_err(LaneError::Client)?;
+        let transactions = client::transactional_id(config, self.number)
+            .map(|id| Transactions::new(id, client::transaction_timeout(&producer)));
+        // Before subscribing: what an earlier process of our name left open ends here.
+        if transactions.is_some() && !startup::transactions(&sink, &self.health, &self.stop)? {
+            return Ok(None);
+        }
         let settings = Settings {
             in_flight,
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
@@ -122,7 +131,7 @@ impl Lane {
             output_limits,
             dead_limits,
         };
-        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics);
+        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics, transactions);
         let context = Context::new(
             core,
             config.pipeline.drain,
@@ -154,6 +163,7 @@ impl Lane {
                 let mut core = consumer.context().core();
                 let now = Instant::now();
                 core.serve(now)?;
+                core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
                 }
@@ -239,7 +249,7 @@ impl Lane {
         let mut result = Ok(());
         while !core.is_idle() && Instant::now() < until && !self.stop.now() {
             self.health.beat();
-            if let Err(error) = core.wait(BUSY) {
+            if let Err(error) = core.wait(BUSY).and_then(|()| core.transact(consumer, true)) {
                 result = Err(error);
                 break;
             }
@@ -247,6 +257,7 @@ impl Lane {
         if result.is_ok() && !core.is_idle() {
             result = Err(LaneError::Unfinished(core.in_flight()));
         }
+        core.abandon(ABANDON);
         store(consumer, &mut core);
         // Leaving the group must not wait for them a second time.
         let assigned = core.assigned();

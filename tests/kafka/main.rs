@@ -15,6 +15,7 @@
 mod harness;
 
 mod away;
+mod checker;
 mod crash;
 mod groups;
 mod limits;

@@ -58,7 +58,7 @@ fn later(protocol: &str) {
     for (view, _) in &all {
         check::all_committed(view);
     }
-    let found = check::compare_all(&all, false);
+    let found = check::compare_all(&all, check::Order::None);
     assert_eq!((found.published, found.repeated, found.dead), (9_000, 0, 0));
 }
 
