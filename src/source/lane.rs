@@ -230,10 +230,12 @@ impl Lane {
                     self.config.input.group
                 )));
             }
-            Some(Code::UnknownTopicOrPartition) => {
-                return Err(LaneError::Consumer(format!(
-                    "{error}: an input topic was deleted. Create it again"
-                )));
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+                // Of those that a pattern matches, some may go at any time. Those with a name must be there.
+                for topic in self.config.input.topics.iter().filter(|topic| topic.pattern.is_none()) {
+                    startup::partitions(consumer.client(), "input", &topic.name, &self.health, &self.stop)?;
+                }
+                consumer.context().note(&error);
             }
             _ => consumer.context().note(&error),
         }

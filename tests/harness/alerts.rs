@@ -60,3 +60,10 @@ pub fn mixed(number: usize, entities: usize, partitions: i32) -> NewRecord {
         timestamp: None,
     }
 }
+
+impl NewRecord {
+    /// The same with one of a hundred keys.
+    pub fn keyed(self, number: usize) -> Self {
+        NewRecord { key: Some(format!("key-{}", number * 31 % 100).into_bytes()), ..self }
+    }
+}

@@ -128,13 +128,43 @@ pub fn compare(stage: &Stage, inputs: &[Record], ordered: bool) -> Found {
     found
 }
 
+/// As [`compare`] for several input topics, each a view on one stage: what came out is shared by all.
+pub fn compare_all(inputs: &[(Stage, Vec<Record>)], order: Order) -> Found {
+    let mut all = Found::default();
+    for (view, inputs) in inputs {
+        let found = judge_of(view, &Written::new(inputs), order, true);
+        assert!(found.is_whole() && found.retimed == 0, "{}: {found:#?}", view.input);
+        all.inputs += found.inputs;
+        all.published += found.published;
+        all.dead += found.dead;
+        all.repeated += found.repeated;
+        for (status, count) in found.statuses {
+            *all.statuses.entry(status).or_default() += count;
+        }
+    }
+    all
+}
+
 /// Counts what [`compare`] asserts.
 pub fn judge(stage: &Stage, inputs: &impl Inputs, order: Order) -> Found {
+    judge_of(stage, inputs, order, false)
+}
+
+/// The same, of a `view` without what came from other input topics.
+fn judge_of(stage: &Stage, inputs: &impl Inputs, order: Order, view: bool) -> Found {
+    let foreign_topic = |record: &Record| {
+        view && record
+            .header("risk-source")
+            .is_some_and(|source| source.split_once('/').is_some_and(|(topic, _)| topic != stage.input))
+    };
     let mut found = Found { inputs: inputs.len(), ..Found::default() };
     // How often each input came out, and how often it became a dead letter.
     let mut seen: Vec<(u32, u32)> = vec![(0, 0); inputs.len()];
     let mut last: HashMap<(i32, Option<Vec<u8>>), i64> = HashMap::new();
     stage.each(&stage.output, |output| {
+        if foreign_topic(&output) {
+            return;
+        }
         let at = source(stage, &output);
         let Some(number) = inputs.number(at) else {
             found.strangers += 1;
@@ -178,6 +208,9 @@ pub fn judge(stage: &Stage, inputs: &impl Inputs, order: Order) -> Found {
         *found.statuses.entry(status.to_owned()).or_default() += 1;
     });
     stage.each(&stage.dead, |letter| {
+        if foreign_topic(&letter) {
+            return;
+        }
         let at = source(stage, &letter);
         let Some(number) = inputs.number(at) else {
             found.strangers += 1;
@@ -214,6 +247,9 @@ pub fn judge(stage: &Stage, inputs: &impl Inputs, order: Order) -> Found {
         // What stands where it should: a gap in offsets would be the broker's.
         let mut near = Vec::new();
         stage.each(&stage.output, |output| {
+            if foreign_topic(&output) {
+                return;
+            }
             let (_, source) = source(stage, &output);
             if output.partition == partition && ((first - 8)..(first + 24)).contains(&source) {
                 near.push(format!("{}<-{source}", output.offset));

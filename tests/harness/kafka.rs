@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -78,6 +78,49 @@ impl Stage {
         stage
     }
 
+    /// The same stage with another input topic of `partitions`, which must exist before it is written to.
+    pub fn view(&self, input: &str, partitions: i32) -> Stage {
+        Stage {
+            brokers: self.brokers.clone(),
+            input: input.to_owned(),
+            output: self.output.clone(),
+            dead: self.dead.clone(),
+            group: self.group.clone(),
+            partitions,
+            counted: Mutex::default(),
+            _embedded: None,
+        }
+    }
+
+    /// Raises the number of partitions of a topic on a real broker.
+    pub fn grow(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let grown = NewPartitions::new(name, partitions as usize);
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        for result in runtime().block_on(admin.create_partitions([&grown], &options)).unwrap() {
+            result.unwrap();
+        }
+        self.led(name, partitions);
+    }
+
+    /// Deletes a topic on a real broker.
+    pub fn delete(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        for result in runtime().block_on(admin.delete_topics(&[name], &options)).unwrap() {
+            result.unwrap();
+        }
+    }
+
+    /// Deletes what stands before `offset` in a partition of the input.
+    pub fn delete_before(&self, partition: i32, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.input, partition, Offset::Offset(offset)).unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        runtime().block_on(admin.delete_records(&list, &options)).unwrap();
+    }
+
     /// Creates a topic on a real broker.
     pub fn create(&self, name: &str, partitions: i32, max_bytes: Option<u32>) {
         let bytes = max_bytes.map(|bytes| bytes.to_string());
@@ -95,11 +138,14 @@ impl Stage {
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = AdminOptions::new().operation_timeout(Some(BOUND));
-        let results = runtime.block_on(admin.create_topics([&topic], &options)).unwrap();
+        let results = runtime().block_on(admin.create_topics([&topic], &options)).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
-        // Created is not yet led: the metadata says when it is.
+        self.led(name, partitions);
+    }
+
+    /// Waits until each of `partitions` has a leader: created is not yet led.
+    fn led(&self, name: &str, partitions: i32) {
         let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
         super::wait("a new topic has leaders", BOUND, || {
             consumer.fetch_metadata(Some(name), BOUND).is_ok_and(|metadata| {
@@ -149,6 +195,10 @@ impl Stage {
         let all = watermarks(&consumer, &self.input).into_iter().map(|(p, (_, high))| (p, high));
         all.filter(|(_, high)| *high > 0).collect()
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// What every client of the harness begins with.

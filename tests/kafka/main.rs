@@ -17,9 +17,11 @@ mod harness;
 mod away;
 mod checker;
 mod crash;
+mod groups;
 mod limits;
 mod refusals;
 mod secure;
+mod topics;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
