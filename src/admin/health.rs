@@ -90,6 +90,7 @@ pub struct Health {
     /// A lane that is silent for longer is not alive.
     silence: Duration,
     stopping: AtomicBool,
+    alarm: Mutex<Option<String>>,
 }
 
 /// Whether traffic should come, and why not.
@@ -101,12 +102,25 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// What is wrong with vendors. Alerts still flow, marked, so it does not make the process unready.
     pub providers: Vec<String>,
+    /// What somebody should look at though alerts flow.
+    pub alarms: Vec<String>,
 }
 
 impl Health {
     /// Health of these parts; a lane may be silent for `drain` and a little more.
     pub fn new(lanes: Vec<Arc<LaneHealth>>, guards: Vec<Arc<Guard>>, drain: Duration) -> Self {
-        Health { lanes, guards, silence: drain + Duration::from_secs(10), stopping: AtomicBool::new(false) }
+        Health {
+            lanes,
+            guards,
+            silence: drain + Duration::from_secs(10),
+            stopping: AtomicBool::new(false),
+            alarm: Mutex::new(None),
+        }
+    }
+
+    /// Something that somebody should look at, or no longer.
+    pub fn alarm(&self, what: Option<String>) {
+        *self.alarm.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 
     /// The process is about to end.
@@ -136,7 +150,8 @@ impl Health {
             }
         }
         let providers = self.guards.iter().filter_map(|guard| guard.state().problem()).collect();
-        Readiness { ready: reasons.is_empty(), reasons, providers }
+        let alarms = self.alarm.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter().collect();
+        Readiness { ready: reasons.is_empty(), reasons, providers, alarms }
     }
 }
 

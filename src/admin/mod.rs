@@ -2,6 +2,7 @@
 //!
 //! [`health`] is what the lanes and providers say; [`server`] the routes; [`api`] the questions of playbooks.
 
+pub mod alarm;
 pub mod api;
 pub mod health;
 pub mod server;

@@ -10,9 +10,9 @@ use crate::config::document::Document;
 use crate::config::provider::{scale_in, size, ttl_in};
 use crate::config::section::Item;
 use crate::config::{
-    Admin, Cache, Config, DeadLetters, Delivery, Input, InputTopic, Kafka, Log, LogFormat, OffsetReset,
-    OnConflict, OnFailure, Order, Output, OutputFormat, OutputPartition, Pipeline, ProviderConfig, Section,
-    Ttl, kafka, routes,
+    Admin, Cache, Config, Delivery, Input, InputTopic, Kafka, Log, LogFormat, OffsetReset, OnConflict, Order,
+    Output, OutputFormat, OutputPartition, Pipeline, ProviderConfig, Section, Ttl, dead_letters, kafka,
+    routes,
 };
 use crate::score::Scale;
 
@@ -27,7 +27,7 @@ pub(super) fn read(document: &Document) -> Config {
     let kafka = kafka::read(root.section_or_empty("kafka"));
     let input = input(root.section_or_empty("input"));
     let output = output(root.section_or_empty("output"), &input);
-    let dead_letters = dead_letters(root.section_or_empty("dead_letters"), &input, &output);
+    let dead_letters = dead_letters::read(root.section_or_empty("dead_letters"), &input, &output);
     let formats = formats(&mut root);
     let pipeline = pipeline(root.section_or_empty("pipeline"), &kafka);
     let cache = cache(root.section_or_empty("cache"));
@@ -44,12 +44,13 @@ pub(super) fn read(document: &Document) -> Config {
 }
 
 /// Whether Kafka takes `name` for a topic.
-fn is_topic(name: &str) -> bool {
+pub(super) fn is_topic(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 
-const TOPIC: &str = "write 1 to 249 of letters, digits, `.`, `_` and `-`";
+/// What a topic is.
+pub(super) const TOPIC: &str = "write 1 to 249 of letters, digits, `.`, `_` and `-`";
 
 fn input(mut section: Section<'_>) -> Input {
     let common = section.text("format");
@@ -110,7 +111,7 @@ fn input(mut section: Section<'_>) -> Input {
 }
 
 /// Reads the name of a topic that we write to: never one that we read from.
-fn output_topic(section: &mut Section<'_>, default: &str, input: &Input) -> String {
+pub(super) fn output_topic(section: &mut Section<'_>, default: &str, input: &Input) -> String {
     let topic = section.text("topic").unwrap_or_else(|| default.to_owned());
     if !is_topic(&topic) {
         section.problem("topic", "not a topic", TOPIC);
@@ -144,20 +145,6 @@ fn output(mut section: Section<'_>, input: &Input) -> Output {
     }
     section.finish();
     output
-}
-
-fn dead_letters(mut section: Section<'_>, input: &Input, output: &Output) -> DeadLetters {
-    let reactions = [("wait", OnFailure::Wait), ("stop", OnFailure::Stop)];
-    let dead_letters = DeadLetters {
-        topic: output_topic(&mut section, "security.alerts.dead-letters", input),
-        on_failure: section.choice("on_failure", &reactions).unwrap_or(OnFailure::Wait),
-    };
-    if dead_letters.topic == output.topic {
-        let cure = "write another: playbooks must not meet dead letters";
-        section.problem("topic", format!("{} is the output topic too", output.topic), cure);
-    }
-    section.finish();
-    dead_letters
 }
 
 /// Resolves the patterns of `formats`. A pattern may match nothing; a plain name must exist.
