@@ -5,6 +5,7 @@
 //! the broker is silence, not a failure. Nothing is retried here: what a refusal means is the lane's to say.
 
 pub mod dead_letter;
+pub mod flood;
 pub mod input_headers;
 pub mod partition;
 pub mod transaction;

@@ -105,8 +105,14 @@ pub fn transaction_timeout(producer: &ClientConfig) -> Duration {
     Duration::from_millis(set.unwrap_or(TRANSACTION_TIMEOUT_MS))
 }
 
-/// Properties of the producer of lane `lane` of `lanes`, to topics that take batches of `largest_batch` bytes.
-pub fn producer(config: &Config, lane: usize, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
+/// Makes a producer's properties those of a transactional one.
+pub fn transactional(c: &mut ClientConfig, id: &str) {
+    defaults(c, &[("transaction.timeout.ms", &TRANSACTION_TIMEOUT_MS.to_string())]);
+    c.set("transactional.id", id);
+}
+
+/// Properties of the producer of one of `lanes`, to topics that take batches of `largest_batch` bytes.
+pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
     let mut c = common(&config.kafka);
     apply(&mut c, &config.kafka.producer);
     let in_flight = config.pipeline.in_flight.div_ceil(lanes);
@@ -127,10 +133,6 @@ pub fn producer(config: &Config, lane: usize, lanes: usize, largest_batch: Optio
         ],
     );
     c.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
-    if let Some(id) = transactional_id(config, lane) {
-        defaults(&mut c, &[("transaction.timeout.ms", &TRANSACTION_TIMEOUT_MS.to_string())]);
-        c.set("transactional.id", id);
-    }
     c
 }
 

@@ -103,7 +103,7 @@ impl Lane {
             }
             topics.push(topic);
         }
-        let producer = client::producer(config, self.number, lanes, None);
+        let producer = client::producer(config, lanes, None);
         let mut limits = startup::limits(
             &client::common(&config.kafka),
             client::compresses(&producer),
@@ -112,10 +112,12 @@ impl Lane {
         .into_iter();
         let [output_limits, dead_limits] = [(); 2].map(|()| limits.next().unwrap_or_default());
         let largest = output_limits.max_bytes.into_iter().chain(dead_limits.max_bytes).min();
-        let producer = client::producer(config, self.number, lanes, largest);
+        let mut producer = client::producer(config, lanes, largest);
+        let transactions = client::transactional_id(config, self.number).map(|id| {
+            client::transactional(&mut producer, &id);
+            Transactions::new(id, client::transaction_timeout(&producer))
+        });
         let sink = Sink::new(&producer, deliveries).map_err(LaneError::Client)?;
-        let transactions = client::transactional_id(config, self.number)
-            .map(|id| Transactions::new(id, client::transaction_timeout(&producer)));
         // Before subscribing: what an earlier process of our name left open ends here.
         if transactions.is_some() && !startup::transactions(&sink, &self.health, &self.stop)? {
             return Ok(None);
