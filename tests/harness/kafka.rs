@@ -18,6 +18,13 @@ use riskstream::sink::input_headers;
 
 const BOUND: Duration = Duration::from_secs(30);
 
+/// Nodes of [`Stage::apart`].
+pub const INPUT: i32 = 1;
+/// Leads output and dead letters.
+pub const OUTPUT: i32 = 2;
+/// Coordinates the group.
+pub const GROUP: i32 = 3;
+
 /// The topics and the group of one test.
 pub struct Stage {
     /// `bootstrap.servers`.
@@ -32,14 +39,35 @@ pub struct Stage {
     pub group: String,
     /// Partitions of input and output.
     pub partitions: i32,
-    _embedded: Option<Broker>,
+    embedded: Option<Broker>,
 }
 
 impl Stage {
     /// On an embedded broker of its own.
     pub fn embedded(partitions: i32) -> Stage {
+        Self::nodes(1, partitions)
+    }
+
+    /// On three embedded brokers of its own: [`INPUT`] leads the input, [`OUTPUT`] output and dead letters,
+    /// [`GROUP`] coordinates the group. So each can be made to fail alone, and the harness is not in its way.
+    pub fn apart(partitions: i32) -> Stage {
+        let stage = Self::nodes(3, partitions);
+        let broker = stage.broker();
+        broker.lead(&stage.input, partitions, Some(INPUT)).unwrap();
+        broker.lead(&stage.output, partitions, Some(OUTPUT)).unwrap();
+        broker.lead(&stage.dead, 1, Some(OUTPUT)).unwrap();
+        broker.coordinate(&stage.group, GROUP).unwrap();
+        stage
+    }
+
+    /// The embedded broker.
+    pub fn broker(&self) -> &Broker {
+        self.embedded.as_ref().expect("an embedded broker")
+    }
+
+    fn nodes(count: i32, partitions: i32) -> Stage {
         let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1)];
-        let broker = Broker::start(&topics).unwrap();
+        let broker = Broker::nodes(count, &topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),
             input: "alerts".into(),
@@ -47,7 +75,7 @@ impl Stage {
             dead: "dead".into(),
             group: "it".into(),
             partitions,
-            _embedded: Some(broker),
+            embedded: Some(broker),
         }
     }
 
@@ -63,7 +91,7 @@ impl Stage {
             dead: name("dead"),
             group: name("group"),
             partitions,
-            _embedded: None,
+            embedded: None,
         };
         stage.create(&stage.input, partitions, Some(input_bytes));
         stage.create(&stage.output, partitions, Some(output_bytes));

@@ -1,0 +1,251 @@
+//! Refusals that a real broker cannot be asked for: whatever it answers to whatever we ask, nothing is lost, the first
+//! outputs keep their order, and the service goes on, or ends with a clear error and goes on when it is started again.
+//!
+//! The embedded broker rebalances slowly and repeats what a real one does not: repetitions are not counted here.
+
+use std::time::Duration;
+
+use riskstream::simulator::broker::{Refusal, Request};
+
+use crate::harness::kafka::{GROUP, INPUT, OUTPUT, Record, Stage};
+use crate::harness::service::{Ended, Service, Settings};
+use crate::harness::{alerts, check, say, wait};
+
+use Refusal::*;
+
+const PARTITIONS: i32 = 2;
+const WAVE: usize = 40;
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A stage, a service on it, and what was written.
+struct Trial {
+    stage: Stage,
+    settings: String,
+    inputs: Vec<Record>,
+}
+
+impl Trial {
+    fn new() -> Trial {
+        let stage = Stage::apart(PARTITIONS);
+        let mut settings = Settings::of(&stage, "drain: 5s, shutdown: 10s", "");
+        // The embedded broker takes a batch whose predecessor it refused: a long linger keeps a wave in one batch of
+        // each partition, so that nothing is on its way behind it. Heartbeats are frequent, so that tests are short.
+        settings.kafka +=
+            ", consumer: {heartbeat.interval.ms: 200, session.timeout.ms: 6000}, producer: {linger.ms: 500}";
+        Trial { settings: settings.text(), stage, inputs: Vec::new() }
+    }
+
+    fn start(&self) -> Service {
+        Service::start(&self.settings)
+    }
+
+    /// Appends alerts to the input.
+    fn wave(&mut self) {
+        let first = self.inputs.len();
+        let records = (first..first + WAVE).map(|n| alerts::mixed(n, 10, PARTITIONS)).collect();
+        self.inputs.extend(self.stage.produce(records));
+    }
+
+    fn refuse(&self, node: i32, request: Request, refusals: &[Refusal]) {
+        self.stage.broker().refuse(node, request, refusals).unwrap();
+    }
+
+    /// Waits until the refusals were given.
+    fn refused(&self, service: &mut Service, node: i32, request: Request) {
+        wait("the refusals were given", BOUND, || {
+            assert!(!service.has_ended(), "it ended:\n{}", service.log());
+            self.stage.broker().refusals_left(node, request).unwrap() == 0
+        });
+    }
+
+    /// Waits until everything is out.
+    fn out(&self, service: &mut Service) {
+        wait("all alerts to come out", BOUND, || {
+            assert!(!service.has_ended(), "it ended:\n{}", service.log());
+            self.stage.count(&self.stage.output) >= self.inputs.len() as i64
+        });
+    }
+
+    /// Everything is committed, the service stops well, and what came out is right.
+    fn end(self, mut service: Service) -> Ended {
+        wait("everything committed", BOUND, || {
+            assert!(!service.has_ended(), "it ended:\n{}", service.log());
+            self.stage.committed() == self.stage.ends()
+        });
+        assert_eq!(service.get("/livez").0, 200);
+        let ended = service.terminate();
+        assert_eq!(ended.code, Some(0), "{}", ended.log);
+        let found = check::compare(&self.stage, &self.inputs, true);
+        assert_eq!(found.dead, 0);
+        say(&format!("{} in, {} repeated", found.inputs, found.repeated));
+        ended
+    }
+}
+
+/// Each of `cases` is refused while alerts flow, and the service goes on by itself.
+fn goes_on(node: i32, request: Request, cases: &[&[Refusal]]) {
+    let mut trial = Trial::new();
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    trial.wave();
+    trial.out(&mut service);
+    for refusals in cases {
+        say(&format!("{request:?}: {refusals:?}"));
+        trial.refuse(node, request, refusals);
+        trial.wave();
+        trial.refused(&mut service, node, request);
+        trial.out(&mut service);
+    }
+    trial.end(service);
+}
+
+/// Each of `cases` is refused from the start on, and the service gets to work by itself.
+fn starts(node: i32, request: Request, cases: &[&[Refusal]]) {
+    for refusals in cases {
+        say(&format!("{request:?}: {refusals:?}"));
+        let mut trial = Trial::new();
+        trial.wave();
+        trial.refuse(node, request, refusals);
+        let mut service = trial.start();
+        trial.refused(&mut service, node, request);
+        trial.out(&mut service);
+        trial.end(service);
+    }
+}
+
+/// Each of `cases` is refused while alerts flow; the service ends with an error that holds `words`, and when it is started
+/// again it goes on.
+fn ends(node: i32, request: Request, cases: &[(&[Refusal], &[&str])]) {
+    for (refusals, words) in cases {
+        say(&format!("{request:?}: {refusals:?}"));
+        let mut trial = Trial::new();
+        let mut service = trial.start();
+        service.assigned(PARTITIONS.into());
+        trial.wave();
+        trial.out(&mut service);
+        trial.refuse(node, request, refusals);
+        trial.wave();
+        let ended = service.ended(BOUND);
+        assert_eq!(ended.code, Some(1), "{}", ended.log);
+        let error = ended.log.lines().rfind(|line| line.contains("\"ERROR\"")).expect("an error is logged");
+        say(error);
+        for word in *words {
+            assert!(error.contains(word), "{word} in {error}");
+        }
+        let service = trial.start();
+        trial.wave();
+        trial.end(service);
+    }
+}
+
+#[test]
+fn an_output_that_is_refused_for_a_while_is_sent_again_in_its_order() {
+    goes_on(
+        OUTPUT,
+        Request::Produce,
+        &[
+            &[RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3],
+            &[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3],
+            &[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND; 2],
+            &[RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT; 3],
+            &[RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 3],
+            &[RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; 3],
+            &[RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 3],
+            &[RD_KAFKA_RESP_ERR__TRANSPORT; 2],
+        ],
+    );
+}
+
+#[test]
+fn a_producer_that_lost_its_sequence_ends_the_process_and_nothing_else() {
+    ends(
+        OUTPUT,
+        Request::Produce,
+        &[
+            (&[RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; 1], &["the producer cannot go on"]),
+            (&[RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID; 1], &[""]),
+            (&[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH; 1], &[""]),
+            (&[RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED; 1], &[""]),
+        ],
+    );
+}
+
+#[test]
+fn a_fetch_that_is_refused_for_a_while_is_repeated() {
+    goes_on(
+        INPUT,
+        Request::Fetch,
+        &[
+            &[RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3],
+            &[RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 3],
+            &[RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; 3],
+            &[RD_KAFKA_RESP_ERR__TRANSPORT; 2],
+        ],
+    );
+}
+
+#[test]
+fn an_offset_that_is_out_of_range_stops_the_service_loudly() {
+    ends(
+        INPUT,
+        Request::Fetch,
+        &[(&[RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE; 1], &["no longer exists", "input.out_of_range"])],
+    );
+}
+
+#[test]
+fn a_commit_that_is_refused_is_repeated() {
+    goes_on(
+        GROUP,
+        Request::OffsetCommit,
+        &[
+            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2],
+            &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2],
+            &[RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 1],
+            &[RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE; 1],
+            &[RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION; 1],
+            &[RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 1],
+        ],
+    );
+}
+
+#[test]
+fn a_group_that_turns_its_member_out_takes_it_again() {
+    goes_on(
+        GROUP,
+        Request::Heartbeat,
+        &[
+            &[RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION; 1],
+            &[RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 1],
+            &[RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 1],
+            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2],
+        ],
+    );
+}
+
+#[test]
+fn a_start_outlasts_a_coordinator_that_is_not_ready() {
+    starts(
+        GROUP,
+        Request::OffsetFetch,
+        &[
+            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2],
+            &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2],
+            &[RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT; 2],
+        ],
+    );
+    starts(
+        GROUP,
+        Request::JoinGroup,
+        &[
+            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2],
+            &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2],
+            &[RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 1],
+        ],
+    );
+    starts(
+        GROUP,
+        Request::SyncGroup,
+        &[&[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 1], &[RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 1]],
+    );
+}
