@@ -137,6 +137,9 @@ pub struct Kafka {
     pub brokers: Vec<String>,
     /// How the connection is secured.
     pub security: Security,
+    /// The name of this process among those of the group, the same after a restart: `kafka.instance`, else the
+    /// consumer's `group.instance.id`. Transactions need it.
+    pub instance: Option<String>,
     /// librdkafka properties for every client, checked against the ones that carry our guarantees.
     pub properties: BTreeMap<String, Property>,
     /// librdkafka properties for the consumer.
@@ -327,6 +330,8 @@ pub struct Pipeline {
 pub enum Delivery {
     /// Nothing is lost; a crash repeats a suffix.
     AtLeastOnce,
+    /// Outputs, dead letters and offsets in transactions: who reads with `read_committed` sees each alert once.
+    ExactlyOnce,
 }
 
 /// `pipeline.order`.

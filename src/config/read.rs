@@ -190,7 +190,7 @@ fn formats(root: &mut Section<'_>) -> Vec<PathBuf> {
 fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {
     let orders = [("partition", Order::Partition), ("key", Order::Key), ("none", Order::None)];
     let pipeline = Pipeline {
-        delivery: delivery(&mut section),
+        delivery: delivery(&mut section, kafka),
         order: section.choice("order", &orders).unwrap_or(Order::Partition),
         deadline: section.positive_duration("deadline").unwrap_or(Duration::from_secs(2)),
         in_flight: section.integer("in_flight", 1..=10_000_000).map_or(10_000, size),
@@ -238,13 +238,15 @@ fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {
     pipeline
 }
 
-fn delivery(section: &mut Section<'_>) -> Delivery {
-    let available = section.choice("delivery", &[("at_least_once", true), ("exactly_once", false)]);
-    if available == Some(false) {
-        let cure = "write at_least_once; consumers can drop repeats by the header risk-source";
-        section.problem("delivery", "exactly_once is not available in this version", cure);
+fn delivery(section: &mut Section<'_>, kafka: &Kafka) -> Delivery {
+    let words = [("at_least_once", Delivery::AtLeastOnce), ("exactly_once", Delivery::ExactlyOnce)];
+    let delivery = section.choice("delivery", &words).unwrap_or(Delivery::AtLeastOnce);
+    if delivery == Delivery::ExactlyOnce && kafka.instance.is_none() {
+        let cure = "write kafka.instance: NAME, or set RISKSTREAM__KAFKA__INSTANCE: another one for each process, the \
+                    same after a restart";
+        section.problem("delivery", "exactly_once needs a name of this process", cure);
     }
-    Delivery::AtLeastOnce
+    delivery
 }
 
 fn cache(mut section: Section<'_>) -> Cache {

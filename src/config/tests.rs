@@ -356,7 +356,7 @@ fn bounds_of_the_pipeline_fit_together() {
         ),
         (
             "{delivery: exactly_once}",
-            "r.yaml:1:22: pipeline.delivery: exactly_once is not available in this version (given: exactly_once); write at_least_once; consumers can drop repeats by the header risk-source",
+            "r.yaml:1:22: pipeline.delivery: exactly_once needs a name of this process (given: exactly_once); write kafka.instance: NAME, or set RISKSTREAM__KAFKA__INSTANCE: another one for each process, the same after a restart",
         ),
         (
             "{threads: 0}",

@@ -7,6 +7,7 @@
 pub mod dead_letter;
 pub mod input_headers;
 pub mod partition;
+pub mod transaction;
 
 use std::sync::Arc;
 
@@ -62,6 +63,9 @@ pub enum SinkError {
         /// The broker's words.
         why: String,
     },
+    /// The record was taken back with its transaction, which is about to be aborted: nothing is wrong with it.
+    #[error("the record was taken back with its transaction")]
+    Withdrawn,
     /// The broker takes no record of ours at all, and waiting does not help.
     #[error("cannot produce to topic {topic}: {why}. {cure}")]
     Topic {
@@ -78,12 +82,14 @@ pub enum SinkError {
 pub trait Deliveries: Send + Sync + 'static {
     /// The record of `token` was acknowledged or finally refused.
     fn delivered(&self, token: Token, result: Result<(), SinkError>);
-    /// The producer cannot go on.
-    fn broken(&self, why: String);
+    /// The producer of this number cannot go on.
+    fn broken(&self, producer: u32, why: String);
 }
 
 /// The producer's callbacks.
 pub struct Context {
+    /// Which of the sink's producers this is: word of an earlier one changes nothing.
+    number: u32,
     deliveries: Arc<dyn Deliveries>,
     voice: client::Voice,
 }
@@ -95,7 +101,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.deliveries.broken(reason.to_owned());
+            self.deliveries.broken(self.number, reason.to_owned());
         } else {
             self.voice.error("producer", &error, reason);
         }
@@ -138,6 +144,8 @@ pub struct Outgoing<'a> {
 /// One lane's producer.
 pub struct Sink {
     producer: ThreadedProducer<Context>,
+    /// How many producers there were before.
+    number: u32,
     config: rdkafka::ClientConfig,
     deliveries: Arc<dyn Deliveries>,
     /// For records that go alone; made when the first one does.
@@ -150,8 +158,13 @@ impl Sink {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
-        let producer = producer(config, &deliveries)?;
-        Ok(Sink { producer, config: config.clone(), deliveries, single: None })
+        let producer = producer(config, 0, &deliveries)?;
+        Ok(Sink { producer, number: 0, config: config.clone(), deliveries, single: None })
+    }
+
+    /// Whether the producer of this number is the one in use.
+    pub fn is(&self, number: u32) -> bool {
+        self.number == number
     }
 
     /// Hands a record to the producer.
@@ -176,7 +189,7 @@ impl Sink {
             None => {
                 let mut config = self.config.clone();
                 config.set("batch.num.messages", "1").set("linger.ms", "0");
-                producer(&config, &self.deliveries).map_err(|error| refusal(topic, &error))?
+                producer(&config, self.number, &self.deliveries).map_err(|error| refusal(topic, &error))?
             }
         };
         Ok(self.single.insert(made))
@@ -185,9 +198,10 @@ impl Sink {
 
 fn producer(
     config: &rdkafka::ClientConfig,
+    number: u32,
     deliveries: &Arc<dyn Deliveries>,
 ) -> Result<ThreadedProducer<Context>, KafkaError> {
-    let context = Context { deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
+    let context = Context { number, deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
     ThreadedProducer::from_config_and_context(config, context)
 }
 
@@ -198,6 +212,7 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
     let topic = topic.to_owned();
     match error.rdkafka_error_code() {
         Some(Code::QueueFull) => SinkError::Full,
+        Some(Code::PurgeQueue | Code::PurgeInflight | Code::State | Code::Fatal) => SinkError::Withdrawn,
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),

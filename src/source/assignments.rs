@@ -31,6 +31,19 @@ impl Assignment {
         self.ledger.charge(offset)
     }
 
+    /// Offset of the oldest alert that is not done.
+    pub fn oldest(&self) -> Option<i64> {
+        self.ledger.oldest()
+    }
+
+    /// What a transaction commits that holds `count` alerts of ours, of which `sent` is the last.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotContiguous`].
+    pub fn frontier_after(&self, count: usize, sent: i64) -> Result<i64, LedgerError> {
+        self.ledger.frontier_after(count, sent)
+    }
+
     /// Notes that a charged alert of assignment `epoch` is done; an older epoch changes nothing.
     ///
     /// # Errors

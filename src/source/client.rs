@@ -5,14 +5,14 @@
 //! a size, as together they are the process's memory ceiling.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, Input, Kafka, OffsetReset, Property, Sasl, Security, Tls};
+use crate::config::{Config, Delivery, Input, Kafka, OffsetReset, Property, Sasl, Security, Tls};
 use crate::source::quiet::Quiet;
 
 /// Bytes that the consumer of one lane may prefetch, in KiB.
@@ -20,6 +20,10 @@ pub const PREFETCH_KIB: usize = 32 * 1024;
 
 /// Bytes of one fetch, which may be under way on top of the prefetch.
 pub const FETCH_BYTES: u64 = 16 << 20;
+
+/// What a dead process left open blocks `read_committed` readers for this long, and until the broker's next look, which
+/// it has every 10 s by default: 15 s together at most.
+const TRANSACTION_TIMEOUT_MS: u64 = 5_000;
 
 /// Properties of the consumer of lane `lane` of `lanes`.
 pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
@@ -55,7 +59,8 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
         &[("fetch.message.max.bytes", "1048576"), ("receive.message.max.bytes", &largest.to_string())],
     );
     c.set("group.id", group)
-        .set("enable.auto.commit", "true")
+        // In exactly once, transactions commit.
+        .set("enable.auto.commit", (config.pipeline.delivery == Delivery::AtLeastOnce).to_string())
         .set("auto.commit.interval.ms", "1000")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
@@ -75,8 +80,21 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
     c
 }
 
-/// Properties of a lane's producer, to topics that take batches of `largest_batch` bytes.
-pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
+/// The transactional id of lane `lane`; `None` without transactions.
+pub fn transactional_id(config: &Config, lane: usize) -> Option<String> {
+    let instance = config.kafka.instance.as_ref()?;
+    let wanted = config.pipeline.delivery == Delivery::ExactlyOnce;
+    wanted.then(|| format!("{}-{instance}-{lane}", config.input.group))
+}
+
+/// When the coordinator ends a transaction that nobody ends, as a property of a producer's says.
+pub fn transaction_timeout(producer: &ClientConfig) -> Duration {
+    let set = producer.get("transaction.timeout.ms").and_then(|millis| millis.parse().ok());
+    Duration::from_millis(set.unwrap_or(TRANSACTION_TIMEOUT_MS))
+}
+
+/// Properties of the producer of lane `lane` of `lanes`, to topics that take batches of `largest_batch` bytes.
+pub fn producer(config: &Config, lane: usize, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
     let mut c = common(&config.kafka);
     apply(&mut c, &config.kafka.producer);
     let in_flight = config.pipeline.in_flight.div_ceil(lanes);
@@ -97,6 +115,10 @@ pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> 
         ],
     );
     c.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
+    if let Some(id) = transactional_id(config, lane) {
+        defaults(&mut c, &[("transaction.timeout.ms", &TRANSACTION_TIMEOUT_MS.to_string())]);
+        c.set("transactional.id", id);
+    }
     c
 }
 

@@ -23,9 +23,11 @@ use crate::sink::partition::Chooser;
 use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
+use crate::source::departure::{After, RETRY};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
+use crate::source::transaction::Transactions;
 
 /// Alerts that a ledger may hold behind one that is not done, in multiples of what may be in flight.
 const SPAN: usize = 4;
@@ -63,7 +65,7 @@ pub struct Core {
     pipeline: Arc<Pipeline>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sink: Sink,
-    mail: Receiver<Event>,
+    pub(super) mail: Receiver<Event>,
     post: SyncSender<Event>,
     pub(super) settings: Settings,
     pub(super) topics: Vec<Topic>,
@@ -73,6 +75,8 @@ pub struct Core {
     /// What may leave, in its order; stands still while the producer's queue is full.
     pub(super) outbox: VecDeque<Token>,
     pub(super) retries: VecDeque<(Instant, Token)>,
+    /// Exactly once; `None` is at least once.
+    pub(super) transactions: Option<Transactions>,
     scratch: Scratch,
     reported: (usize, usize),
     /// Whether an alert was acknowledged since the metric of it was set.
@@ -91,6 +95,7 @@ impl Core {
         (post, mail): (SyncSender<Event>, Receiver<Event>),
         settings: Settings,
         topics: Vec<Topic>,
+        transactions: Option<Transactions>,
     ) -> Self {
         Core {
             metrics: Arc::clone(&pipeline.metrics),
@@ -105,6 +110,7 @@ impl Core {
             deadlines: VecDeque::new(),
             outbox: VecDeque::new(),
             retries: VecDeque::new(),
+            transactions,
             scratch: Scratch::default(),
             reported: (0, 0),
             progressed: false,
@@ -164,8 +170,9 @@ impl Core {
         }
         for token in self.slots.used() {
             let Some(slot) = self.slots.get(token) else { continue };
-            // What the producer has comes back with its delivery.
-            if matches!(slot.state, State::Sent(_)) || self.assignments.counts(slot.assignment, slot.epoch) {
+            // What the producer has comes back with its delivery; in a transaction, all of it goes.
+            let comes_back = self.transactions.is_none() && matches!(slot.state, State::Sent(_));
+            if comes_back || self.assignments.counts(slot.assignment, slot.epoch) {
                 continue;
             }
             if let State::Waiting(pending) | State::Answered(pending) = &slot.state {
@@ -175,6 +182,15 @@ impl Core {
         }
         self.retries.retain(|(_, token)| self.slots.get(*token).is_some());
         for (topic, partition) in partitions {
+            if let Some(transactions) = &mut self.transactions
+                && let Some(index) = self
+                    .topics
+                    .iter()
+                    .position(|t| t.name == *topic)
+                    .and_then(|t| self.assignments.find(t, *partition))
+            {
+                transactions.forget(index, topic, *partition, |token| !self.slots.has(token));
+            }
             self.metrics.forget_partition(topic, *partition);
         }
         self.count_assigned();
@@ -196,8 +212,12 @@ impl Core {
             .sum()
     }
 
-    /// Frontiers of partitions of ours that have moved since they were stored, as (topic, partition, offset).
+    /// Frontiers of partitions of ours that have moved since they were stored, as (topic, partition, offset). None
+    /// where transactions commit them.
     pub fn frontiers(&self) -> Vec<(&str, i32, i64)> {
+        if self.transactions.is_some() {
+            return Vec::new();
+        }
         self.assignments
             .frontiers()
             .filter_map(|(topic, partition, offset)| {
@@ -244,6 +264,8 @@ impl Core {
         slot.value.extend_from_slice(record.payload().unwrap_or_default());
         let held = slot.key.len() + slot.header_bytes + slot.value.len();
         slot.group = match self.settings.order {
+            // A transaction commits the oldest alerts of a partition: they leave in its order, whatever was asked.
+            _ if self.transactions.is_some() => Some(0),
             Order::Partition => Some(0),
             Order::Key if slot.has_key => Some(hash(&slot.key)),
             Order::Key => Some(0),
@@ -398,9 +420,12 @@ impl Core {
         self.serve(Instant::now())
     }
 
-    fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
         match event {
             Event::Landed(token) => self.answered(token, now),
+            Event::Delivered(token, result) if self.transactions.is_some() => {
+                self.reported(token, result, now)
+            }
             Event::Delivered(token, Ok(())) => self.complete(token, now),
             Event::Delivered(token, Err(error)) => {
                 if let Some(slot) = self.slots.get(token) {
@@ -409,14 +434,15 @@ impl Core {
                         self.slots.release(token);
                         return Ok(());
                     }
-                    slot.state = match std::mem::replace(&mut slot.state, State::Free) {
-                        State::Sent(product) => State::Ready(product),
-                        other => other,
-                    };
+                    slot.unsend();
                 }
-                self.refused(token, error, now)
+                match self.refused(token, error, now)? {
+                    After::Again => self.outbox.push_back(token),
+                    After::Later => self.retries.push_back((now + RETRY, token)),
+                }
+                Ok(())
             }
-            Event::Broken(why) => Err(LaneError::Producer(why)),
+            Event::Broken(producer, why) => self.broken(producer, why, now),
         }
     }
 

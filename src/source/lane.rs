@@ -27,6 +27,7 @@ use crate::source::core::{Core, Settings, Topic};
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
 use crate::source::startup::Unheard;
+use crate::source::transaction::Transactions;
 use crate::source::{LaneError, client, startup};
 use crate::supervisor::Stop;
 
@@ -36,6 +37,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const BUSY: Duration = Duration::from_millis(1);
 /// How long a full lane waits before it pauses its partitions.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Bound of taking back a transaction that a stop leaves open.
+const ABANDON: Duration = Duration::from_secs(1);
 /// Alerts between two looks at the mailbox.
 const BATCH: usize = 64;
 
@@ -131,8 +134,14 @@ impl Lane {
                  become dead letters, or pointers. Lower output.max_bytes, or raise the topics'"
             );
         }
-        let sink =
-            Sink::new(&client::producer(config, lanes, largest), deliveries).map_err(LaneError::Client)?;
+        let properties = client::producer(config, self.number, lanes, largest);
+        let sink = Sink::new(&properties, deliveries).map_err(LaneError::Client)?;
+        let transactions = client::transactional_id(config, self.number)
+            .map(|id| Transactions::new(id, client::transaction_timeout(&properties)));
+        // Before subscribing: what an earlier process of our name left open ends here.
+        if transactions.is_some() && !startup::transactions(&sink, &self.health, &self.stop)? {
+            return Ok(None);
+        }
         let settings = Settings {
             in_flight,
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
@@ -142,7 +151,7 @@ impl Lane {
             dead_letters: config.dead_letters.topic.clone(),
             on_failure: config.dead_letters.on_failure,
         };
-        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics);
+        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics, transactions);
         let context = Context::new(
             core,
             config.pipeline.drain,
@@ -171,6 +180,7 @@ impl Lane {
                 let mut core = consumer.context().core();
                 let now = Instant::now();
                 core.serve(now)?;
+                core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
                 }
@@ -254,7 +264,7 @@ impl Lane {
         let mut result = Ok(());
         while !core.is_idle() && Instant::now() < until && !self.stop.now() {
             self.health.beat();
-            if let Err(error) = core.wait(BUSY) {
+            if let Err(error) = core.wait(BUSY).and_then(|()| core.transact(consumer, true)) {
                 result = Err(error);
                 break;
             }
@@ -262,6 +272,7 @@ impl Lane {
         if result.is_ok() && !core.is_idle() {
             result = Err(LaneError::Unfinished(core.in_flight()));
         }
+        core.abandon(ABANDON);
         store(consumer, &mut core);
         // Leaving the group must not wait for them a second time.
         let assigned = core.assigned();

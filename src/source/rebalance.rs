@@ -21,19 +21,18 @@ use crate::commit::committer;
 use crate::config::OffsetReset;
 use crate::metrics::Metrics;
 use crate::source::core::Core;
+use crate::source::transaction::Start;
 use crate::source::{client, lane};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(10);
-
-/// A partition and the offset that it starts at.
-type Start = (String, i32, i64);
 
 /// The consumer's callbacks, which run on the lane's thread inside its poll.
 pub struct Context {
     core: Mutex<Core>,
     drain: Duration,
     start: OffsetReset,
+    transactional: bool,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
     voice: client::Voice,
@@ -48,7 +47,9 @@ impl Context {
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
-        Context { core: Mutex::new(core), drain, start, metrics, health, voice: client::Voice::default() }
+        let transactional = core.transactions.is_some();
+        let (core, voice) = (Mutex::new(core), client::Voice::default());
+        Context { core, drain, start, transactional, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -104,6 +105,16 @@ impl Context {
         Ok(starts)
     }
 
+    /// Commits where partitions start.
+    fn start(&self, consumer: &BaseConsumer<Self>, starts: Vec<Start>) -> Result<(), KafkaError> {
+        if self.transactional {
+            self.core().start(starts, Instant::now());
+            return Ok(());
+        }
+        let starts: Vec<(&str, i32, i64)> = starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
+        committer::store(consumer, &starts)
+    }
+
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = named(list);
         let mut core = self.core();
@@ -114,7 +125,8 @@ impl Context {
         }
         let until = Instant::now() + self.drain;
         while core.open(&partitions) > 0 && Instant::now() < until {
-            if let Err(error) = core.wait(Duration::from_millis(10)) {
+            let served = core.wait(Duration::from_millis(10)).and_then(|()| core.transact(consumer, true));
+            if let Err(error) = served {
                 self.health.fail(error);
                 break;
             }
@@ -150,9 +162,7 @@ impl ConsumerContext for Context {
                 let starts = self.assigned(consumer, list);
                 let result =
                     if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
-                let starts: Vec<(&str, i32, i64)> =
-                    starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
-                result.and_then(|()| committer::store(consumer, &starts))
+                result.and_then(|()| self.start(consumer, starts))
             }
             _ => {
                 self.revoked(consumer, list);

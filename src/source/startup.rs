@@ -14,6 +14,8 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
+use crate::sink::Sink;
+use crate::sink::transaction::Step;
 use crate::source::LaneError;
 use crate::supervisor::Stop;
 
@@ -115,4 +117,28 @@ pub fn partitions<C: ClientContext>(
         health.trouble(format!("{role} topic {topic}: {why}"));
         stop.wait(AGAIN);
     }
+}
+
+/// Makes a lane's producer known to the coordinator of its transactions; `false` when the process is to stop before
+/// that answered.
+///
+/// # Errors
+/// [`LaneError::Transaction`] when it refuses us.
+pub fn transactions(sink: &Sink, health: &LaneHealth, stop: &Stop) -> Result<bool, LaneError> {
+    while !stop.requested() {
+        health.beat();
+        match sink.init(AGAIN) {
+            Ok(Step::Done) => {
+                health.well();
+                return Ok(true);
+            }
+            Ok(Step::Again) => {
+                health.trouble("waiting for the coordinator of our transactions".to_owned());
+                // It may have answered at once.
+                stop.wait(AGAIN);
+            }
+            Err(error) => return Err(LaneError::Transaction(error)),
+        }
+    }
+    Ok(false)
 }
