@@ -66,6 +66,21 @@ impl Broker {
     /// # Errors
     /// When there is no such node.
     pub fn refuse(&self, node: i32, request: Request, refusals: &[Refusal]) -> Result<(), KafkaError> {
+        self.refuse_after(node, request, refusals, Duration::ZERO)
+    }
+
+    /// As [`refuse`](Self::refuse), each this long after its request.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn refuse_after(
+        &self,
+        node: i32,
+        request: Request,
+        refusals: &[Refusal],
+        after: Duration,
+    ) -> Result<(), KafkaError> {
+        let after = c_int::try_from(after.as_millis()).unwrap_or(c_int::MAX);
         for refusal in refusals {
             // SAFETY: as above; the variable arguments are one pair of an error code and a delay in milliseconds, as
             // the count says.
@@ -76,7 +91,7 @@ impl Broker {
                     i16::from(request),
                     1,
                     *refusal as c_int,
-                    0 as c_int,
+                    after,
                 )
             })?;
         }
@@ -109,12 +124,14 @@ impl Broker {
         self.cluster()?.topic_error(topic, refusal)
     }
 
-    /// Lets `node` lead the partitions of a topic; `None`: nobody.
+    /// Lets `node` lead the partitions of a topic. (A partition without a leader would end the process: the broker
+    /// looks for it when it is asked.)
     ///
     /// # Errors
     /// When there is no such topic, partition or node.
-    pub fn lead(&self, topic: &str, partitions: i32, node: Option<i32>) -> Result<(), KafkaError> {
-        (0..partitions).try_for_each(|partition| self.cluster()?.partition_leader(topic, partition, node))
+    pub fn lead(&self, topic: &str, partitions: i32, node: i32) -> Result<(), KafkaError> {
+        (0..partitions)
+            .try_for_each(|partition| self.cluster()?.partition_leader(topic, partition, Some(node)))
     }
 
     /// Lets `node` coordinate a group.
@@ -185,7 +202,7 @@ mod tests {
     #[test]
     fn refusals_are_counted_and_given_by_their_node_alone() {
         let broker = Broker::nodes(2, &[("in", 1)]).unwrap();
-        broker.lead("in", 1, Some(2)).unwrap();
+        broker.lead("in", 1, 2).unwrap();
         broker
             .refuse(2, Request::ListOffsets, &[Refusal::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED])
             .unwrap();

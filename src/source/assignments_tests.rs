@@ -100,8 +100,8 @@ impl Epoch {
     }
 
     /// Alerts from the oldest that is not done on.
-    fn span(&self) -> usize {
-        self.taken.values().skip_while(|done| **done).count()
+    fn span(&self) -> impl Iterator<Item = i64> {
+        self.taken.iter().skip_while(|(_, done)| **done).map(|(offset, _)| *offset)
     }
 }
 
@@ -214,7 +214,7 @@ impl World {
         prop_assert!(frontiers.keys().all(|place| ours.contains(place)), "not ours");
         prop_assert_eq!(
             self.all.longest(),
-            self.ours.values().map(|(_, epoch)| epoch.span()).max().unwrap_or(0)
+            self.ours.values().map(|(_, epoch)| epoch.span().count()).max().unwrap_or(0)
         );
         for place in 0..PLACES {
             let (topic, partition) = at(place);
@@ -237,6 +237,15 @@ impl World {
                 "passed an open one"
             );
             prop_assert!(frontier >= epoch.seen, "moved back");
+            let assignment = self.all.get(index).unwrap();
+            prop_assert_eq!(assignment.oldest(), epoch.open().next());
+            // A transaction of the oldest alerts ends where the last of them does, and of no others.
+            let span: Vec<i64> = epoch.span().collect();
+            for (position, sent) in span.iter().enumerate() {
+                prop_assert_eq!(assignment.frontier_after(position + 1, *sent), Ok(sent + 1));
+                prop_assert!(assignment.frontier_after(position, *sent).is_err());
+                prop_assert!(assignment.frontier_after(position + 2, *sent).is_err());
+            }
             epoch.seen = frontier;
             if epoch.open().next().is_none() {
                 prop_assert_eq!(frontier, epoch.taken.keys().last().map(|last| last + 1), "all is done");

@@ -20,10 +20,12 @@ const BOUND: Duration = Duration::from_secs(30);
 
 /// Nodes of [`Stage::apart`].
 pub const INPUT: i32 = 1;
-/// Leads output and dead letters.
+/// Leads the output.
 pub const OUTPUT: i32 = 2;
 /// Coordinates the group.
 pub const GROUP: i32 = 3;
+/// Leads the dead letters.
+pub const DEAD: i32 = 4;
 
 /// The topics and the group of one test.
 pub struct Stage {
@@ -48,14 +50,14 @@ impl Stage {
         Self::nodes(1, partitions)
     }
 
-    /// On three embedded brokers of its own: [`INPUT`] leads the input, [`OUTPUT`] output and dead letters,
-    /// [`GROUP`] coordinates the group. So each can be made to fail alone, and the harness is not in its way.
+    /// On four embedded brokers of its own: [`INPUT`], [`OUTPUT`] and [`DEAD`] lead a topic each, [`GROUP`] coordinates
+    /// the group. So each can be made to fail alone, and the harness is not in its way.
     pub fn apart(partitions: i32) -> Stage {
-        let stage = Self::nodes(3, partitions);
+        let stage = Self::nodes(4, partitions);
         let broker = stage.broker();
-        broker.lead(&stage.input, partitions, Some(INPUT)).unwrap();
-        broker.lead(&stage.output, partitions, Some(OUTPUT)).unwrap();
-        broker.lead(&stage.dead, 1, Some(OUTPUT)).unwrap();
+        broker.lead(&stage.input, partitions, INPUT).unwrap();
+        broker.lead(&stage.output, partitions, OUTPUT).unwrap();
+        broker.lead(&stage.dead, 1, DEAD).unwrap();
         broker.coordinate(&stage.group, GROUP).unwrap();
         stage
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use riskstream::simulator::broker::{Refusal, Request};
 
-use crate::harness::kafka::{GROUP, INPUT, OUTPUT, Record, Stage};
+use crate::harness::kafka::{DEAD, GROUP, INPUT, OUTPUT, Record, Stage};
 use crate::harness::service::{Ended, Service, Settings};
 use crate::harness::{alerts, check, say, wait};
 
@@ -30,8 +30,7 @@ impl Trial {
         let mut settings = Settings::of(&stage, "drain: 5s, shutdown: 10s", "");
         // The embedded broker takes a batch whose predecessor it refused: a long linger keeps a wave in one batch of
         // each partition, so that nothing is on its way behind it. Heartbeats are frequent, so that tests are short.
-        settings.kafka +=
-            ", consumer: {heartbeat.interval.ms: 200, session.timeout.ms: 6000}, producer: {linger.ms: 500}";
+        settings.kafka += ", consumer: {heartbeat.interval.ms: 200, session.timeout.ms: 2000, topic.metadata.refresh.interval.ms: 500}, producer: {linger.ms: 500}";
         Trial { settings: settings.text(), stage, inputs: Vec::new() }
     }
 
@@ -41,8 +40,12 @@ impl Trial {
 
     /// Appends alerts to the input.
     fn wave(&mut self) {
+        self.alerts(WAVE);
+    }
+
+    fn alerts(&mut self, count: usize) {
         let first = self.inputs.len();
-        let records = (first..first + WAVE).map(|n| alerts::mixed(n, 10, PARTITIONS)).collect();
+        let records = (first..first + count).map(|n| alerts::mixed(n, 10, PARTITIONS)).collect();
         self.inputs.extend(self.stage.produce(records));
     }
 
@@ -99,18 +102,23 @@ fn goes_on(node: i32, request: Request, cases: &[&[Refusal]]) {
     trial.end(service);
 }
 
-/// Each of `cases` is refused from the start on, and the service gets to work by itself.
-fn starts(node: i32, request: Request, cases: &[&[Refusal]]) {
-    for refusals in cases {
+/// Each of `cases` is refused when the service joins its group, the first one at its start, and it gets to work by itself.
+fn joins(cases: &[(Request, &[Refusal])]) {
+    let mut trial = Trial::new();
+    let mut service = None;
+    for (request, refusals) in cases {
         say(&format!("{request:?}: {refusals:?}"));
-        let mut trial = Trial::new();
         trial.wave();
-        trial.refuse(node, request, refusals);
-        let mut service = trial.start();
-        trial.refused(&mut service, node, request);
-        trial.out(&mut service);
-        trial.end(service);
+        trial.refuse(GROUP, *request, refusals);
+        if service.is_some() {
+            trial.refuse(GROUP, Request::Heartbeat, &[RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS]);
+        }
+        let service = service.get_or_insert_with(|| trial.start());
+        trial.refused(service, GROUP, *request);
+        trial.wave();
+        trial.out(service);
     }
+    trial.end(service.unwrap());
 }
 
 /// Each of `cases` is refused while alerts flow; the service ends with an error that holds `words`, and when it is started
@@ -152,6 +160,7 @@ fn an_output_that_is_refused_for_a_while_is_sent_again_in_its_order() {
             &[RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; 3],
             &[RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 3],
             &[RD_KAFKA_RESP_ERR__TRANSPORT; 2],
+            &[RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID; 1],
         ],
     );
 }
@@ -162,8 +171,7 @@ fn a_producer_that_lost_its_sequence_ends_the_process_and_nothing_else() {
         OUTPUT,
         Request::Produce,
         &[
-            (&[RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; 1], &["the producer cannot go on"]),
-            (&[RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID; 1], &[""]),
+            (&[RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; 1], &[""]),
             (&[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH; 1], &[""]),
             (&[RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED; 1], &[""]),
         ],
@@ -224,28 +232,92 @@ fn a_group_that_turns_its_member_out_takes_it_again() {
 }
 
 #[test]
-fn a_start_outlasts_a_coordinator_that_is_not_ready() {
-    starts(
-        GROUP,
-        Request::OffsetFetch,
-        &[
-            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2],
-            &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2],
-            &[RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT; 2],
-        ],
-    );
-    starts(
-        GROUP,
-        Request::JoinGroup,
-        &[
-            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2],
-            &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2],
-            &[RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 1],
-        ],
-    );
-    starts(
-        GROUP,
-        Request::SyncGroup,
-        &[&[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 1], &[RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 1]],
-    );
+fn committed_offsets_that_a_coordinator_does_not_tell_are_asked_for_until_it_does() {
+    joins(&[
+        (Request::OffsetFetch, &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 3]),
+        (Request::OffsetFetch, &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 5]),
+        (Request::OffsetFetch, &[RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT; 5]),
+        (Request::OffsetFetch, &[RD_KAFKA_RESP_ERR__TRANSPORT; 2]),
+    ]);
+}
+
+#[test]
+fn joining_outlasts_a_coordinator_that_is_not_ready() {
+    joins(&[
+        (Request::JoinGroup, &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2]),
+        (Request::JoinGroup, &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2]),
+        (Request::JoinGroup, &[RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 1]),
+        (Request::SyncGroup, &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 1]),
+        (Request::SyncGroup, &[RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 1]),
+        (Request::SyncGroup, &[RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION; 1]),
+    ]);
+}
+
+#[test]
+fn a_start_outlasts_brokers_that_know_neither_coordinator_nor_producer_nor_offsets_yet() {
+    let mut trial = Trial::new();
+    trial.wave();
+    for node in [INPUT, OUTPUT, GROUP] {
+        trial.refuse(node, Request::FindCoordinator, &[RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE; 2]);
+        trial.refuse(node, Request::InitProducerId, &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2]);
+    }
+    trial.refuse(INPUT, Request::ListOffsets, &[RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 2]);
+    trial.stage.broker().refuse_topic(&trial.stage.input, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE).unwrap();
+    let mut service = trial.start();
+    wait("readiness says what is missing", BOUND, || {
+        let (code, body) = service.get("/readyz");
+        code == 503 && body.contains("input topic")
+    });
+    trial.stage.broker().refuse_topic(&trial.stage.input, RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    trial.refused(&mut service, INPUT, Request::ListOffsets);
+    for request in [Request::FindCoordinator, Request::InitProducerId] {
+        let left = |node| trial.stage.broker().refusals_left(node, request).unwrap();
+        wait("some refusals were given", BOUND, || left(INPUT) + left(OUTPUT) + left(GROUP) < 6);
+    }
+    trial.out(&mut service);
+    trial.end(service);
+}
+
+#[test]
+fn a_partition_that_gets_another_leader_is_followed() {
+    let mut trial = Trial::new();
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    trial.wave();
+    trial.out(&mut service);
+    for topic in [trial.stage.input.clone(), trial.stage.output.clone()] {
+        trial.stage.broker().lead(&topic, PARTITIONS, DEAD).unwrap();
+        trial.wave();
+        trial.out(&mut service);
+    }
+    trial.end(service);
+}
+
+#[test]
+fn an_input_topic_that_is_gone_ends_the_process_with_its_cure() {
+    let mut trial = Trial::new();
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    trial.wave();
+    trial.out(&mut service);
+    let say_of_input = |what| trial.stage.broker().refuse_topic(&trial.stage.input, what).unwrap();
+    say_of_input(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    let ended = service.ended(BOUND);
+    say_of_input(RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert!(ended.log.contains("an input topic was deleted. Create it again"), "{}", ended.log);
+    trial.wave();
+    let service = trial.start();
+    trial.end(service);
+}
+
+#[test]
+fn leaving_a_group_that_does_not_know_us_is_no_failure() {
+    let trial = Trial::new();
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    trial.refuse(GROUP, Request::LeaveGroup, &[RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 1]);
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(trial.stage.broker().refusals_left(GROUP, Request::LeaveGroup).unwrap(), 0);
 }
