@@ -15,7 +15,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use crate::source::client;
 
@@ -63,8 +63,8 @@ pub enum SinkError {
         /// The broker's words.
         why: String,
     },
-    /// The record was taken back with its transaction, which is about to be aborted: nothing is wrong with it.
-    #[error("the record was taken back with its transaction")]
+    /// The record was taken back, with its transaction or since the lane ends: nothing is wrong with it.
+    #[error("the record was taken back before it was acknowledged")]
     Withdrawn,
     /// The broker takes no record of ours at all, and waiting does not help.
     #[error("cannot produce to topic {topic}: {why}. {cure}")]
@@ -182,6 +182,13 @@ impl Sink {
         producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
     }
 
+    /// Takes back what was not sent yet: each such record is reported as [`SinkError::Withdrawn`].
+    pub fn withdraw(&self) {
+        for producer in [Some(&self.producer), self.single.as_ref()].into_iter().flatten() {
+            producer.purge(PurgeConfig::default().queue());
+        }
+    }
+
     /// The producer whose batches hold one record.
     fn single(&mut self, topic: &str) -> Result<&ThreadedProducer<Context>, SinkError> {
         let made = match self.single.take() {
@@ -221,6 +228,14 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
         }
         Some(Code::ClusterAuthorizationFailed) => {
             SinkError::Topic { topic, why, cure: "Grant our principal IdempotentWrite on the cluster" }
+        }
+        Some(Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch) => {
+            SinkError::Topic {
+                topic,
+                why,
+                cure: "The broker lost track of what this producer has sent: its log was cut, or it has a fault. \
+                       A restart sends again what was not acknowledged",
+            }
         }
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             SinkError::Topic {

@@ -85,6 +85,7 @@ pub struct Core {
     /// Whether our partitions are paused. Those that are assigned later are not, so it is then false again.
     pub paused: bool,
     voice: Quiet,
+    held_back: bool,
 }
 
 impl Core {
@@ -117,6 +118,7 @@ impl Core {
             assigned_before: 0,
             paused: false,
             voice: Quiet::default(),
+            held_back: false,
         }
     }
 
@@ -427,6 +429,11 @@ impl Core {
                 self.reported(token, result, now)
             }
             Event::Delivered(token, Ok(())) => self.complete(token, now),
+            Event::Delivered(token, Err(SinkError::Withdrawn)) if self.held_back => {
+                // Its offset stays open: it is read again.
+                self.slots.release(token);
+                Ok(())
+            }
             Event::Delivered(token, Err(error)) => {
                 if let Some(slot) = self.slots.get(token) {
                     if !self.assignments.counts(slot.assignment, slot.epoch) {
@@ -465,6 +472,8 @@ impl Core {
 
     /// Lets go of what has not left: after an error that ends the lane, so that later alerts do not overtake.
     pub fn hold_back(&mut self) {
+        self.held_back = true;
+        self.sink.withdraw();
         self.outbox.clear();
         self.retries.clear();
         for token in self.slots.used() {

@@ -179,6 +179,26 @@ fn a_producer_that_lost_its_sequence_ends_the_process_and_nothing_else() {
 }
 
 #[test]
+fn what_stands_behind_a_refusal_that_ends_the_process_stays_behind() {
+    let mut trial = Trial::new();
+    // Behind the first alert, which the broker thinks about for a second, others wait in the producer.
+    trial.settings = trial.settings.replace("linger.ms: 500", "linger.ms: 2000");
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    let late = Duration::from_secs(1);
+    let refusals = [RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH; 1];
+    trial.stage.broker().refuse_after(OUTPUT, Request::Produce, &refusals, late).unwrap();
+    trial.alerts(1);
+    trial.refused(&mut service, OUTPUT, Request::Produce);
+    trial.wave();
+    let ended = service.ended(BOUND);
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert_eq!(trial.stage.count(&trial.stage.output), 0, "later alerts overtook:\n{}", ended.log);
+    let service = trial.start();
+    trial.end(service);
+}
+
+#[test]
 fn a_fetch_that_is_refused_for_a_while_is_repeated() {
     goes_on(
         INPUT,
