@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use riskstream::simulator::broker::{Refusal, Request};
 
-use crate::harness::kafka::{DEAD, GROUP, INPUT, OUTPUT, Record, Stage};
+use crate::harness::kafka::{DEAD, GROUP, INPUT, NewRecord, OUTPUT, Record, Stage};
 use crate::harness::service::{Ended, Service, Settings};
 use crate::harness::{alerts, check, say, wait};
 
@@ -340,4 +340,35 @@ fn leaving_a_group_that_does_not_know_us_is_no_failure() {
     let ended = service.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     assert_eq!(trial.stage.broker().refusals_left(GROUP, Request::LeaveGroup).unwrap(), 0);
+}
+
+/// Alerts go on behind a dead letter that nobody acknowledges, but not for ever: what would be repeated after a crash,
+/// and remembered until then, is bounded.
+#[test]
+fn a_dead_letter_that_is_not_acknowledged_holds_its_partition_up_in_the_end() {
+    const IN_FLIGHT: i64 = 100;
+    let mut trial = Trial::new();
+    trial.settings = trial.settings.replace("pipeline: {", "pipeline: {in_flight: 100, ");
+    trial.settings = trial.settings.replace("linger.ms: 500", "linger.ms: 5");
+    trial.stage.broker().down(DEAD).unwrap();
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    trial.inputs.extend(trial.stage.produce(vec![NewRecord::value(0, "no alert")]));
+    // In steps, as the embedded broker keeps little.
+    let mut before = -1;
+    wait("reading to stop", BOUND, || {
+        trial.alerts(200);
+        let consumed = service.metric("riskstream_alerts_consumed_total").unwrap() as i64;
+        std::mem::replace(&mut before, consumed) == consumed && consumed > IN_FLIGHT
+    });
+    let held = service.metric("riskstream_alerts_consumed_total").unwrap() as i64;
+    say(&format!("{held} alerts were read behind a dead letter, of {}", trial.inputs.len()));
+    // Two partitions, one of which is held up; and what was on its way when it was.
+    assert!(held < 2 * 6 * IN_FLIGHT, "{held} alerts were read behind it");
+    assert_eq!(service.get("/livez").0, 200);
+    trial.stage.broker().up(DEAD).unwrap();
+    wait("everything committed", BOUND, || trial.stage.committed() == trial.stage.ends());
+    assert_eq!(service.terminate().code, Some(0));
+    let found = check::compare(&trial.stage, &trial.inputs, true);
+    assert_eq!((found.dead, found.repeated), (1, 0));
 }
