@@ -372,3 +372,32 @@ fn a_dead_letter_that_is_not_acknowledged_holds_its_partition_up_in_the_end() {
     let found = check::compare(&trial.stage, &trial.inputs, true);
     assert_eq!((found.dead, found.repeated), (1, 0));
 }
+
+#[test]
+fn a_broker_that_acknowledges_late_pauses_reading_and_costs_no_place_in_the_group() {
+    let mut trial = Trial::new();
+    trial.settings = trial.settings.replace("pipeline: {", "pipeline: {in_flight: 50, ");
+    trial.settings = trial.settings.replace("linger.ms: 500", "linger.ms: 5");
+    // Silence for longer than a lane may go without a poll.
+    trial.settings = trial.settings.replace("consumer: {", "consumer: {max.poll.interval.ms: 6000, ");
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    trial.wave();
+    trial.out(&mut service);
+    trial.stage.broker().delay(OUTPUT, Duration::from_secs(8)).unwrap();
+    trial.alerts(2_000);
+    wait("partitions to pause", BOUND, || service.metric("riskstream_pauses_total") == Some(1.0));
+    // Nothing was acknowledged yet; what was read is what may be in flight.
+    let mut most: f64 = 0.0;
+    wait("the first acknowledgement", BOUND, || {
+        assert_eq!(service.get("/livez").0, 200);
+        assert_eq!(service.metric("riskstream_assigned_partitions"), Some(f64::from(PARTITIONS)));
+        most = most.max(service.metric("riskstream_in_flight_alerts").unwrap());
+        service.metric("riskstream_alerts_published_total") > Some(WAVE as f64)
+    });
+    assert_eq!(most, 50.0);
+    trial.stage.broker().delay(OUTPUT, Duration::ZERO).unwrap();
+    trial.out(&mut service);
+    let ended = trial.end(service);
+    assert_eq!(ended.log.matches("\"partitions assigned\"").count(), 1, "it kept its place:\n{}", ended.log);
+}
