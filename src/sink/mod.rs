@@ -17,7 +17,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use crate::source::client;
 
@@ -68,7 +68,8 @@ pub enum SinkError {
     /// The producer cannot go on and gave the record up, or took it back with its transaction: nothing is wrong with
     /// the record.
     #[error(
-        "the producer gave up a record for topic {topic}: {why}; what was not acknowledged is not committed"
+        "the producer gave up a record for topic {topic}: {why}. What was not acknowledged is not committed: a restart \
+         sends it again"
     )]
     Withdrawn {
         /// The topic.
@@ -207,6 +208,13 @@ impl Sink {
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
+    /// Takes back what was not sent yet: each such record is reported as [`SinkError::Withdrawn`].
+    pub fn withdraw(&self) {
+        for producer in [Some(&self.producer), self.single.as_ref()].into_iter().flatten() {
+            producer.purge(PurgeConfig::default().queue());
+        }
+    }
+
     /// The producer whose batches hold one record.
     fn single(&mut self, topic: &str) -> Result<&ThreadedProducer<Context>, SinkError> {
         let made = match self.single.take() {
@@ -244,11 +252,13 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
             | Code::Fatal
             | Code::Fenced
             | Code::ProducerFenced
-            | Code::InvalidProducerEpoch
-            | Code::InvalidTransactionalState
-            | Code::OutOfOrderSequenceNumber
-            | Code::UnknownProducerId,
+            | Code::InvalidTransactionalState,
         ) => SinkError::Withdrawn { topic, why },
+        Some(Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch) => {
+            let lost =
+                "The broker lost track of what this producer has sent: its log was cut, or it has a fault";
+            SinkError::Withdrawn { topic, why: format!("{why}. {lost}") }
+        }
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),

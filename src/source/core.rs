@@ -84,6 +84,10 @@ pub struct Core {
     /// Whether our partitions are paused. Those that are assigned later are not, so it is then false again.
     pub paused: bool,
     voice: Quiet,
+    /// The longest of our ledgers when it was last looked: it grows while alerts overtake one that is not done, be it a
+    /// dead letter that is not taken or an alert of another key that waits.
+    span: usize,
+    held_back: bool,
 }
 
 impl Core {
@@ -117,6 +121,8 @@ impl Core {
             assigned_before: 0,
             paused: false,
             voice: Quiet::default(),
+            span: 0,
+            held_back: false,
         }
     }
 
@@ -124,19 +130,14 @@ impl Core {
     pub fn is_full(&self) -> bool {
         self.slots.len() >= self.settings.in_flight
             || self.slots.bytes() >= self.settings.in_flight_bytes
-            || self.is_held_up(SPAN * self.settings.in_flight)
-    }
-
-    /// Whether a dead letter that is not taken keeps a ledger from moving, which has grown to `bound` behind it.
-    fn is_held_up(&self, bound: usize) -> bool {
-        !self.retries.is_empty() && self.assignments.longest() >= bound
+            || self.span >= SPAN * self.settings.in_flight
     }
 
     /// Whether there is room again: half of what makes it full, so that pausing and resuming do not alternate.
     pub fn has_room(&self) -> bool {
         self.slots.len() <= self.settings.in_flight / 2
             && self.slots.bytes() <= self.settings.in_flight_bytes / 2
-            && !self.is_held_up(SPAN * self.settings.in_flight / 2)
+            && self.span <= SPAN * self.settings.in_flight / 2
     }
 
     /// Whether anything is in flight.
@@ -412,6 +413,7 @@ impl Core {
             self.outbox.push_back(token);
         }
         self.dispatch(now)?;
+        self.span = self.assignments.longest();
         if std::mem::take(&mut self.progressed) {
             // Once for all that was acknowledged together: a look at the clock for each would cost more than it says.
             self.metrics.progressed(SystemTime::now());
@@ -443,6 +445,11 @@ impl Core {
                 self.reported(token, result, now)
             }
             Event::Delivered(token, Ok(())) => self.complete(token, now),
+            Event::Delivered(token, Err(SinkError::Withdrawn { .. })) if self.held_back => {
+                // Its offset stays open: it is read again.
+                self.slots.release(token);
+                Ok(())
+            }
             Event::Delivered(token, Err(error)) => {
                 if let Some(slot) = self.slots.get(token) {
                     if !self.assignments.counts(slot.assignment, slot.epoch) {
@@ -481,6 +488,8 @@ impl Core {
 
     /// Lets go of what has not left: after an error that ends the lane, so that later alerts do not overtake.
     pub fn hold_back(&mut self) {
+        self.held_back = true;
+        self.sink.withdraw();
         self.outbox.clear();
         self.retries.clear();
         for token in self.slots.used() {

@@ -21,6 +21,15 @@ use super::reader::Counted;
 
 const BOUND: Duration = Duration::from_secs(30);
 
+/// Nodes of [`Stage::apart`].
+pub const INPUT: i32 = 1;
+/// Leads the output.
+pub const OUTPUT: i32 = 2;
+/// Coordinates the group.
+pub const GROUP: i32 = 3;
+/// Leads the dead letters.
+pub const DEAD: i32 = 4;
+
 /// The topics and the group of one test.
 pub struct Stage {
     /// `bootstrap.servers`.
@@ -37,14 +46,35 @@ pub struct Stage {
     pub partitions: i32,
     /// How far each topic has been counted.
     pub(super) counted: Mutex<BTreeMap<String, Counted>>,
-    _embedded: Option<Broker>,
+    embedded: Option<Broker>,
 }
 
 impl Stage {
     /// On an embedded broker of its own.
     pub fn embedded(partitions: i32) -> Stage {
+        Self::nodes(1, partitions)
+    }
+
+    /// On four embedded brokers of its own: [`INPUT`], [`OUTPUT`] and [`DEAD`] lead a topic each, [`GROUP`] coordinates
+    /// the group. So each can be made to fail alone, and the harness is not in its way.
+    pub fn apart(partitions: i32) -> Stage {
+        let stage = Self::nodes(4, partitions);
+        let broker = stage.broker();
+        broker.lead(&stage.input, partitions, INPUT).unwrap();
+        broker.lead(&stage.output, partitions, OUTPUT).unwrap();
+        broker.lead(&stage.dead, 1, DEAD).unwrap();
+        broker.coordinate(&stage.group, GROUP).unwrap();
+        stage
+    }
+
+    /// The embedded broker.
+    pub fn broker(&self) -> &Broker {
+        self.embedded.as_ref().expect("an embedded broker")
+    }
+
+    fn nodes(count: i32, partitions: i32) -> Stage {
         let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1)];
-        let broker = Broker::start(&topics).unwrap();
+        let broker = Broker::nodes(count, &topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),
             input: "alerts".into(),
@@ -53,7 +83,7 @@ impl Stage {
             group: "it".into(),
             partitions,
             counted: Mutex::default(),
-            _embedded: Some(broker),
+            embedded: Some(broker),
         }
     }
 
@@ -70,7 +100,7 @@ impl Stage {
             group: name("group"),
             partitions,
             counted: Mutex::default(),
-            _embedded: None,
+            embedded: None,
         };
         stage.create(&stage.input, partitions, Some(input_bytes));
         stage.create(&stage.output, partitions, Some(output_bytes));
@@ -88,7 +118,7 @@ impl Stage {
             group: self.group.clone(),
             partitions,
             counted: Mutex::default(),
-            _embedded: None,
+            embedded: None,
         }
     }
 

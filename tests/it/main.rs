@@ -11,6 +11,7 @@ mod harness;
 mod api;
 mod commands;
 mod deadline;
+mod faults;
 mod hostile;
 mod order;
 mod secrets;
