@@ -80,11 +80,20 @@ impl Stage {
 
     /// Creates a topic on a real broker.
     pub fn create(&self, name: &str, partitions: i32, max_bytes: Option<u32>) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
         let bytes = max_bytes.map(|bytes| bytes.to_string());
+        self.create_with(
+            name,
+            partitions,
+            &bytes.iter().map(|b| ("max.message.bytes", b.as_str())).collect::<Vec<_>>(),
+        );
+    }
+
+    /// Creates a topic with these settings on a real broker.
+    pub fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        if let Some(bytes) = &bytes {
-            topic = topic.set("max.message.bytes", bytes);
+        for (key, value) in settings {
+            topic = topic.set(key, value);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = AdminOptions::new().operation_timeout(Some(BOUND));
@@ -171,6 +180,8 @@ pub struct NewRecord {
     pub value: Option<Vec<u8>>,
     /// Its headers.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Its timestamp; `None` is one of the last hour, rising.
+    pub timestamp: Option<i64>,
 }
 
 impl NewRecord {
@@ -181,7 +192,7 @@ impl NewRecord {
 
     /// As it is read once it was written.
     pub fn at(self, offset: i64, timestamp: i64) -> Record {
-        let NewRecord { partition, key, value, headers } = self;
+        let NewRecord { partition, key, value, headers, timestamp: _ } = self;
         Record { partition, offset, key, value, headers, timestamp: Some(timestamp) }
     }
 }
@@ -265,9 +276,9 @@ impl<'s> Writer<'s> {
 
     /// Hands one record to the producer; its offset and timestamp.
     pub fn send(&mut self, record: &NewRecord) -> (i64, i64) {
-        let NewRecord { partition, key, value, headers } = record;
+        let NewRecord { partition, key, value, headers, timestamp } = record;
         // Not older than a topic's retention: the broker deletes by these.
-        let timestamp = self.first + self.written;
+        let timestamp = timestamp.unwrap_or(self.first + self.written);
         loop {
             let mut owned = OwnedHeaders::new();
             for (key, value) in headers {
