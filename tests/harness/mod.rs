@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod check;
 pub mod kafka;
 pub mod load;
+pub mod proxy;
 pub mod reader;
 pub mod scenarios;
 pub mod service;
