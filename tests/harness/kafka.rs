@@ -21,6 +21,9 @@ use super::reader::Counted;
 
 const BOUND: Duration = Duration::from_secs(30);
 
+/// As many as the brokers say.
+const REPLICAS: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 /// The topics and the group of one test.
 pub struct Stage {
     /// `bootstrap.servers`.
@@ -59,11 +62,21 @@ impl Stage {
 
     /// On the broker of `KAFKA_BROKERS`, with topics of its own; the input may take `input_bytes`, the output `output_bytes`.
     pub fn real(partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
+        Self::on(
+            &std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            partitions,
+            input_bytes,
+            output_bytes,
+        )
+    }
+
+    /// The same on the brokers given.
+    pub fn on(brokers: &str, partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = |what: &str| format!("e2e-{}-{number}-{what}", std::process::id());
         let stage = Stage {
-            brokers: std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            brokers: brokers.to_owned(),
             input: name("alerts"),
             output: name("enriched"),
             dead: name("dead"),
@@ -91,7 +104,7 @@ impl Stage {
     /// Creates a topic with these settings on a real broker.
     pub fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, REPLICAS);
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -110,6 +123,17 @@ impl Stage {
                 })
             })
         });
+    }
+
+    /// Whether every replica of our topics has what its leader has.
+    pub fn is_replicated(&self) -> bool {
+        let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
+        [&self.input, &self.output, &self.dead].into_iter().all(|topic| {
+            consumer.fetch_metadata(Some(topic), BOUND).is_ok_and(|metadata| {
+                let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+                partitions.into_iter().all(|p| p.leader() >= 0 && p.isr().len() == p.replicas().len())
+            })
+        })
     }
 
     /// Appends records to the input and returns them with their offsets, in the order given.

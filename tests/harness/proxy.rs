@@ -303,7 +303,8 @@ mod tests {
         proxy.cut();
         ask(&mut client, PRODUCE, 2, b"").expect_err("cut");
         proxy.refuse(true);
-        let refused = TcpStream::connect(proxy.address).and_then(|mut client| ask(&mut client, PRODUCE, 3, b""));
+        let refused =
+            TcpStream::connect(proxy.address).and_then(|mut client| ask(&mut client, PRODUCE, 3, b""));
         refused.expect_err("refused");
         proxy.refuse(false);
         ask(&mut TcpStream::connect(proxy.address).unwrap(), PRODUCE, 4, b"").unwrap();

@@ -15,9 +15,11 @@
 mod harness;
 
 mod away;
+mod chaos;
 mod checker;
 mod crash;
 mod refusals;
+mod script;
 mod secure;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
