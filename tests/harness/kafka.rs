@@ -125,6 +125,22 @@ impl Stage {
         });
     }
 
+    /// Deletes a topic, and waits until nobody knows it any more.
+    pub fn delete(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        let results = runtime.block_on(admin.delete_topics(&[name], &options)).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        let consumer: BaseConsumer =
+            client(&self.brokers).set("allow.auto.create.topics", "false").create().unwrap();
+        super::wait("a deleted topic is gone", BOUND, || {
+            consumer
+                .fetch_metadata(Some(name), BOUND)
+                .is_ok_and(|metadata| metadata.topics().iter().all(|topic| topic.partitions().is_empty()))
+        });
+    }
+
     /// Whether every replica of our topics has what its leader has.
     pub fn is_replicated(&self) -> bool {
         let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
@@ -180,6 +196,11 @@ pub(super) fn client(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "500");
     config
+}
+
+/// Unix milliseconds of a time that is past, and within what a topic keeps.
+pub(super) fn hour_ago() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - 3_600_000
 }
 
 /// First and next offset of each partition.
@@ -279,7 +300,7 @@ pub struct Writer<'s> {
     written: i64,
     next: BTreeMap<i32, i64>,
     /// Timestamp of the first record; each is a millisecond after the one before.
-    pub first: i64,
+    first: i64,
 }
 
 impl<'s> Writer<'s> {
@@ -293,9 +314,7 @@ impl<'s> Writer<'s> {
             .set("message.timeout.ms", "0")
             .create()
             .unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        let first = now - 3_600_000;
-        Writer { stage, producer, written: 0, next: stage.ends(), first }
+        Writer { stage, producer, written: 0, next: stage.ends(), first: hour_ago() }
     }
 
     /// Hands one record to the producer; its offset and timestamp.

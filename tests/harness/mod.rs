@@ -8,6 +8,7 @@
 
 pub mod alerts;
 pub mod check;
+pub mod freeze;
 pub mod kafka;
 pub mod load;
 pub mod proxy;

@@ -41,6 +41,8 @@ struct Loss {
     every: u64,
     /// How many are yet to be lost.
     times: u64,
+    /// Whether all is silence from then on.
+    closes: bool,
 }
 
 #[derive(Default)]
@@ -98,7 +100,12 @@ impl Proxy {
     /// Loses the answers of `times` requests of a kind, the first of them after `pass` others, then each after as many,
     /// and cuts the connection with each.
     pub fn lose(&self, api: Api, pass: u64, times: u64) {
-        self.shared.state().losses.insert(api, Loss { pass, every: pass, times });
+        self.shared.state().losses.insert(api, Loss { pass, every: pass, times, closes: false });
+    }
+
+    /// Loses one answer of a kind after `pass` others, cuts every connection with it and takes no new one.
+    pub fn lose_and_close(&self, api: Api, pass: u64) {
+        self.shared.state().losses.insert(api, Loss { pass, every: 0, times: 1, closes: true });
     }
 
     /// How many answers of a kind were lost.
@@ -118,9 +125,7 @@ impl Proxy {
 
     /// Cuts all connections.
     pub fn cut(&self) {
-        for end in self.shared.state().connections.drain(..).flatten() {
-            let _ = end.shutdown(Shutdown::Both);
-        }
+        cut(&mut self.shared.state());
     }
 
     /// Takes no new connections, or takes them again.
@@ -210,6 +215,12 @@ fn answers(shared: &Shared, mut from: &TcpStream, mut to: &TcpStream, asked: &As
     }
 }
 
+fn cut(state: &mut State) {
+    for end in state.connections.drain(..).flatten() {
+        let _ = end.shutdown(Shutdown::Both);
+    }
+}
+
 fn is_lost(state: &mut State, api: Api) -> bool {
     let Some(loss) = state.losses.get_mut(&api).filter(|loss| loss.times > 0) else { return false };
     if loss.pass > 0 {
@@ -218,6 +229,10 @@ fn is_lost(state: &mut State, api: Api) -> bool {
     }
     loss.pass = loss.every;
     loss.times -= 1;
+    if loss.closes {
+        state.refuses = true;
+        cut(state);
+    }
     *state.lost.entry(api).or_default() += 1;
     true
 }
@@ -307,6 +322,14 @@ mod tests {
             TcpStream::connect(proxy.address).and_then(|mut client| ask(&mut client, PRODUCE, 3, b""));
         refused.expect_err("refused");
         proxy.refuse(false);
-        ask(&mut TcpStream::connect(proxy.address).unwrap(), PRODUCE, 4, b"").unwrap();
+        let mut other = TcpStream::connect(proxy.address).unwrap();
+        ask(&mut other, PRODUCE, 4, b"").unwrap();
+        proxy.lose_and_close(END_TXN, 0);
+        ask(&mut TcpStream::connect(proxy.address).unwrap(), END_TXN, 5, b"").expect_err("lost");
+        assert_eq!(proxy.lost(END_TXN), 1);
+        ask(&mut other, PRODUCE, 6, b"").expect_err("all are cut");
+        let refused =
+            TcpStream::connect(proxy.address).and_then(|mut client| ask(&mut client, PRODUCE, 7, b""));
+        refused.expect_err("refused");
     }
 }

@@ -12,7 +12,7 @@ fn kills_at_random_moments_lose_nothing_and_repeat_only_what_was_not_committed(c
     let (alerts, kills) = chaos.size((60_000, 3), (500_000, 20));
     let stage = chaos.stage();
     let vendors = Vendors::start(50);
-    let load = Load::write(&stage, alerts, 12_000, 1024);
+    let load = Load::new(&stage, 12_000, 1024).write(&stage, alerts);
     let mut crew = Crew::new(chaos, &stage, &vendors);
     crew.is_static = true;
     // Below nine tenths, so that the last one comes in time.

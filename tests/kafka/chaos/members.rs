@@ -68,7 +68,7 @@ fn join_and_leave(chaos: &mut Chaos, what: &str, order: Order, latency: Latency,
     let mut progress = Progress::new(&stage);
     let mut ahead = 0;
     let mut services: Vec<Service> = Vec::new();
-    let load = Load::flow(&stage, RATE, entities, 1024, |_| {
+    let load = Load::new(&stage, entities, 1024).flow(&stage, RATE, || {
         for number in 0..=joins {
             services.push(crew.start(&format!("member-{number}")));
             joined(services.last_mut().unwrap());
@@ -106,7 +106,7 @@ fn members_come_and_go_every_second(chaos: &mut Chaos) {
     let mut ahead = 0;
     let mut services = vec![crew.start("member-0")];
     joined(&mut services[0]);
-    let load = Load::flow(&stage, RATE, 12_000, 1024, |_| {
+    let load = Load::new(&stage, 12_000, 1024).flow(&stage, RATE, || {
         for round in 1..=rounds {
             services.push(crew.start(&format!("member-{round}")));
             pass(Duration::from_secs(1));

@@ -8,12 +8,15 @@
 //! order, altered, or committed before they came out. Random moments follow from a seed, which is printed and can be
 //! given (`CHAOS_SEED`). `CHAOS=full` is the long form, `CHAOS_MODES` names the modes, `CHAOS_TABLE` a file for rows.
 
+mod answers;
 mod brokers;
-
+mod clock;
+mod disk;
 mod kills;
 mod members;
-
+mod refusals;
 mod stops;
+mod zombies;
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};

@@ -18,7 +18,7 @@ fn a_stop_in_the_middle_of_a_backlog_repeats_nothing(chaos: &mut Chaos) {
     let (alerts, stops) = chaos.size((30_000, 1), (200_000, 5));
     let stage = chaos.stage();
     let vendors = Vendors::start(100);
-    let load = Load::write(&stage, alerts, 12_000, 1024);
+    let load = Load::new(&stage, 12_000, 1024).write(&stage, alerts);
     let mut crew = Crew::new(chaos, &stage, &vendors);
     crew.pipeline += ", shutdown: 25s";
     let mut progress = Progress::new(&stage);
@@ -46,7 +46,7 @@ fn a_second_signal_stops_at_once_and_loses_nothing(chaos: &mut Chaos) {
     let stage = chaos.stage();
     // Nothing is answered, so that the first signal has something to wait for.
     let vendors = Vendors::start(600_000);
-    let load = Load::write(&stage, 5_000, 1_200, 1024);
+    let load = Load::new(&stage, 1_200, 1024).write(&stage, 5_000);
     let mut crew = Crew::new(chaos, &stage, &vendors);
     crew.is_static = true;
     crew.pipeline = format!("in_flight: {IN_FLIGHT}, deadline: 270s, drain: 280s, shutdown: 290s");
