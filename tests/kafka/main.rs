@@ -15,11 +15,13 @@
 mod harness;
 
 mod away;
+mod chaos;
 mod checker;
 mod crash;
 mod groups;
 mod limits;
 mod refusals;
+mod script;
 mod secure;
 mod topics;
 
