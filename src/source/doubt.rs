@@ -169,7 +169,7 @@ fn held<C: ConsumerContext>(
     for doubt in doubtful {
         list.add_partition(&doubt.topic, doubt.partition);
     }
-    let committed = consumer.committed_offsets(list, SLICE * 5)?;
+    let committed = consumer.committed_offsets(list, SLICE * 2)?;
     let mut held = Vec::with_capacity(doubtful.len());
     for doubt in doubtful {
         let found = committed.find_partition(&doubt.topic, doubt.partition);

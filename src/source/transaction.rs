@@ -30,8 +30,8 @@ use crate::source::window::Window;
 
 /// How long records are gathered. A commit takes about 5 ms, and until then no reader sees them.
 const WINDOW: Duration = Duration::from_millis(100);
-/// One step of a call to the broker.
-pub(super) const SLICE: Duration = Duration::from_millis(200);
+/// One step of a call to the broker. A lane polls between them.
+pub(super) const SLICE: Duration = Duration::from_secs(1);
 /// After an abort that the group asked for: a poll tells what became of our partitions.
 const HOLD: Duration = Duration::from_millis(100);
 /// A transaction that was open for longer has seen an outage.
@@ -262,7 +262,7 @@ impl Core {
         t.window.is_refused()
             || now >= opened + WINDOW
             || t.window.len() >= (self.settings.in_flight / 2).max(1)
-            || self.is_full()
+            || self.is_full() && t.window.len() >= self.settings.in_flight / 4
             || closing && self.outbox.is_empty()
     }
 
