@@ -3,7 +3,7 @@
 //! Contract: partitions that are taken away are drained within a bound, their frontiers stored, their ledgers
 //! forgotten, in this order and before they go; partitions that were lost are forgotten without a word to the
 //! broker. A partition without a committed offset starts where the configuration says; one whose committed
-//! offset is gone is an error that stops the process.
+//! offset is gone, or of a topic that is gone, is an error that stops the process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,21 +18,30 @@ use rdkafka::{ClientContext, config::RDKafkaLogLevel};
 
 use crate::admin::health::LaneHealth;
 use crate::commit::committer;
-use crate::config::OffsetReset;
+use crate::config::{Input, OffsetReset};
 use crate::metrics::Metrics;
 use crate::source::core::Core;
 use crate::source::topics::{self, Inputs};
 use crate::source::transaction::Start;
-use crate::source::{client, lane};
+use crate::source::{LaneError, client, identity, lane};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(10);
+
+/// Where partitions start that are assigned.
+#[derive(Default)]
+struct Starts {
+    /// Those that start at their end.
+    at_end: Vec<Start>,
+    /// A topic that cannot be read, since all that is committed is of an older one.
+    recreated: Option<String>,
+}
 
 /// The consumer's callbacks, which run on the lane's thread inside its poll.
 pub struct Context {
     core: Mutex<Core>,
     drain: Duration,
-    start: OffsetReset,
+    input: Input,
     transactional: bool,
     inputs: Inputs,
     metrics: Arc<Metrics>,
@@ -45,14 +54,14 @@ impl Context {
     pub fn new(
         core: Core,
         drain: Duration,
-        start: OffsetReset,
+        input: Input,
         inputs: Inputs,
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
         let transactional = core.transactions.is_some();
         let (core, voice) = (Mutex::new(core), client::Voice::default());
-        Context { core, drain, start, transactional, inputs, metrics, health, voice }
+        Context { core, drain, input, transactional, inputs, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -67,22 +76,28 @@ impl Context {
 
     /// Prepares partitions that become ours; the frontiers of those that start at the end.
     fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Vec<Start> {
-        let starts = self.start_offsets(consumer, list).unwrap_or_else(|error| {
-            // They keep "stored": the broker's answer is asked for again by librdkafka itself.
-            tracing::warn!(%error, "could not ask for committed offsets");
-            Vec::new()
-        });
-        let partitions = named(list);
+        let mut partitions = named(list);
         tracing::info!(partitions = partitions.len(), "partitions assigned");
         let mut core = self.core();
         if let Err(error) = topics::learn(consumer, &mut core, &self.inputs, &partitions, &self.health) {
             self.health.fail(error);
         }
+        let starts = self.start_offsets(consumer, list, &core).unwrap_or_else(|error| {
+            // They keep "stored": the broker's answer is asked for again by librdkafka itself.
+            tracing::warn!(%error, "could not ask for committed offsets");
+            Starts::default()
+        });
+        if let Some(topic) = &starts.recreated {
+            // Not taken: nothing of it may be committed.
+            partitions.retain(|(name, _)| name != topic);
+            self.health.fail(LaneError::Recreated(topic.clone()));
+        }
         core.assign(&partitions);
-        starts
+        starts.at_end
     }
 
-    /// Gives partitions without a committed offset their start.
+    /// Gives partitions without a committed offset their start, and those whose committed offset is of a topic that is
+    /// gone.
     ///
     /// One that starts at its end gets that offset in figures and stored as its frontier, so that what arrives
     /// before the first commit is not passed over by a second start.
@@ -90,20 +105,39 @@ impl Context {
         &self,
         consumer: &BaseConsumer<Self>,
         list: &mut TopicPartitionList,
-    ) -> Result<Vec<Start>, KafkaError> {
+        core: &Core,
+    ) -> Result<Starts, KafkaError> {
         let committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
-        let mut starts = Vec::new();
-        for element in committed.elements() {
+        let mut starts = Starts::default();
+        for (element, was) in committed.elements().iter().zip(identity::marks(&committed)) {
+            let (topic, partition) = (element.topic(), element.partition());
+            let known = core.topic_named(topic);
+            let worthless = known
+                .and_then(|known| known.mark.as_deref())
+                .is_some_and(|mark| identity::is_of_another(&was, mark));
             // An answer with an error says nothing about a commit: librdkafka asks again.
-            if element.error().is_err() || element.offset() != Offset::Invalid {
+            if element.error().is_err() || (element.offset() != Offset::Invalid && !worthless) {
                 continue;
             }
-            let (topic, partition) = (element.topic(), element.partition());
-            let start = match self.start {
+            let is_new = self.inputs.is_new(topic, partition) || known.is_some_and(|known| known.reborn);
+            let reset = match (worthless, self.input.out_of_range) {
+                (true, None) => {
+                    starts.recreated = Some(topic.to_owned());
+                    continue;
+                }
+                (true, Some(reset)) => {
+                    tracing::warn!(topic, partition, ?reset, "the topic was deleted and created again");
+                    reset
+                }
+                // All of it came after the group had begun.
+                (false, _) if is_new => OffsetReset::Earliest,
+                (false, _) => self.input.offset_reset,
+            };
+            let start = match reset {
                 OffsetReset::Earliest => Offset::Beginning,
                 OffsetReset::Latest => {
                     let (_, end) = consumer.fetch_watermarks(topic, partition, COMMITTED)?;
-                    starts.push((topic.to_owned(), partition, end));
+                    starts.at_end.push((topic.to_owned(), partition, end));
                     Offset::Offset(end)
                 }
             };
@@ -119,7 +153,8 @@ impl Context {
             return Ok(());
         }
         let starts: Vec<(&str, i32, i64)> = starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
-        committer::store(consumer, &starts)
+        let core = self.core();
+        committer::store(consumer, &starts, |topic| core.mark(topic))
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -146,7 +181,7 @@ impl Context {
                 "the drain's bound is over; these alerts will be read again by their new owner"
             );
         }
-        match committer::store(consumer, &core.frontiers()) {
+        match committer::store(consumer, &core.frontiers(), |topic| core.mark(topic)) {
             Ok(()) => core.stored(),
             Err(error) => {
                 tracing::warn!(%error, "could not store offsets; the new owner repeats a few alerts")
