@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
@@ -192,6 +192,16 @@ impl Context {
     }
 }
 
+/// Where a partition stands: behind the last record that we took, and behind what is no record (the markers of
+/// transactions, and what they took back) once nothing is left to take.
+fn position(partition: &Partition, paused: bool) -> i64 {
+    // A pause throws away what was fetched, and not how far.
+    let fetched = (partition.fetchq_cnt == 0 && partition.fetch_state == "active" && !paused)
+        .then_some(partition.next_offset);
+    // Before its first record it stands where it was committed.
+    partition.app_offset.max(partition.committed_offset).max(fetched.unwrap_or(-1))
+}
+
 fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
 }
@@ -240,8 +250,7 @@ impl ClientContext for Context {
             for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.desired) {
                 let number = partition.partition.to_string();
                 let labels = [topic.topic.as_str(), number.as_str()];
-                // Before its first record a partition stands where it was committed.
-                let position = partition.app_offset.max(partition.committed_offset);
+                let position = position(partition, self.core().paused);
                 if position >= 0 && partition.hi_offset >= 0 {
                     let lag = (partition.hi_offset - position).max(0);
                     self.metrics.lag.with_label_values(&labels).set(lag);
@@ -251,5 +260,30 @@ impl ClientContext for Context {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_stands_behind_markers_once_everything_that_was_fetched_is_taken() {
+        let of = |fetchq_cnt, next_offset, app_offset, committed_offset| Partition {
+            fetch_state: "active".to_owned(),
+            fetchq_cnt,
+            next_offset,
+            app_offset,
+            committed_offset,
+            ..Partition::default()
+        };
+        let none = -1001;
+        assert_eq!(position(&of(0, 12, 11, 9), false), 12, "a marker at 11");
+        assert_eq!(position(&of(3, 12, 9, 9), false), 9, "three are fetched and not taken");
+        assert_eq!(position(&of(0, 12, 9, 9), true), 9, "a pause threw them away");
+        assert_eq!(position(&of(0, none, none, 9), false), 9, "nothing was read yet");
+        assert!(position(&of(0, none, none, none), false) < 0);
+        let starting = Partition { fetch_state: "offset-query".to_owned(), ..of(0, 12, 9, 9) };
+        assert_eq!(position(&starting, false), 9);
     }
 }

@@ -17,6 +17,7 @@ mod harness;
 mod away;
 mod checker;
 mod crash;
+mod figures;
 mod groups;
 mod limits;
 mod refusals;
