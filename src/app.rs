@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use crate::admin::alarm::Alarm;
 use crate::admin::health::{Health, LaneHealth};
 use crate::admin::server;
 use crate::alert::{Decoder, FormatProblem, Formats, Options};
 use crate::cache::flight::Carrier;
 use crate::cache::{Cache, Flights, Lifetimes};
 use crate::compose::Composer;
-use crate::config::{Config, words};
+use crate::config::{Config, Flood, FloodAction, words};
 use crate::metrics::{Metrics, MetricsError};
 use crate::pipeline::Pipeline;
 use crate::provider::gate::Limiters;
@@ -27,6 +28,7 @@ use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
 use crate::source::lane::Lane;
+use crate::source::watch::Watch;
 use crate::supervisor::Stop;
 
 /// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
@@ -109,6 +111,20 @@ pub enum RunError {
         address: std::net::SocketAddr,
         /// Why.
         why: String,
+    },
+    /// More dead letters than `dead_letters.flood` allows, and its action is `stop`.
+    #[error(
+        "dead_letters.flood: {dead} of {read} alerts within {per:?} became dead letters, and the action is stop. What was \
+         acknowledged is committed, the rest is read again: look at them with `riskstream dlq list`, correct what writes \
+         them, then start again, or set dead_letters.flood.action to report"
+    )]
+    Flood {
+        /// Dead letters within the span.
+        dead: u64,
+        /// Alerts read within it.
+        read: u64,
+        /// The span.
+        per: Duration,
     },
     /// A second signal ended the stop.
     #[error("stopped at once by a second signal; what was in flight will be read again")]
@@ -237,6 +253,8 @@ pub struct Service {
     stop: Stop,
     shutdown: Duration,
     server: server::Running,
+    alarm: Alarm,
+    flood: Flood,
     /// Where the admin port listens, once chosen.
     pub admin: std::net::SocketAddr,
 }
@@ -253,6 +271,11 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        let watch = Watch { config: Arc::clone(&config), notes: health.notes(), stop: stop.clone() };
+        // Nothing depends on it, and it ends with the process.
+        if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()) {
+            tracing::warn!(%error, "the watch could not be started");
+        }
         let mut lanes = Vec::new();
         for (number, word) in words.into_iter().enumerate() {
             let lane = Lane {
@@ -268,8 +291,9 @@ impl Service {
                 .map_err(|error| RunError::Lane { lane: number, error: LaneError::Thread(error) })?;
             lanes.push((handle, word));
         }
-        let (shutdown, admin) = (config.pipeline.shutdown, server.address);
-        Ok(Service { lanes, health, stop, shutdown, server, admin })
+        let (shutdown, admin, flood) = (config.pipeline.shutdown, server.address, config.dead_letters.flood);
+        let alarm = Alarm::new(flood, Arc::clone(&engine.metrics), Arc::clone(&health), Instant::now());
+        Ok(Service { lanes, health, stop, shutdown, server, alarm, flood, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -286,6 +310,12 @@ impl Service {
         while !self.stop.requested() && self.lanes.iter().all(|(lane, _)| !lane.is_finished()) {
             if let Some(why) = self.server.ended() {
                 result = Err(RunError::Admin { address: self.admin, why });
+                break;
+            }
+            if let Some(counts) = self.alarm.look(Instant::now())
+                && self.flood.action == FloodAction::Stop
+            {
+                result = Err(RunError::Flood { dead: counts.dead, read: counts.read, per: self.flood.per });
                 break;
             }
             self.stop.wait(Duration::from_millis(50));
@@ -358,9 +388,14 @@ mod tests {
             }
         });
         let admin = "127.0.0.1:9464".parse().unwrap();
+        let health = Arc::new(Health::new(vec![Arc::clone(&word)], Vec::new(), Duration::from_secs(1)));
+        let flood = Config::default().dead_letters.flood;
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
         Service {
-            lanes: vec![(lane, Arc::clone(&word))],
-            health: Arc::new(Health::new(vec![word], Vec::new(), Duration::from_secs(1))),
+            lanes: vec![(lane, word)],
+            alarm: Alarm::new(flood, metrics, Arc::clone(&health), Instant::now()),
+            flood,
+            health,
             stop,
             shutdown: Duration::from_secs(60),
             server: server::Running::new(admin, end),

@@ -105,6 +105,8 @@ pub struct Metrics {
     /// Enriched alerts acknowledged by the output topic.
     pub published: IntCounter,
     dead_lettered: IntCounterVec,
+    /// 1 while there is a flood of dead letters.
+    pub flood: IntGauge,
     by_status: [IntCounter; AlertStatus::ALL.len()],
     /// Seconds from polling an alert to the acknowledgement of its output.
     pub latency: Histogram,
@@ -236,6 +238,7 @@ impl Metrics {
             consumed: counter(r, "alerts_consumed_total", "Alerts read from the input.")?,
             published: counter(r, "alerts_published_total", "Alerts acknowledged by the output topic.")?,
             dead_lettered,
+            flood: gauge(r, "dead_letter_flood", "1 while there is a flood of dead letters.")?,
             by_status,
             latency: histogram(r, "alert_seconds", "From polling to the output's acknowledgement.", LATENCY)?,
             stage_begin: stage.with_label_values(&["begin"]),
@@ -446,6 +449,7 @@ mod tests {
             "riskstream_cache_entries",
             "riskstream_cache_evictions_total",
             "riskstream_cache_queries_total",
+            "riskstream_dead_letter_flood",
             "riskstream_dead_letters_total",
             "riskstream_flights",
             "riskstream_in_flight_alerts",

@@ -112,6 +112,7 @@ async fn page(State(parts): State<Parts>) -> Html<String> {
         .reasons
         .iter()
         .chain(&readiness.providers)
+        .chain(&readiness.notes)
         .map(|note| format!("<li>{}</li>", escape(note)))
         .collect();
     let rows: String = [

@@ -3,7 +3,9 @@
 //! Owns the file's keys and their defaults. Contract: [`Config`] holds only values that can be used; whoever
 //! has one need not check again. The only place that reads our own settings from the environment.
 
+mod dead_letters;
 mod document;
+mod input;
 mod kafka;
 mod overrides;
 mod problem;
@@ -28,7 +30,9 @@ use std::time::Duration;
 
 use crate::entity::EntityKind;
 
+pub use dead_letters::{DeadLetters, Flood, FloodAction, OnFailure};
 pub use document::Document;
+pub use input::TopicPattern;
 pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
 pub use secret::{Fingerprint, Secret};
@@ -215,11 +219,13 @@ pub struct Input {
     pub out_of_range: Option<OffsetReset>,
 }
 
-/// One input topic.
+/// One input topic, or all that a pattern matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputTopic {
-    /// Its name.
+    /// Its name, or the pattern as it was written.
     pub name: String,
+    /// The pattern, where it is one.
+    pub pattern: Option<TopicPattern>,
     /// The format of its alerts; `None` recognises it (`auto`).
     pub format: Option<String>,
 }
@@ -277,25 +283,6 @@ pub enum OutputPartition {
     Input,
     /// By the key, as Java's default partitioner does (murmur2).
     Key,
-}
-
-/// `dead_letters`.
-#[derive(Clone, Debug)]
-pub struct DeadLetters {
-    /// Their topic.
-    pub topic: String,
-    /// What happens when the topic does not take one.
-    pub on_failure: OnFailure,
-}
-
-/// `dead_letters.on_failure`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Send it again until it is taken. Others go on, but nothing behind it is committed, and reading stops once the
-    /// ledger behind it is long: nothing is lost.
-    Wait,
-    /// Stop the process with an error.
-    Stop,
 }
 
 /// `pipeline`.

@@ -5,11 +5,13 @@
 //! the broker is silence, not a failure. Nothing is retried here: what a refusal means is the lane's to say.
 
 pub mod dead_letter;
+pub mod flood;
 pub mod input_headers;
 pub mod partition;
 pub mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
@@ -63,9 +65,17 @@ pub enum SinkError {
         /// The broker's words.
         why: String,
     },
-    /// The record was taken back, with its transaction or since the lane ends: nothing is wrong with it.
-    #[error("the record was taken back before it was acknowledged")]
-    Withdrawn,
+    /// The producer cannot go on and gave the record up, or took it back, with its transaction or since the lane ends:
+    /// nothing is wrong with the record.
+    #[error(
+        "the producer gave up a record for topic {topic}: {why}; what was not acknowledged is not committed"
+    )]
+    Withdrawn {
+        /// The topic.
+        topic: String,
+        /// librdkafka's words.
+        why: String,
+    },
     /// The broker takes no record of ours at all, and waiting does not help.
     #[error("cannot produce to topic {topic}: {why}. {cure}")]
     Topic {
@@ -189,6 +199,21 @@ impl Sink {
         }
     }
 
+    /// Partitions of `topic` now; what is sent from now on may name any of them.
+    ///
+    /// # Errors
+    /// No answer within `bound`.
+    pub fn partitions(&self, topic: &str, bound: Duration) -> Result<i32, KafkaError> {
+        let mut count = 0;
+        // Each client knows a topic as it was when it last asked.
+        for producer in std::iter::once(&self.producer).chain(&self.single) {
+            let metadata = producer.client().fetch_metadata(Some(topic), bound)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            count = found.map_or(0, |found| found.partitions().len());
+        }
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
     /// The producer whose batches hold one record.
     fn single(&mut self, topic: &str) -> Result<&ThreadedProducer<Context>, SinkError> {
         let made = match self.single.take() {
@@ -219,7 +244,18 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
     let topic = topic.to_owned();
     match error.rdkafka_error_code() {
         Some(Code::QueueFull) => SinkError::Full,
-        Some(Code::PurgeQueue | Code::PurgeInflight | Code::State | Code::Fatal) => SinkError::Withdrawn,
+        Some(
+            Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::State
+            | Code::Fatal
+            | Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidProducerEpoch
+            | Code::InvalidTransactionalState
+            | Code::OutOfOrderSequenceNumber
+            | Code::UnknownProducerId,
+        ) => SinkError::Withdrawn { topic, why },
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),
@@ -228,14 +264,6 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
         }
         Some(Code::ClusterAuthorizationFailed) => {
             SinkError::Topic { topic, why, cure: "Grant our principal IdempotentWrite on the cluster" }
-        }
-        Some(Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch) => {
-            SinkError::Topic {
-                topic,
-                why,
-                cure: "The broker lost track of what this producer has sent: its log was cut, or it has a fault. \
-                       A restart sends again what was not acknowledged",
-            }
         }
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             SinkError::Topic {

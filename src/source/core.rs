@@ -10,23 +10,25 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
 
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 
-use crate::alert::decode::{Scratch, Select};
+use crate::alert::decode::Scratch;
 use crate::compose::headers;
 use crate::config::{OnFailure, Order};
 use crate::metrics::Metrics;
 use crate::pipeline::{Begun, Origin, Pipeline};
 use crate::sink::dead_letter::Cause;
 use crate::sink::input_headers;
-use crate::sink::partition::Chooser;
 use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
 use crate::source::departure::{After, RETRY};
+use crate::source::limits::{TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
+use crate::source::topics::Topic;
 use crate::source::transaction::Transactions;
 
 /// Alerts that a ledger may hold behind one that is not done, in multiples of what may be in flight.
@@ -48,16 +50,10 @@ pub struct Settings {
     pub dead_letters: String,
     /// What happens when that does not take one.
     pub on_failure: OnFailure,
-}
-
-/// An input topic as a lane sees it.
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// How the format of its alerts is found.
-    pub select: Select,
-    /// Which output partition its alerts go to.
-    pub chooser: Chooser,
+    /// What the output topic takes.
+    pub output_limits: TopicLimits,
+    /// What the dead-letter topic takes.
+    pub dead_limits: TopicLimits,
 }
 
 /// The state of a lane.
@@ -68,6 +64,7 @@ pub struct Core {
     pub(super) mail: Receiver<Event>,
     post: SyncSender<Event>,
     pub(super) settings: Settings,
+    pub(super) wall: Wall,
     pub(super) topics: Vec<Topic>,
     pub(super) assignments: Assignments,
     pub(super) slots: Slots,
@@ -108,6 +105,7 @@ impl Core {
             mail,
             post,
             settings,
+            wall: Wall::default(),
             topics,
             assignments: Assignments::default(),
             slots: Slots::default(),
@@ -183,18 +181,34 @@ impl Core {
         }
         self.retries.retain(|(_, token)| self.slots.get(*token).is_some());
         for (topic, partition) in partitions {
-            if let Some(transactions) = &mut self.transactions
-                && let Some(index) = self
-                    .topics
-                    .iter()
-                    .position(|t| t.name == *topic)
-                    .and_then(|t| self.assignments.find(t, *partition))
-            {
+            let index = self.topic(topic).and_then(|topic| self.assignments.find(topic, *partition));
+            if let (Some(transactions), Some(index)) = (&mut self.transactions, index) {
                 transactions.forget(index, topic, *partition, |token| !self.slots.has(token));
             }
             self.metrics.forget_partition(topic, *partition);
         }
         self.count_assigned();
+    }
+
+    /// The input topics that were met.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// Notes a topic, or what is new about it.
+    pub fn learn(&mut self, topic: Topic) {
+        match self.topics.iter_mut().find(|known| known.name == topic.name) {
+            Some(known) => *known = topic,
+            None => self.topics.push(topic),
+        }
+    }
+
+    /// Partitions of the output topic now.
+    ///
+    /// # Errors
+    /// No answer within `bound`.
+    pub fn outputs(&self, bound: Duration) -> Result<i32, KafkaError> {
+        self.sink.partitions(&self.settings.output, bound)
     }
 
     /// The partitions that are ours.
@@ -429,7 +443,7 @@ impl Core {
                 self.reported(token, result, now)
             }
             Event::Delivered(token, Ok(())) => self.complete(token, now),
-            Event::Delivered(token, Err(SinkError::Withdrawn)) if self.held_back => {
+            Event::Delivered(token, Err(SinkError::Withdrawn { .. })) if self.held_back => {
                 // Its offset stays open: it is read again.
                 self.slots.release(token);
                 Ok(())

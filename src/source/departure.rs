@@ -18,6 +18,9 @@ use crate::source::LaneError;
 use crate::source::core::Core;
 use crate::source::slots::{Product, State};
 
+/// More than the bytes that a record has beside what is its alert's: our headers, and the batch's own fields.
+const OWN: usize = 4096;
+
 /// Before a dead letter that was refused is sent again.
 pub const RETRY: Duration = Duration::from_secs(1);
 
@@ -50,16 +53,18 @@ impl Core {
                 return Ok(());
             }
             if let Some(transactions) = &mut self.transactions
-                && error == SinkError::Withdrawn
+                && matches!(error, SinkError::Withdrawn { .. })
             {
                 transactions.refuse();
                 return Ok(());
             }
-            if let Some(slot) = self.slots.get(token) {
-                // It was refused before it was in any batch.
-                slot.alone = true;
+            // It was refused before it was in any batch: as if it had gone alone, but others go on with it.
+            let alone = self.slots.get(token).map(|slot| std::mem::replace(&mut slot.alone, true));
+            let after = self.refused(token, error, now)?;
+            if let (Some(slot), Some(alone)) = (self.slots.get(token), alone) {
+                slot.alone = alone;
             }
-            match (self.refused(token, error, now)?, &mut self.transactions) {
+            match (after, &mut self.transactions) {
                 // It stays where it is: nobody has overtaken it.
                 (After::Again, _) => {}
                 (After::Later, Some(transactions)) => {
@@ -149,6 +154,14 @@ impl Core {
                 }
             }
         };
+        let limits = match product {
+            Product::Enriched(_) | Product::Tombstone => &self.settings.output_limits,
+            Product::Dead(_) | Product::Pointer(_) => &self.settings.dead_limits,
+        };
+        let at_most = slot.key.len() + slot.header_bytes + record.value.map_or(0, <[u8]>::len) + OWN;
+        if let Some(refused) = limits.refuses(&record, at_most, self.wall.unix(now)) {
+            return Err(refused);
+        }
         if flushes {
             self.sink.flush(ALONE);
         }
@@ -225,7 +238,7 @@ impl Core {
                 Product::Enriched(_) | Product::Tombstone,
                 SinkError::Record { .. } | SinkError::Timestamp(_) | SinkError::Batch(_),
             ) => Some(dead(Refusal::OutputRefused)),
-            (_, SinkError::Withdrawn)
+            (_, SinkError::Withdrawn { .. })
             | (Product::Enriched(_) | Product::Tombstone, SinkError::Topic { .. }) => {
                 return Err(error.into());
             }

@@ -22,6 +22,7 @@ use crate::commit::committer;
 use crate::config::OffsetReset;
 use crate::metrics::Metrics;
 use crate::source::core::Core;
+use crate::source::topics::{self, Inputs};
 use crate::source::transaction::Start;
 use crate::source::{LaneError, client, lane};
 
@@ -37,6 +38,7 @@ pub struct Context {
     start: OffsetReset,
     transactional: bool,
     starts: Mutex<BTreeMap<(String, i32), i64>>,
+    inputs: Inputs,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
     voice: client::Voice,
@@ -48,12 +50,13 @@ impl Context {
         core: Core,
         drain: Duration,
         start: OffsetReset,
+        inputs: Inputs,
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
         let transactional = core.transactions.is_some();
         let (core, starts, voice) = (Mutex::new(core), Mutex::default(), client::Voice::default());
-        Context { core, drain, start, transactional, starts, metrics, health, voice }
+        Context { core, drain, start, transactional, starts, inputs, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -103,7 +106,11 @@ impl Context {
         };
         let partitions = named(list);
         tracing::info!(partitions = partitions.len(), "partitions assigned");
-        self.core().assign(&partitions);
+        let mut core = self.core();
+        if let Err(error) = topics::learn(consumer, &mut core, &self.inputs, &partitions, &self.health) {
+            self.health.fail(error);
+        }
+        core.assign(&partitions);
         (from, starts)
     }
 

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
@@ -17,6 +18,7 @@ use crate::admin::health::LaneHealth;
 use crate::sink::Sink;
 use crate::sink::transaction::Step;
 use crate::source::LaneError;
+use crate::source::limits::TopicLimits;
 use crate::supervisor::Stop;
 
 /// Bound of one question.
@@ -39,25 +41,36 @@ impl ClientContext for Unheard {
     }
 }
 
+impl ConsumerContext for Unheard {}
+
 impl ProducerContext for Unheard {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
-/// when the broker does not tell: it may be too old, or we may lack DescribeConfigs.
-pub fn largest_batch(config: &ClientConfig, topics: &[&str]) -> Option<usize> {
+/// What each of `topics` takes and keeps, in their order. Nothing is known of a topic whose configuration the broker does
+/// not tell. `compressed` says whether the batches that we send are.
+pub fn limits(config: &ClientConfig, compressed: bool, topics: &[&str]) -> Vec<TopicLimits> {
+    let described = describe(config, topics).unwrap_or_default();
+    let limits = |topic: &&str| {
+        let known = described
+            .iter()
+            .find(|known| known.specifier == OwnedResourceSpecifier::Topic((*topic).to_owned()));
+        TopicLimits::read(topic, compressed, |name| {
+            known?.entries.iter().find(|entry| entry.name == name)?.value.as_deref()
+        })
+    };
+    topics.iter().map(limits).collect()
+}
+
+fn describe(config: &ClientConfig, topics: &[&str]) -> Option<Vec<ConfigResource>> {
     let admin = AdminClient::from_config_and_context(config, Unheard).ok()?;
     let options = AdminOptions::new().request_timeout(Some(ASK));
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
     let described = runtime.block_on(admin.describe_configs(&resources, &options)).ok()?;
-    let sizes = described.iter().flatten().filter_map(|topic| {
-        let entry = topic.entries.iter().find(|entry| entry.name == "max.message.bytes")?;
-        entry.value.as_ref()?.parse().ok()
-    });
-    sizes.min()
+    Some(described.into_iter().flatten().collect())
 }
 
 /// Partitions of `topic`; `None` when the process is to stop before the broker answered.
@@ -125,6 +138,7 @@ pub fn partitions<C: ClientContext>(
 /// # Errors
 /// [`LaneError::Transaction`] when it refuses us.
 pub fn transactions(sink: &Sink, health: &LaneHealth, stop: &Stop) -> Result<bool, LaneError> {
+    let patient = Instant::now() + ASK;
     while !stop.requested() {
         health.beat();
         match sink.init(AGAIN) {
@@ -133,7 +147,9 @@ pub fn transactions(sink: &Sink, health: &LaneHealth, stop: &Stop) -> Result<boo
                 return Ok(true);
             }
             Ok(Step::Again) => {
-                health.trouble("waiting for the coordinator of our transactions".to_owned());
+                if Instant::now() > patient {
+                    health.trouble("waiting for the coordinator of our transactions".to_owned());
+                }
                 // It may have answered at once.
                 stop.wait(AGAIN);
             }

@@ -6,13 +6,17 @@
 //! doubt is decided by the broker: a new producer ends what the old one left, then the committed offsets say whether
 //! it counts. A lane that lost its place in the group commits nothing: the broker checks the generation.
 //!
+//! A coordinator that comes back from an outage may end a transaction without telling partitions that have no leader at
+//! that moment: their records would then belong to the next transaction of the same producer, and come out twice (seen
+//! on Apache Kafka 4.3.1). What was open during an outage is therefore sent once more and taken back, so that every
+//! partition hears of an abort, before it is sent for good.
+//!
 //! Every call to the broker is made in short steps, with polls of the consumer between them.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 
 use crate::sink::transaction::{Step, TransactionError};
@@ -26,9 +30,11 @@ use crate::source::window::Window;
 /// How long records are gathered. A commit takes about 5 ms, and until then no reader sees them.
 const WINDOW: Duration = Duration::from_millis(100);
 /// One step of a call to the broker.
-const SLICE: Duration = Duration::from_millis(200);
+pub(super) const SLICE: Duration = Duration::from_millis(200);
 /// After an abort that the group asked for: a poll tells what became of our partitions.
 const HOLD: Duration = Duration::from_millis(100);
+/// A transaction that was open for longer has seen an outage.
+const OUTAGE: Duration = Duration::from_secs(2);
 /// Two producers that fence each other do so again and again; one that was late is fenced once.
 const DUEL: Duration = Duration::from_secs(60);
 
@@ -41,14 +47,18 @@ pub struct Transactions {
     id: String,
     /// When the coordinator ends a transaction by itself.
     timeout: Duration,
-    window: Window,
-    stage: Stage,
+    pub(super) window: Window,
+    pub(super) stage: Stage,
     /// Whether the producer has an open transaction.
     begun: bool,
     /// Where partitions start, until a transaction has committed it.
     starts: Vec<Start>,
     /// What the transaction that is being committed commits.
     added: Vec<Start>,
+    /// Records that are to be sent once more and taken back, after an outage.
+    cleanse: usize,
+    /// Whether the transaction that is taken back is that one.
+    cleansed: bool,
     /// Nothing is sent before.
     hold: Option<Instant>,
     fenced: Option<Instant>,
@@ -56,7 +66,7 @@ pub struct Transactions {
 
 /// How far the transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// It takes records.
     Open,
     /// Its records are waited for.
@@ -86,6 +96,8 @@ impl Transactions {
             begun: false,
             starts: Vec::new(),
             added: Vec::new(),
+            cleanse: 0,
+            cleansed: false,
             hold: None,
             fenced: None,
         }
@@ -155,7 +167,7 @@ impl Core {
             Err(error) => error,
         };
         t.window.refuse();
-        if error == SinkError::Withdrawn {
+        if matches!(error, SinkError::Withdrawn { .. }) {
             return Ok(());
         }
         // What it is sent as next time; that follows from the abort.
@@ -236,6 +248,10 @@ impl Core {
     fn is_due(&self, closing: bool, now: Instant) -> bool {
         let Some(t) = &self.transactions else { return false };
         let Some(opened) = t.window.opened() else { return t.begun && t.window.is_refused() };
+        // Not before all of them are in it; some may be gone with their partition.
+        if t.cleanse > t.window.len() && !t.window.is_refused() && now < opened + OUTAGE / 2 {
+            return false;
+        }
         t.window.is_refused()
             || now >= opened + WINDOW
             || t.window.len() >= (self.settings.in_flight / 2).max(1)
@@ -269,7 +285,9 @@ impl Core {
             return Ok(true);
         }
         if flushed == Step::Done && t.window.is_acknowledged() {
-            t.stage = Stage::Adding(now);
+            // Now every partition of it has a leader, which hears of the abort.
+            t.cleansed = std::mem::take(&mut t.cleanse) > 0;
+            t.stage = if t.cleansed { Stage::Aborting(now) } else { Stage::Adding(now) };
             return Ok(true);
         }
         self.overdue(since, "its records were not acknowledged in time", now)
@@ -367,7 +385,9 @@ impl Core {
         match self.sink.abort(SLICE) {
             Ok(Step::Done) => {
                 self.metrics.transactions.aborted.inc();
-                self.send_again(now)?;
+                let outage =
+                    |t: &Transactions| !t.cleansed && t.window.opened().is_some_and(|at| now > at + OUTAGE);
+                self.send_again(self.transactions.as_ref().is_some_and(outage), now)?;
                 Ok(false)
             }
             Ok(Step::Again) => self.overdue(since, "it was not aborted in time", now),
@@ -384,134 +404,30 @@ impl Core {
     }
 
     /// Puts the alerts of a transaction that does not count back at the head of what may leave, in their order.
-    fn send_again(&mut self, now: Instant) -> Result<(), LaneError> {
+    /// `cleanse`: once to be taken back, then for good.
+    pub(super) fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
         // Word of its records is here by now: it must not be taken for that of the next.
         self.collect(now)?;
         let Some(t) = &mut self.transactions else { return Ok(()) };
+        let mut again = 0;
         for token in t.reset().into_iter().rev() {
             if let Some(slot) = self.slots.get(token) {
                 slot.unsend();
                 self.outbox.push_front(self.slots.renew(token));
+                again += 1;
             }
         }
-        if let Some(t) = &mut self.transactions
-            && !t.starts.is_empty()
-        {
+        if cleanse {
+            t.cleanse = again;
+        }
+        if !t.starts.is_empty() {
             t.window.open(now);
         }
         Ok(())
     }
 
-    fn renew(&mut self) -> Result<bool, LaneError> {
-        self.metrics.transactions.renewed.inc();
-        self.sink.renew().map_err(LaneError::Client)?;
-        if let Some(t) = &mut self.transactions {
-            t.stage = Stage::Renewing;
-        }
-        Ok(true)
-    }
-
-    fn init(&mut self, now: Instant) -> Result<bool, LaneError> {
-        match self.sink.init(SLICE) {
-            Ok(Step::Done) => {
-                if let Some(t) = &mut self.transactions {
-                    t.stage = Stage::Asking;
-                }
-                Ok(true)
-            }
-            Ok(Step::Again) => Ok(false),
-            Err(error) => {
-                self.failed(error, now)?;
-                Ok(false)
-            }
-        }
-    }
-
-    /// Asks whether the last transaction of the producer before counts.
-    fn ask<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        now: Instant,
-    ) -> Result<bool, LaneError> {
-        let doubtful = self.doubtful();
-        let held = if doubtful.is_empty() {
-            Vec::new()
-        } else {
-            match held(consumer, &doubtful) {
-                Ok(held) => held,
-                // The broker is away, or another's transaction keeps the offsets: ask again.
-                Err(error) => {
-                    tracing::debug!(%error, "could not ask for committed offsets");
-                    return Ok(false);
-                }
-            }
-        };
-        self.collect(now)?;
-        let mut counted = 0;
-        for doubt in doubtful {
-            let offset = held.iter().find(|(index, _)| *index == doubt.assignment).and_then(|held| held.1);
-            match offset {
-                Some(offset) if offset == doubt.after => {
-                    counted += 1;
-                    self.count(doubt.assignment, now)?;
-                }
-                Some(offset) if offset > doubt.first => self.moved(consumer, &doubt, offset),
-                // As before the transaction: it does not count.
-                Some(_) | None => {}
-            }
-        }
-        tracing::info!(
-            partitions = counted,
-            "the transaction in doubt is decided; going on with a new producer"
-        );
-        self.send_again(now)?;
-        Ok(false)
-    }
-
-    /// The partitions of the transaction in doubt.
-    fn doubtful(&self) -> Vec<Doubt> {
-        let Some(t) = &self.transactions else { return Vec::new() };
-        let doubts = t.window.runs().filter_map(|(index, run)| {
-            let assignment = self.assignments.get(index)?;
-            Some(Doubt {
-                assignment: index,
-                topic: self.topics.get(assignment.topic)?.name.clone(),
-                partition: assignment.partition,
-                first: assignment.oldest()?,
-                after: run.last + 1,
-            })
-        });
-        doubts.collect()
-    }
-
-    /// The alerts of a partition in the transaction count: they are complete.
-    fn count(&mut self, assignment: usize, now: Instant) -> Result<(), LaneError> {
-        let Some(t) = &mut self.transactions else { return Ok(()) };
-        let slots = &mut self.slots;
-        let ours = |token| slots.get(token).is_some_and(|slot| slot.assignment == assignment);
-        for token in t.window.extract(assignment, ours) {
-            self.complete(token, now)?;
-        }
-        Ok(())
-    }
-
-    /// Somebody else has committed: what we hold of the partition is theirs.
-    fn moved<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, doubt: &Doubt, offset: i64) {
-        tracing::warn!(
-            topic = doubt.topic,
-            partition = doubt.partition,
-            "another member has committed beyond our alerts; going on from there"
-        );
-        // A new ledger begins, but a pause of the partition goes on.
-        let paused = self.paused;
-        self.assign(&[(doubt.topic.clone(), doubt.partition)]);
-        self.paused = paused;
-        // It fails when the partition is no longer ours, which a poll is about to tell.
-        let _ = consumer.seek(&doubt.topic, doubt.partition, Offset::Offset(offset), SLICE);
-    }
-
     /// Takes everything out of the mailbox.
-    fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
         while let Ok(event) = self.mail.try_recv() {
             self.handle(event, now)?;
         }
@@ -528,7 +444,7 @@ impl Core {
         Ok(true)
     }
 
-    fn failed(&mut self, error: TransactionError, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn failed(&mut self, error: TransactionError, now: Instant) -> Result<(), LaneError> {
         let Some(t) = &mut self.transactions else { return Ok(()) };
         match &error {
             TransactionError::Denied(_) => return Err(LaneError::Transaction(error)),
@@ -557,45 +473,9 @@ impl Transactions {
     fn reset(&mut self) -> Vec<Token> {
         self.stage = Stage::Open;
         self.begun = false;
+        self.cleansed = false;
         self.window.take()
     }
-}
-
-/// A partition of a transaction of which nobody knows whether it was committed.
-struct Doubt {
-    assignment: usize,
-    topic: String,
-    partition: i32,
-    /// Offset of its first alert.
-    first: i64,
-    /// What it would have committed.
-    after: i64,
-}
-
-/// What the broker holds for the partitions, by position of the assignment.
-fn held<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    doubtful: &[Doubt],
-) -> Result<Vec<(usize, Option<i64>)>, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(doubtful.len());
-    for doubt in doubtful {
-        list.add_partition(&doubt.topic, doubt.partition);
-    }
-    let committed = consumer.committed_offsets(list, SLICE * 5)?;
-    let mut held = Vec::with_capacity(doubtful.len());
-    for doubt in doubtful {
-        let found = committed.find_partition(&doubt.topic, doubt.partition);
-        if let Some(found) = &found {
-            // An answer with an error says nothing about a commit.
-            found.error()?;
-        }
-        let offset = found.and_then(|found| match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        });
-        held.push((doubt.assignment, offset));
-    }
-    Ok(held)
 }
 
 #[cfg(test)]

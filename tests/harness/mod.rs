@@ -9,6 +9,8 @@
 pub mod alerts;
 pub mod check;
 pub mod kafka;
+pub mod load;
+pub mod reader;
 pub mod scenarios;
 pub mod service;
 pub mod vendors;

@@ -15,9 +15,14 @@
 mod harness;
 
 mod away;
+mod checker;
 mod crash;
+mod groups;
+mod limits;
+mod memory;
 mod refusals;
 mod secure;
+mod topics;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
