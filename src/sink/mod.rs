@@ -65,10 +65,11 @@ pub enum SinkError {
         /// The broker's words.
         why: String,
     },
-    /// The producer cannot go on and gave the record up, or took it back, with its transaction or since the lane ends:
-    /// nothing is wrong with the record.
+    /// The producer cannot go on and gave the record up, or took it back with its transaction: nothing is wrong with
+    /// the record.
     #[error(
-        "the producer gave up a record for topic {topic}: {why}; what was not acknowledged is not committed"
+        "the producer gave up a record for topic {topic}: {why}. What was not acknowledged is not committed: a restart \
+         sends it again"
     )]
     Withdrawn {
         /// The topic.
@@ -192,13 +193,6 @@ impl Sink {
         producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
     }
 
-    /// Takes back what was not sent yet: each such record is reported as [`SinkError::Withdrawn`].
-    pub fn withdraw(&self) {
-        for producer in [Some(&self.producer), self.single.as_ref()].into_iter().flatten() {
-            producer.purge(PurgeConfig::default().queue());
-        }
-    }
-
     /// Partitions of `topic` now; what is sent from now on may name any of them.
     ///
     /// # Errors
@@ -212,6 +206,13 @@ impl Sink {
             count = found.map_or(0, |found| found.partitions().len());
         }
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// Takes back what was not sent yet: each such record is reported as [`SinkError::Withdrawn`].
+    pub fn withdraw(&self) {
+        for producer in [Some(&self.producer), self.single.as_ref()].into_iter().flatten() {
+            producer.purge(PurgeConfig::default().queue());
+        }
     }
 
     /// The producer whose batches hold one record.
@@ -251,11 +252,13 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
             | Code::Fatal
             | Code::Fenced
             | Code::ProducerFenced
-            | Code::InvalidProducerEpoch
-            | Code::InvalidTransactionalState
-            | Code::OutOfOrderSequenceNumber
-            | Code::UnknownProducerId,
+            | Code::InvalidTransactionalState,
         ) => SinkError::Withdrawn { topic, why },
+        Some(Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch) => {
+            let lost =
+                "The broker lost track of what this producer has sent: its log was cut, or it has a fault";
+            SinkError::Withdrawn { topic, why: format!("{why}. {lost}") }
+        }
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),

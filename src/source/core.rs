@@ -44,6 +44,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Which order outputs keep.
     pub order: Order,
+    /// The consumer group.
+    pub group: String,
     /// The output topic.
     pub output: String,
     /// The dead-letter topic.

@@ -31,6 +31,28 @@ impl Core {
         match self.sink.init(SLICE) {
             Ok(Step::Done) => {
                 if let Some(t) = &mut self.transactions {
+                    t.stage = Stage::Releasing;
+                }
+                Ok(true)
+            }
+            Ok(Step::Again) => Ok(false),
+            Err(error) => {
+                self.failed(error, now)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Has its offsets released, which a coordinator that comes back may have forgotten: they would be in doubt for ever.
+    pub(super) fn release(&mut self, now: Instant) -> Result<bool, LaneError> {
+        // Any topic does: what is released is all that the producer left with the group.
+        let released = match self.topics.first() {
+            Some(topic) => self.sink.release(&self.settings.group, &topic.name, SLICE),
+            None => Ok(Step::Done),
+        };
+        match released {
+            Ok(Step::Done) => {
+                if let Some(t) = &mut self.transactions {
                     t.stage = Stage::Asking;
                 }
                 Ok(true)
@@ -147,7 +169,7 @@ fn held<C: ConsumerContext>(
     for doubt in doubtful {
         list.add_partition(&doubt.topic, doubt.partition);
     }
-    let committed = consumer.committed_offsets(list, SLICE * 5)?;
+    let committed = consumer.committed_offsets(list, SLICE * 2)?;
     let mut held = Vec::with_capacity(doubtful.len());
     for doubt in doubtful {
         let found = committed.find_partition(&doubt.topic, doubt.partition);

@@ -117,9 +117,10 @@ impl Lane {
             client::transactional(&mut producer, &id);
             Transactions::new(id, client::transaction_timeout(&producer))
         });
-        let sink = Sink::new(&producer, deliveries).map_err(LaneError::Client)?;
+        let mut sink = Sink::new(&producer, deliveries).map_err(LaneError::Client)?;
         // Before subscribing: what an earlier process of our name left open ends here.
-        if transactions.is_some() && !startup::transactions(&sink, &self.health, &self.stop)? {
+        let topic = topics.first().map(|topic| (config.input.group.as_str(), topic.name.as_str()));
+        if transactions.is_some() && !startup::transactions(&mut sink, topic, &self.health, &self.stop)? {
             return Ok(None);
         }
         let settings = Settings {
@@ -127,6 +128,7 @@ impl Lane {
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
             deadline: config.pipeline.deadline,
             order: config.pipeline.order,
+            group: config.input.group.clone(),
             output: config.output.topic.clone(),
             dead_letters: config.dead_letters.topic.clone(),
             on_failure: config.dead_letters.on_failure,

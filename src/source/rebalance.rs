@@ -37,8 +37,8 @@ pub struct Context {
     drain: Duration,
     start: OffsetReset,
     transactional: bool,
-    starts: Mutex<BTreeMap<(String, i32), i64>>,
     inputs: Inputs,
+    starts: Mutex<BTreeMap<(String, i32), i64>>,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
     voice: client::Voice,
@@ -56,7 +56,7 @@ impl Context {
     ) -> Self {
         let transactional = core.transactions.is_some();
         let (core, starts, voice) = (Mutex::new(core), Mutex::default(), client::Voice::default());
-        Context { core, drain, start, transactional, starts, inputs, metrics, health, voice }
+        Context { core, drain, start, transactional, inputs, starts, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.

@@ -16,7 +16,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
 use crate::sink::Sink;
-use crate::sink::transaction::Step;
+use crate::sink::transaction::{Step, TransactionError};
 use crate::source::LaneError;
 use crate::source::limits::TopicLimits;
 use crate::supervisor::Stop;
@@ -132,20 +132,38 @@ pub fn partitions<C: ClientContext>(
     }
 }
 
-/// Makes a lane's producer known to the coordinator of its transactions; `false` when the process is to stop before
-/// that answered.
+/// Makes a lane's producer known to the coordinator of its transactions, and releases the offsets that an earlier one of
+/// its id may have left in doubt, given the group and a topic of it; `false` when the process is to stop before that is
+/// done.
 ///
 /// # Errors
 /// [`LaneError::Transaction`] when it refuses us.
-pub fn transactions(sink: &Sink, health: &LaneHealth, stop: &Stop) -> Result<bool, LaneError> {
+pub fn transactions(
+    sink: &mut Sink,
+    offsets: Option<(&str, &str)>,
+    health: &LaneHealth,
+    stop: &Stop,
+) -> Result<bool, LaneError> {
     let patient = Instant::now() + ASK;
+    let mut known = false;
     while !stop.requested() {
         health.beat();
-        match sink.init(AGAIN) {
-            Ok(Step::Done) => {
+        let step = if known {
+            offsets.map_or(Ok(Step::Done), |(group, topic)| sink.release(group, topic, AGAIN))
+        } else {
+            sink.init(AGAIN)
+        };
+        match step {
+            Ok(Step::Done) if known => {
                 health.well();
                 return Ok(true);
             }
+            Ok(Step::Done) => known = true,
+            Err(TransactionError::Renew(_)) => {
+                sink.renew().map_err(LaneError::Client)?;
+                known = false;
+            }
+            Err(error) => return Err(LaneError::Transaction(error)),
             Ok(Step::Again) => {
                 if Instant::now() > patient {
                     health.trouble("waiting for the coordinator of our transactions".to_owned());
@@ -153,7 +171,6 @@ pub fn transactions(sink: &Sink, health: &LaneHealth, stop: &Stop) -> Result<boo
                 // It may have answered at once.
                 stop.wait(AGAIN);
             }
-            Err(error) => return Err(LaneError::Transaction(error)),
         }
     }
     Ok(false)

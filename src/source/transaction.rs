@@ -6,10 +6,11 @@
 //! doubt is decided by the broker: a new producer ends what the old one left, then the committed offsets say whether
 //! it counts. A lane that lost its place in the group commits nothing: the broker checks the generation.
 //!
-//! A coordinator that comes back from an outage may end a transaction without telling partitions that have no leader at
-//! that moment: their records would then belong to the next transaction of the same producer, and come out twice (seen
-//! on Apache Kafka 4.3.1). What was open during an outage is therefore sent once more and taken back, so that every
-//! partition hears of an abort, before it is sent for good.
+//! A coordinator that comes back from an outage ends transactions without telling partitions that have no leader at that
+//! moment (Apache Kafka 4.3.1 logs "likely deleted already and hence can be skipped"): their records then belong to the
+//! next transaction of the same producer, and come out twice; offsets stay in doubt for ever. What was open during an
+//! outage is therefore sent once more and taken back, so that every partition hears of an abort, before it is sent for
+//! good; and each new producer releases the group's offsets.
 //!
 //! Every call to the broker is made in short steps, with polls of the consumer between them.
 
@@ -29,8 +30,8 @@ use crate::source::window::Window;
 
 /// How long records are gathered. A commit takes about 5 ms, and until then no reader sees them.
 const WINDOW: Duration = Duration::from_millis(100);
-/// One step of a call to the broker.
-pub(super) const SLICE: Duration = Duration::from_millis(200);
+/// One step of a call to the broker. A lane polls between them.
+pub(super) const SLICE: Duration = Duration::from_secs(1);
 /// After an abort that the group asked for: a poll tells what became of our partitions.
 const HOLD: Duration = Duration::from_millis(100);
 /// A transaction that was open for longer has seen an outage.
@@ -81,6 +82,8 @@ pub(super) enum Stage {
     Broken,
     /// A new producer makes itself known.
     Renewing,
+    /// The offsets of the last one's transaction are released.
+    Releasing,
     /// The broker is asked whether the last one's transaction counts.
     Asking,
 }
@@ -227,6 +230,7 @@ impl Core {
                 Stage::Aborting(since) => self.abort(since, now)?,
                 Stage::Broken => self.renew()?,
                 Stage::Renewing => self.init(now)?,
+                Stage::Releasing => self.release(now)?,
                 Stage::Asking => self.ask(consumer, now)?,
             };
             if !on {
@@ -239,7 +243,10 @@ impl Core {
     pub fn abandon(&mut self, bound: Duration) {
         let Some(t) = &self.transactions else { return };
         if t.begun
-            && !matches!(t.stage, Stage::Committing(_) | Stage::Broken | Stage::Renewing | Stage::Asking)
+            && !matches!(
+                t.stage,
+                Stage::Committing(_) | Stage::Broken | Stage::Renewing | Stage::Releasing | Stage::Asking
+            )
         {
             let _ = self.sink.abort(bound);
         }
@@ -255,7 +262,7 @@ impl Core {
         t.window.is_refused()
             || now >= opened + WINDOW
             || t.window.len() >= (self.settings.in_flight / 2).max(1)
-            || self.is_full()
+            || self.is_full() && t.window.len() >= self.settings.in_flight / 4
             || closing && self.outbox.is_empty()
     }
 

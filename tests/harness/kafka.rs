@@ -29,6 +29,8 @@ pub const OUTPUT: i32 = 2;
 pub const GROUP: i32 = 3;
 /// Leads the dead letters.
 pub const DEAD: i32 = 4;
+/// As many as the brokers say.
+const REPLICAS: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
 /// The topics and the group of one test.
 pub struct Stage {
@@ -89,11 +91,21 @@ impl Stage {
 
     /// On the broker of `KAFKA_BROKERS`, with topics of its own; the input may take `input_bytes`, the output `output_bytes`.
     pub fn real(partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
+        Self::on(
+            &std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            partitions,
+            input_bytes,
+            output_bytes,
+        )
+    }
+
+    /// The same on the brokers given.
+    pub fn on(brokers: &str, partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = |what: &str| format!("e2e-{}-{number}-{what}", std::process::id());
         let stage = Stage {
-            brokers: std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            brokers: brokers.to_owned(),
             input: name("alerts"),
             output: name("enriched"),
             dead: name("dead"),
@@ -133,15 +145,6 @@ impl Stage {
         self.led(name, partitions);
     }
 
-    /// Deletes a topic on a real broker.
-    pub fn delete(&self, name: &str) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
-        let options = AdminOptions::new().operation_timeout(Some(BOUND));
-        for result in runtime().block_on(admin.delete_topics(&[name], &options)).unwrap() {
-            result.unwrap();
-        }
-    }
-
     /// Deletes what stands before `offset` in a partition of the input.
     pub fn delete_before(&self, partition: i32, offset: i64) {
         let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
@@ -164,7 +167,7 @@ impl Stage {
     /// Creates a topic with these settings on a real broker.
     pub fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, REPLICAS);
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -186,6 +189,33 @@ impl Stage {
                 })
             })
         });
+    }
+
+    /// Deletes a topic, and waits until nobody knows it any more.
+    pub fn delete(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        let results = runtime.block_on(admin.delete_topics(&[name], &options)).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        let consumer: BaseConsumer =
+            client(&self.brokers).set("allow.auto.create.topics", "false").create().unwrap();
+        super::wait("a deleted topic is gone", BOUND, || {
+            consumer
+                .fetch_metadata(Some(name), BOUND)
+                .is_ok_and(|metadata| metadata.topics().iter().all(|topic| topic.partitions().is_empty()))
+        });
+    }
+
+    /// Whether every replica of our topics has what its leader has.
+    pub fn is_replicated(&self) -> bool {
+        let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
+        [&self.input, &self.output, &self.dead].into_iter().all(|topic| {
+            consumer.fetch_metadata(Some(topic), BOUND).is_ok_and(|metadata| {
+                let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+                partitions.into_iter().all(|p| p.leader() >= 0 && p.isr().len() == p.replicas().len())
+            })
+        })
     }
 
     /// Appends records to the input and returns them with their offsets, in the order given.
@@ -236,6 +266,11 @@ pub(super) fn client(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "500");
     config
+}
+
+/// Unix milliseconds of a time that is past, and within what a topic keeps.
+pub(super) fn hour_ago() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - 3_600_000
 }
 
 /// First and next offset of each partition.
@@ -335,7 +370,7 @@ pub struct Writer<'s> {
     written: i64,
     next: BTreeMap<i32, i64>,
     /// Timestamp of the first record; each is a millisecond after the one before.
-    pub first: i64,
+    first: i64,
 }
 
 impl<'s> Writer<'s> {
@@ -349,9 +384,7 @@ impl<'s> Writer<'s> {
             .set("message.timeout.ms", "0")
             .create()
             .unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        let first = now - 3_600_000;
-        Writer { stage, producer, written: 0, next: stage.ends(), first }
+        Writer { stage, producer, written: 0, next: stage.ends(), first: hour_ago() }
     }
 
     /// Hands one record to the producer; its offset and timestamp.

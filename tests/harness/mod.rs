@@ -8,8 +8,10 @@
 
 pub mod alerts;
 pub mod check;
+pub mod freeze;
 pub mod kafka;
 pub mod load;
+pub mod proxy;
 pub mod reader;
 pub mod scenarios;
 pub mod service;

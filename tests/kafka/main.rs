@@ -15,12 +15,14 @@
 mod harness;
 
 mod away;
+mod chaos;
 mod checker;
 mod crash;
 mod groups;
 mod limits;
 mod memory;
 mod refusals;
+mod script;
 mod secure;
 mod topics;
 

@@ -51,7 +51,9 @@ struct Figures {
 /// Runs a backlog of `count` alerts through the service, and looks at every output.
 fn backlog(stage: &Stage, settings: &Settings, count: usize, bytes: usize) -> Figures {
     let mut writer = Writer::new(stage);
-    (0..count).for_each(|number| drop(writer.send(&alert(number, bytes))));
+    for number in 0..count {
+        writer.send(&alert(number, bytes));
+    }
     writer.end();
     let bound = Duration::from_secs(120 + count as u64 / 500);
     let mut service = Service::start(&settings.text());
@@ -66,7 +68,7 @@ fn backlog(stage: &Stage, settings: &Settings, count: usize, bytes: usize) -> Fi
         let (now, peak) = service.resident();
         if told.elapsed() > Duration::from_secs(5) {
             told = Instant::now();
-            let of = |name: &str| service.metric(name).unwrap_or_default();
+            let mut of = |name: &str| service.metric(name).unwrap_or_default();
             say(&format!(
                 "{published:>9} out, {:>5.0} MiB now, {:>5.0} MiB at most; in flight {} ({:.1} MiB), flights {}, cache {:.1} MiB",
                 now as f64 / MIB,
