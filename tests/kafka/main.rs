@@ -21,6 +21,7 @@ mod crash;
 mod figures;
 mod groups;
 mod limits;
+mod memory;
 mod refusals;
 mod script;
 mod secure;
