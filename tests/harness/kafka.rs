@@ -38,7 +38,8 @@ pub struct Stage {
 impl Stage {
     /// On an embedded broker of its own.
     pub fn embedded(partitions: i32) -> Stage {
-        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1)];
+        // The last one it cannot create when asked to.
+        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1)];
         let broker = Broker::start(&topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),

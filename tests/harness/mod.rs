@@ -9,6 +9,7 @@
 pub mod alerts;
 pub mod check;
 pub mod kafka;
+pub mod letters;
 pub mod scenarios;
 pub mod service;
 pub mod vendors;

@@ -11,6 +11,8 @@ mod harness;
 mod api;
 mod commands;
 mod deadline;
+mod dlq;
+mod flood;
 mod hostile;
 mod order;
 mod secrets;
