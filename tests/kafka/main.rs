@@ -16,6 +16,7 @@ mod harness;
 
 mod away;
 mod crash;
+mod dlq;
 mod refusals;
 mod secure;
 
