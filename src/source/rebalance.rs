@@ -318,21 +318,20 @@ mod tests {
 
     #[test]
     fn a_partition_stands_behind_markers_once_everything_that_was_fetched_is_taken() {
-        let of = |fetchq_cnt, next_offset, app_offset, committed_offset| Partition {
+        let of = |fetchq_cnt, next_offset, app_offset| Partition {
             fetch_state: "active".to_owned(),
             fetchq_cnt,
             next_offset,
             app_offset,
-            committed_offset,
             ..Partition::default()
         };
         let none = -1001;
-        assert_eq!(position(&of(0, 12, 11, 9), 9, false), 12, "a marker at 11");
-        assert_eq!(position(&of(3, 12, 9, 9), 9, false), 9, "three are fetched and not taken");
-        assert_eq!(position(&of(0, 12, 9, 9), 9, true), 9, "a pause threw them away");
-        assert_eq!(position(&of(0, none, none, 9), 9, false), 9, "nothing was read yet");
-        assert!(position(&of(0, none, none, none), none, false) < 0);
-        let starting = Partition { fetch_state: "offset-query".to_owned(), ..of(0, 12, 9, 9) };
-        assert_eq!(position(&starting, false), 9);
+        assert_eq!(position(&of(0, 12, 11), 9, false), 12, "a marker at 11");
+        assert_eq!(position(&of(3, 12, 9), 9, false), 9, "three are fetched and not taken");
+        assert_eq!(position(&of(0, 12, 9), 9, true), 9, "a pause threw them away");
+        assert_eq!(position(&of(0, none, none), 9, false), 9, "nothing was read yet");
+        assert!(position(&of(0, none, none), none, false) < 0);
+        let starting = Partition { fetch_state: "offset-query".to_owned(), ..of(0, 12, 9) };
+        assert_eq!(position(&starting, 9, false), 9);
     }
 }

@@ -18,6 +18,7 @@ mod away;
 mod chaos;
 mod checker;
 mod crash;
+mod dlq;
 mod figures;
 mod groups;
 mod limits;

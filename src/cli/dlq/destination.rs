@@ -54,12 +54,15 @@ pub enum No {
         /// Where to.
         to: String,
     },
+    /// Another command is at it.
+    #[error("another redrive has just taken it")]
+    Taken,
     /// Its headers do not say where it came from.
     #[error(
         "its headers do not say which topic, partition and offset it came from (__connect.errors.*): it is not a dead \
          letter of riskstream"
     )]
-    NoOrigin,
+    Nowhere,
     /// It came from a topic that is not configured.
     #[error(
         "came from topic {0:?}, which is not one of input.topics: nothing is sent there. --topic-to NAME sends it to one \
@@ -86,6 +89,7 @@ pub fn decide<'c>(letter: &Letter, book: Option<&Book>, rules: Rules<'c>) -> Res
     if let Some(entry) = book.and_then(|book| book.about(letter)).filter(|_| !rules.again) {
         match entry.state {
             State::Done => return Err(No::Done { at: entry.at.clone(), to: entry.to.clone() }),
+            State::Intent if entry.under_way => return Err(No::Taken),
             State::Intent => {
                 let at = if entry.at.is_empty() { String::new() } else { format!(" at {}", entry.at) };
                 let to = if entry.to.is_empty() { "the input topics".to_owned() } else { entry.to.clone() };
@@ -94,7 +98,7 @@ pub fn decide<'c>(letter: &Letter, book: Option<&Book>, rules: Rules<'c>) -> Res
             State::NotSent => {}
         }
     }
-    let origin = letter.origin().ok_or(No::NoOrigin)?;
+    let origin = letter.origin().ok_or(No::Nowhere)?;
     let topic = match rules.topic_to {
         Some(topic) => topic,
         None => rules
@@ -186,7 +190,7 @@ mod tests {
         let way = decide(&letter("b", 0), None, rules(&topics)).unwrap();
         assert_eq!((way.topic.name.as_str(), way.origin.to_string().as_str(), way.count), ("b", "b/0/9", 1));
         assert_eq!(decide(&letter("c", 0), None, rules(&topics)), Err(No::NotConfigured("c".to_owned())));
-        assert_eq!(decide(&Letter::default(), None, rules(&topics)), Err(No::NoOrigin));
+        assert_eq!(decide(&Letter::default(), None, rules(&topics)), Err(No::Nowhere));
         let to = Rules { topic_to: topics.first(), ..rules(&topics) };
         assert_eq!(decide(&letter("c", 0), None, to).unwrap().topic.name, "a");
         assert_eq!(decide(&letter("b", 0), None, to).unwrap().topic.name, "a");
@@ -216,6 +220,16 @@ mod tests {
         assert_eq!(decided(State::NotSent, false), Ok(1));
         assert_eq!(decided(State::Done, true), Ok(1));
         assert_eq!(decided(State::Intent, true), Ok(1));
+    }
+
+    #[test]
+    fn what_another_command_is_at_is_left_to_it() {
+        let topics = topics();
+        let mut book = noted(State::Done, "dead/0/7", "a/0/50", 1);
+        book.watch();
+        let other = r#"{"schema":"","state":"intent","at":"","to":"","topic":"a","source":"","letter_time":1,"count":1,"run":"b","command":""}"#;
+        book.read(Some(b"dead/0/0"), Some(other.as_bytes()));
+        assert_eq!(decide(&letter("a", 0), Some(&book), rules(&topics)), Err(No::Taken));
     }
 
     #[test]

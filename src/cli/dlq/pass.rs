@@ -192,8 +192,8 @@ fn too_often(count: u8, rules: Rules<'_>) -> Option<No> {
 fn not_sent(no: No) -> Outcome {
     let why = no.to_string();
     match no {
-        No::Done { .. } => Outcome::Skipped(why),
+        No::Done { .. } | No::Taken => Outcome::Skipped(why),
         No::Unsure { .. } => Outcome::Unsure(why),
-        No::NoOrigin | No::NotConfigured(_) | No::TooOften { .. } => Outcome::Refused(why),
+        No::Nowhere | No::NotConfigured(_) | No::TooOften { .. } => Outcome::Refused(why),
     }
 }

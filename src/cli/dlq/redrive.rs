@@ -18,9 +18,9 @@ use super::pass::Pass;
 use super::reader::Reader;
 use super::report::Report;
 use super::through::Through;
-use super::topics::Topics;
-use super::window::{LETTERS, Sender, Topic};
-use super::writer::Writer;
+use super::topics::{Settings, Topics};
+use super::window::{Sender, Topic};
+use super::writer::{Batches, Writer};
 use super::{Desk, RedriveArguments, To};
 use crate::cli::output::note;
 use crate::cli::{End, for_people};
@@ -52,16 +52,15 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
     let (total, destinations) = pass.count(book)?;
     confirm(total, &destinations, arguments.yes)?;
     let asking = Topics::new(&config, &runtime)?;
+    let markers =
+        if total > 0 && !arguments.no_markers { Some(remember(markers, &config, &asking)?) } else { markers };
+    let settings = if total > 0 { settings(&asking, &config, &destinations) } else { Settings::default() };
     let mut sender = Sender {
         config: &config,
         to: arguments.to,
-        topics: topics(&pass.reader, &asking, &destinations)?,
-        writer: Writer::new(&config, LETTERS)?,
-        markers: if total > 0 && !arguments.no_markers {
-            Some(remember(markers, &config, &asking)?)
-        } else {
-            markers
-        },
+        topics: topics(&pass.reader, &settings, &destinations)?,
+        writer: Writer::new(&config, Batches::Single)?,
+        markers,
         through: None,
         pace: Pace::new(arguments.rate, Instant::now()),
         stop: Stop::default(),
@@ -125,18 +124,29 @@ fn confirm(total: u64, destinations: &BTreeSet<String>, yes: bool) -> Result<(),
 }
 
 /// The markers, made where there are none yet.
-fn remember(markers: Option<Markers>, config: &Config, asking: &Topics<'_>) -> anyhow::Result<Markers> {
-    let markers = match markers {
-        Some(markers) => markers,
-        None => Markers::create(config, asking)?,
-    };
-    let topic = &config.dead_letters.markers;
-    if asking.setting(topic, "cleanup.policy").is_some_and(|policy| policy != "compact") {
+fn remember<'c>(
+    markers: Option<Markers<'c>>,
+    config: &'c Config,
+    asking: &Topics<'_>,
+) -> anyhow::Result<Markers<'c>> {
+    match markers {
+        Some(markers) => Ok(markers),
+        None => Markers::create(config, asking),
+    }
+}
+
+/// What is known of the topics that are written to; says so where that of the markers forgets them.
+fn settings(asking: &Topics<'_>, config: &Config, destinations: &BTreeSet<String>) -> Settings {
+    let markers = config.dead_letters.markers.as_str();
+    let names: Vec<&str> = destinations.iter().map(String::as_str).chain([markers]).collect();
+    let settings = asking.settings(&names);
+    if settings.get(markers, "cleanup.policy").is_some_and(|policy| policy != "compact") {
         note(&format!(
-            "topic {topic} is not only compacted, so what was redriven will be forgotten: set its cleanup.policy to compact"
+            "topic {markers} is not only compacted, so what was redriven will be forgotten: set its cleanup.policy to \
+             compact"
         ));
     }
-    Ok(markers)
+    settings
 }
 
 fn partitions(reader: &Reader, topic: &str) -> anyhow::Result<i32> {
@@ -147,11 +157,11 @@ fn partitions(reader: &Reader, topic: &str) -> anyhow::Result<i32> {
 
 fn topics(
     reader: &Reader,
-    asking: &Topics<'_>,
+    settings: &Settings,
     destinations: &BTreeSet<String>,
 ) -> anyhow::Result<HashMap<String, Topic>> {
     let topic = |name: &String| {
-        let topic = Topic { partitions: partitions(reader, name)?, retention: asking.retention(name) };
+        let topic = Topic { partitions: partitions(reader, name)?, retention: settings.retention(name) };
         Ok((name.clone(), topic))
     };
     destinations.iter().map(topic).collect()

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::To;
-use super::destination::{Way, timestamp};
+use super::destination::{No, Way, timestamp};
 use super::letter::Named;
 use super::marker::{Marker, SCHEMA, State};
 use super::markers::Markers;
@@ -60,7 +60,7 @@ pub struct Sender<'c> {
     /// The producer.
     pub writer: Writer,
     /// What is remembered; `None` with `--no-markers`.
-    pub markers: Option<Markers>,
+    pub markers: Option<Markers<'c>>,
     /// The pipeline, for `--to output`.
     pub through: Option<Through>,
     /// How fast.
@@ -182,15 +182,14 @@ impl<'c> Sender<'c> {
             .filter_map(|draft| Some((draft.task.about.place, self.marker(draft, State::Intent, None)?)))
             .collect();
         let Some(markers) = &mut self.markers else { return Ok(drafts) };
-        let ours = markers.claim(&mut self.writer, &intents)?;
+        let ours = markers.claim(&intents)?;
         let mut kept = Vec::new();
         for (draft, ours) in drafts.into_iter().zip(ours) {
             if ours {
                 kept.push(draft);
                 continue;
             }
-            let why = "another redrive has just taken it".to_owned();
-            report.tell(&draft.task.about, &Outcome::Skipped(why))?;
+            report.tell(&draft.task.about, &Outcome::Skipped(No::Taken.to_string()))?;
             report.progress.inc(1);
         }
         Ok(kept)
@@ -228,8 +227,8 @@ impl<'c> Sender<'c> {
                 Some((draft.task.about.place, self.marker(draft, *state, landed.clone())?))
             })
             .collect();
-        match &self.markers {
-            Some(kept) => kept.note(&mut self.writer, &markers),
+        match &mut self.markers {
+            Some(kept) => kept.note(&markers),
             None => Ok(()),
         }
     }
