@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use crate::admin::alarm::Alarm;
 use crate::admin::health::{Health, LaneHealth};
 use crate::admin::server;
 use crate::alert::{Decoder, FormatProblem, Formats, Options};
 use crate::cache::flight::Carrier;
 use crate::cache::{Cache, Flights, Lifetimes};
 use crate::compose::Composer;
-use crate::config::{Config, words};
+use crate::config::{Config, Flood, FloodAction, words};
 use crate::metrics::{Metrics, MetricsError};
 use crate::pipeline::Pipeline;
 use crate::provider::gate::Limiters;
@@ -28,6 +29,7 @@ use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
 use crate::source::identity::Identity;
 use crate::source::lane::Lane;
+use crate::source::watch::Watch;
 use crate::supervisor::Stop;
 
 /// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
@@ -117,6 +119,20 @@ pub enum RunError {
     /// What renews Kafka's token is gone.
     #[error("the task that renews the token for Kafka ended unexpectedly; this is a bug")]
     Renewal,
+    /// More dead letters than `dead_letters.flood` allows, and its action is `stop`.
+    #[error(
+        "dead_letters.flood: {dead} of {read} alerts within {per:?} became dead letters, and the action is stop. What was \
+         acknowledged is committed, the rest is read again: look at them with `riskstream dlq list`, correct what writes \
+         them, then start again, or set dead_letters.flood.action to report"
+    )]
+    Flood {
+        /// Dead letters within the span.
+        dead: u64,
+        /// Alerts read within it.
+        read: u64,
+        /// The span.
+        per: Duration,
+    },
     /// A second signal ended the stop.
     #[error("stopped at once by a second signal; what was in flight will be read again")]
     Interrupted,
@@ -245,6 +261,8 @@ pub struct Service {
     stop: Stop,
     shutdown: Duration,
     server: server::Running,
+    alarm: Alarm,
+    flood: Flood,
     /// Where the admin port listens, once chosen.
     pub admin: std::net::SocketAddr,
 }
@@ -264,6 +282,16 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        let watch = Watch {
+            config: Arc::clone(&config),
+            identity: identity.clone(),
+            notes: health.notes(),
+            stop: stop.clone(),
+        };
+        // Nothing depends on it, and it ends with the process.
+        if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()) {
+            tracing::warn!(%error, "the watch could not be started");
+        }
         let mut lanes = Vec::new();
         for (number, word) in words.into_iter().enumerate() {
             let lane = Lane {
@@ -280,8 +308,9 @@ impl Service {
                 .map_err(|error| RunError::Lane { lane: number, error: LaneError::Thread(error) })?;
             lanes.push((handle, word));
         }
-        let (shutdown, admin) = (config.pipeline.shutdown, server.address);
-        Ok(Service { lanes, health, identity, stop, shutdown, server, admin })
+        let (shutdown, admin, flood) = (config.pipeline.shutdown, server.address, config.dead_letters.flood);
+        let alarm = Alarm::new(flood, Arc::clone(&engine.metrics), Arc::clone(&health), Instant::now());
+        Ok(Service { lanes, health, identity, stop, shutdown, server, alarm, flood, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -302,6 +331,12 @@ impl Service {
             }
             if self.identity.has_ended() {
                 result = Err(RunError::Renewal);
+                break;
+            }
+            if let Some(counts) = self.alarm.look(Instant::now())
+                && self.flood.action == FloodAction::Stop
+            {
+                result = Err(RunError::Flood { dead: counts.dead, read: counts.read, per: self.flood.per });
                 break;
             }
             self.stop.wait(Duration::from_millis(50));
@@ -374,9 +409,14 @@ mod tests {
             }
         });
         let admin = "127.0.0.1:9464".parse().unwrap();
+        let health = Arc::new(Health::new(vec![Arc::clone(&word)], Vec::new(), Duration::from_secs(1)));
+        let flood = Config::default().dead_letters.flood;
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
         Service {
-            lanes: vec![(lane, Arc::clone(&word))],
-            health: Arc::new(Health::new(vec![word], Vec::new(), Duration::from_secs(1))),
+            lanes: vec![(lane, word)],
+            alarm: Alarm::new(flood, metrics, Arc::clone(&health), Instant::now()),
+            flood,
+            health,
             identity: Identity::default(),
             stop,
             shutdown: Duration::from_secs(60),

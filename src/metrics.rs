@@ -87,6 +87,16 @@ impl Meter for ProviderMetrics {
     }
 }
 
+/// Counters of transactions, by how they ended. All stay at zero in at least once.
+pub struct TransactionMetrics {
+    /// Committed.
+    pub committed: IntCounter,
+    /// Taken back; what was in them was sent again.
+    pub aborted: IntCounter,
+    /// In doubt: a new producer asked the broker.
+    pub renewed: IntCounter,
+}
+
 /// All metrics of a process.
 pub struct Metrics {
     registry: Registry,
@@ -95,6 +105,8 @@ pub struct Metrics {
     /// Enriched alerts acknowledged by the output topic.
     pub published: IntCounter,
     dead_lettered: IntCounterVec,
+    /// 1 while there is a flood of dead letters.
+    pub flood: IntGauge,
     by_status: [IntCounter; AlertStatus::ALL.len()],
     /// Seconds from polling an alert to the acknowledgement of its output.
     pub latency: Histogram,
@@ -116,6 +128,10 @@ pub struct Metrics {
     pub processed: IntGaugeVec,
     /// Offset that the broker holds for us, by partition.
     pub committed: IntGaugeVec,
+    /// Transactions, by how they ended.
+    pub transactions: TransactionMetrics,
+    /// Seconds from a transaction's first record to its commit.
+    pub transaction_seconds: Histogram,
     /// Partitions assigned to this replica.
     pub assigned: IntGauge,
     /// Unix time in seconds of the last acknowledged alert.
@@ -192,6 +208,9 @@ impl Metrics {
         for outcome in ["ok", "refused", "unavailable"] {
             tokens.with_label_values(&[outcome]);
         }
+        let transactions =
+            counters(r, "transactions_total", "Transactions, by how they ended.", &["result"])?;
+        let ended = |result: &str| transactions.with_label_values(&[result]);
         let build = gauges(r, "build_info", "Constant 1; what is running.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
@@ -226,6 +245,7 @@ impl Metrics {
             consumed: counter(r, "alerts_consumed_total", "Alerts read from the input.")?,
             published: counter(r, "alerts_published_total", "Alerts acknowledged by the output topic.")?,
             dead_lettered,
+            flood: gauge(r, "dead_letter_flood", "1 while there is a flood of dead letters.")?,
             by_status,
             latency: histogram(r, "alert_seconds", "From polling to the output's acknowledgement.", LATENCY)?,
             stage_begin: stage.with_label_values(&["begin"]),
@@ -241,6 +261,17 @@ impl Metrics {
                 "committed_offset",
                 "Offset that the broker holds for the group.",
                 partition,
+            )?,
+            transactions: TransactionMetrics {
+                committed: ended("committed"),
+                aborted: ended("aborted"),
+                renewed: ended("renewed"),
+            },
+            transaction_seconds: histogram(
+                r,
+                "transaction_seconds",
+                "From a transaction's first record to its commit.",
+                LATENCY,
             )?,
             assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
             last_progress: moment(
@@ -448,6 +479,7 @@ mod tests {
             "riskstream_cache_entries",
             "riskstream_cache_evictions_total",
             "riskstream_cache_queries_total",
+            "riskstream_dead_letter_flood",
             "riskstream_dead_letters_total",
             "riskstream_flights",
             "riskstream_in_flight_alerts",
@@ -455,6 +487,8 @@ mod tests {
             "riskstream_last_progress_timestamp_seconds",
             "riskstream_pauses_total",
             "riskstream_stage_seconds",
+            "riskstream_transaction_seconds",
+            "riskstream_transactions_total",
             "riskstream_vendor_breaker_state",
             "riskstream_vendor_limiter_wait_seconds",
             "riskstream_vendor_quota_remaining",

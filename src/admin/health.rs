@@ -3,6 +3,7 @@
 //! Contract: a lane is alive while its polls make progress, whatever the broker and the vendors do. It is ready
 //! once the broker has answered about our topics; having no partition is ready.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,9 +85,36 @@ impl LaneHealth {
     }
 }
 
+/// What people should know though it keeps nobody from working, each by the word that it is known under.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<BTreeMap<String, String>>);
+
+impl Notes {
+    /// Notes `what` under `word`, or that it is over.
+    pub fn set(&self, word: &str, what: Option<String>) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = notes.get(word) == what.as_ref();
+        match what {
+            Some(what) => {
+                if !known {
+                    tracing::warn!("{what}");
+                    notes.insert(word.to_owned(), what);
+                }
+            }
+            None => drop(notes.remove(word)),
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
 /// The process, as `/livez` and `/readyz` see it.
 pub struct Health {
     lanes: Vec<Arc<LaneHealth>>,
+    notes: Arc<Notes>,
     guards: Vec<Arc<Guard>>,
     identity: Identity,
     /// A lane that is silent for longer is not alive.
@@ -106,13 +134,21 @@ pub struct Readiness {
     pub kafka: Vec<String>,
     /// What is wrong with vendors. Alerts still flow, marked, so it does not make the process unready.
     pub providers: Vec<String>,
+    /// What else people should know; alerts go on.
+    pub notes: Vec<String>,
 }
 
 impl Health {
     /// Health of these parts; a lane may be silent for `drain` and a little more.
     pub fn new(lanes: Vec<Arc<LaneHealth>>, guards: Vec<Arc<Guard>>, drain: Duration) -> Self {
-        let silence = drain + Duration::from_secs(10);
-        Health { lanes, guards, identity: Identity::default(), silence, stopping: AtomicBool::new(false) }
+        Health {
+            lanes,
+            notes: Arc::default(),
+            guards,
+            identity: Identity::default(),
+            silence: drain + Duration::from_secs(10),
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// With an identity to the brokers that has to be renewed.
@@ -120,6 +156,11 @@ impl Health {
     pub fn with_identity(mut self, identity: &Identity) -> Self {
         self.identity = identity.clone();
         self
+    }
+
+    /// Where to note what people should know.
+    pub fn notes(&self) -> Arc<Notes> {
+        Arc::clone(&self.notes)
     }
 
     /// The process is about to end.
@@ -155,7 +196,7 @@ impl Health {
             None => {}
         }
         let providers = self.guards.iter().filter_map(|guard| guard.state().problem()).collect();
-        Readiness { ready: reasons.is_empty(), reasons, kafka, providers }
+        Readiness { ready: reasons.is_empty(), reasons, kafka, providers, notes: self.notes.all() }
     }
 }
 
@@ -173,6 +214,12 @@ mod tests {
         lane.trouble("waiting for a Kafka broker".to_owned());
         assert_eq!(health.readiness().reasons, ["lane 0: waiting for a Kafka broker"]);
         lane.well();
+        health.notes().set("topics", Some("no topic matches ^a".to_owned()));
+        let readiness = health.readiness();
+        assert!(readiness.ready, "a note keeps nobody from working");
+        assert_eq!(readiness.notes, ["no topic matches ^a"]);
+        health.notes().set("topics", None);
+        assert!(health.readiness().notes.is_empty());
         health.stopping();
         assert_eq!(health.readiness().reasons, ["stopping"]);
         assert!(health.silent().is_empty());

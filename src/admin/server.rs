@@ -113,6 +113,7 @@ async fn page(State(parts): State<Parts>) -> Html<String> {
         .iter()
         .chain(&readiness.kafka)
         .chain(&readiness.providers)
+        .chain(&readiness.notes)
         .map(|note| format!("<li>{}</li>", escape(note)))
         .collect();
     let rows: String = [

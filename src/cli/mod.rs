@@ -6,6 +6,7 @@
 mod alerts;
 mod check;
 mod demo;
+mod dlq;
 mod enrich;
 mod extract;
 mod lookup;
@@ -88,6 +89,8 @@ Examples:
   riskstream simulate
   riskstream simulate --listen 127.0.0.1:8900 --latency 50ms")]
     Simulate(SimulateArguments),
+    /// Dead letters: list them, look at one, send them again.
+    Dlq(dlq::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +188,7 @@ pub fn main() -> ExitCode {
         }
         Command::Demo(a) => demo::run(a.seconds, a.rate),
         Command::Simulate(a) => simulate::run(a.listen, &a.latency),
+        Command::Dlq(a) => dlq::run(&a),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,9 @@
 //! Owns the file's keys and their defaults. Contract: [`Config`] holds only values that can be used; whoever
 //! has one need not check again. The only place that reads our own settings from the environment.
 
+mod dead_letters;
 mod document;
+mod input;
 mod kafka;
 mod overrides;
 mod problem;
@@ -29,7 +31,9 @@ use std::time::Duration;
 
 use crate::entity::EntityKind;
 
+pub use dead_letters::{DeadLetters, Flood, FloodAction, OnFailure};
 pub use document::Document;
+pub use input::TopicPattern;
 pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
 pub use sasl::Sasl;
@@ -139,6 +143,9 @@ pub struct Kafka {
     pub brokers: Vec<String>,
     /// How the connection is secured.
     pub security: Security,
+    /// The name of this process among those of the group, the same after a restart: `kafka.instance`, else the
+    /// consumer's `group.instance.id`. Transactions need it.
+    pub instance: Option<String>,
     /// librdkafka properties for every client, checked against the ones that carry our guarantees.
     pub properties: BTreeMap<String, Property>,
     /// librdkafka properties for the consumer.
@@ -203,11 +210,13 @@ pub struct Input {
     pub out_of_range: Option<OffsetReset>,
 }
 
-/// One input topic.
+/// One input topic, or all that a pattern matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputTopic {
-    /// Its name.
+    /// Its name, or the pattern as it was written.
     pub name: String,
+    /// The pattern, where it is one.
+    pub pattern: Option<TopicPattern>,
     /// The format of its alerts; `None` recognises it (`auto`).
     pub format: Option<String>,
 }
@@ -267,25 +276,6 @@ pub enum OutputPartition {
     Key,
 }
 
-/// `dead_letters`.
-#[derive(Clone, Debug)]
-pub struct DeadLetters {
-    /// Their topic.
-    pub topic: String,
-    /// What happens when the topic does not take one.
-    pub on_failure: OnFailure,
-}
-
-/// `dead_letters.on_failure`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Send it again until it is taken. Others go on, but nothing behind it is committed, and reading stops once the
-    /// ledger behind it is long: nothing is lost.
-    Wait,
-    /// Stop the process with an error.
-    Stop,
-}
-
 /// `pipeline`.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
@@ -318,6 +308,8 @@ pub struct Pipeline {
 pub enum Delivery {
     /// Nothing is lost; a crash repeats a suffix.
     AtLeastOnce,
+    /// Outputs, dead letters and offsets in transactions: who reads with `read_committed` sees each alert once.
+    ExactlyOnce,
 }
 
 /// `pipeline.order`.

@@ -7,11 +7,16 @@
 //! | [`departure`] | how an alert leaves, and what a refusal means |
 //! | [`mailbox`] | how flights and deliveries reach the lane |
 //! | [`rebalance`] | what happens when partitions come and go |
+//! | [`transaction`], [`doubt`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
+//! | [`recreated`] | topics that were deleted and created again |
+//! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
 //! | [`identity`] | tokens for the connections, where a token is our identity |
 //! | [`refusal`], [`certificate`] | what brokers refuse at the door |
 //! | [`access`] | what their ACLs must allow us |
+//! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
+//! | [`watch`] | what is looked at beside the way of alerts |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
@@ -23,19 +28,28 @@ pub mod certificate;
 pub mod client;
 pub mod core;
 pub mod departure;
+pub mod doubt;
 pub mod identity;
 pub mod lane;
+pub mod limits;
 pub mod mailbox;
+pub mod membership;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;
+pub mod recreated;
 pub mod refusal;
 pub mod slots;
 pub mod startup;
+pub mod topics;
+pub mod transaction;
 pub mod verify;
+pub mod watch;
+pub mod window;
 
 use crate::commit::ledger::LedgerError;
 use crate::sink::SinkError;
+use crate::sink::transaction::TransactionError;
 
 /// Why a lane stops the process. The ledger makes that safe: nothing that was not acknowledged is committed.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +84,28 @@ pub enum LaneError {
          Set input.out_of_range to earliest or latest to go on, and look at the topic's retention"
     )]
     OutOfRange(String),
+    /// An input topic was deleted and created again: offsets of the old one mean nothing in the new one.
+    #[error(
+        "input topic {0:?} was deleted and created again, and the group's offsets are of the old one: going on there would \
+         pass over alerts of the new one. Start with input.out_of_range: earliest (all of it is read; what was read \
+         already comes again) or latest, or set the group's offsets of that topic"
+    )]
+    Recreated(String),
     /// The consumer cannot go on.
     #[error("the consumer cannot go on: {0}")]
     Consumer(String),
     /// The producer cannot go on.
     #[error("the producer cannot go on: {0}")]
     Producer(String),
+    /// Transactions are not for us.
+    #[error("exactly_once does not work: {0}")]
+    Transaction(TransactionError),
+    /// Two processes have one transactional id, and each ends what the other has begun.
+    #[error(
+        "another process uses the transactional id {0}: each ended the other's transactions, and one of the two must \
+         go. Give every process a kafka.instance of its own"
+    )]
+    Fenced(String),
     /// A topic of ours does not take records.
     #[error(transparent)]
     Sink(#[from] SinkError),

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
@@ -15,7 +16,10 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
 use crate::config::Kafka;
+use crate::sink::Sink;
+use crate::sink::transaction::{Step, TransactionError};
 use crate::source::identity::{Identity, Supplied};
+use crate::source::limits::TopicLimits;
 use crate::source::refusal::{Refusal, Refusals};
 use crate::source::{LaneError, certificate, client};
 use crate::supervisor::Stop;
@@ -41,14 +45,6 @@ impl Unheard {
         Unheard { kafka: kafka.clone(), identity: identity.clone(), refusals: Refusals::default() }
     }
 
-    /// Why there was no answer, as far as that is known; `error` is the client's own word.
-    pub fn why(&self, error: &KafkaError) -> String {
-        let now = Instant::now();
-        let blocked =
-            self.identity.trouble(now).filter(|trouble| trouble.blocked).map(|trouble| trouble.what);
-        blocked.or_else(|| self.refusals.why(now)).unwrap_or_else(|| error.to_string())
-    }
-
     /// What a broker refuses, if one does.
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusals.current(Instant::now())
@@ -63,8 +59,27 @@ impl Unheard {
     pub fn kafka(&self) -> &Kafka {
         &self.kafka
     }
+}
 
-    /// What only a person can cure, once it has lasted for long enough.
+/// What a client knows of why it has no answer.
+pub trait Reasons {
+    /// The reason, as far as it is known; `error` is the client's own word.
+    fn why(&self, error: &KafkaError) -> String;
+
+    /// What only a person can cure, once it has lasted for long enough. Nothing is final while alerts flow.
+    fn overdue(&self) -> Option<LaneError> {
+        None
+    }
+}
+
+impl Reasons for Unheard {
+    fn why(&self, error: &KafkaError) -> String {
+        let now = Instant::now();
+        let blocked =
+            self.identity.trouble(now).filter(|trouble| trouble.blocked).map(|trouble| trouble.what);
+        blocked.or_else(|| self.refusals.why(now)).unwrap_or_else(|| error.to_string())
+    }
+
     fn overdue(&self) -> Option<LaneError> {
         let now = Instant::now();
         let token = self.identity.overdue(now).map(LaneError::Token);
@@ -87,15 +102,30 @@ impl ClientContext for Unheard {
     }
 }
 
+impl ConsumerContext for Unheard {}
+
 impl ProducerContext for Unheard {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
-/// when the broker does not tell: it may be too old, or we may lack DescribeConfigs.
-pub fn largest_batch(kafka: &Kafka, identity: &Identity, topics: &[&str]) -> Option<usize> {
+/// What each of `topics` takes and keeps, in their order. Nothing is known of a topic whose configuration the broker does
+/// not tell. `compressed` says whether the batches that we send are.
+pub fn limits(kafka: &Kafka, identity: &Identity, compressed: bool, topics: &[&str]) -> Vec<TopicLimits> {
+    let described = describe(kafka, identity, topics).unwrap_or_default();
+    let limits = |topic: &&str| {
+        let known = described
+            .iter()
+            .find(|known| known.specifier == OwnedResourceSpecifier::Topic((*topic).to_owned()));
+        TopicLimits::read(topic, compressed, |name| {
+            known?.entries.iter().find(|entry| entry.name == name)?.value.as_deref()
+        })
+    };
+    topics.iter().map(limits).collect()
+}
+
+fn describe(kafka: &Kafka, identity: &Identity, topics: &[&str]) -> Option<Vec<ConfigResource>> {
     let context = Unheard::new(kafka, identity);
     let admin = AdminClient::from_config_and_context(&client::common(kafka), context).ok()?;
     let admin = Supplied::new(admin, identity);
@@ -103,11 +133,7 @@ pub fn largest_batch(kafka: &Kafka, identity: &Identity, topics: &[&str]) -> Opt
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
     let described = runtime.block_on(admin.describe_configs(&resources, &options)).ok()?;
-    let sizes = described.iter().flatten().filter_map(|topic| {
-        let entry = topic.entries.iter().find(|entry| entry.name == "max.message.bytes")?;
-        entry.value.as_ref()?.parse().ok()
-    });
-    sizes.min()
+    Some(described.into_iter().flatten().collect())
 }
 
 /// Partitions of `topic`; `None` when the process is to stop before the broker answered.
@@ -115,8 +141,8 @@ pub fn largest_batch(kafka: &Kafka, identity: &Identity, topics: &[&str]) -> Opt
 /// # Errors
 /// [`LaneError::Topic`] when the broker answers that the topic is missing or closed to us, [`LaneError::Refused`] and
 /// [`LaneError::Token`] when it is we who are refused.
-pub fn partitions(
-    client: &Client<Unheard>,
+pub fn partitions<C: ClientContext + Reasons>(
+    client: &Client<C>,
     role: &'static str,
     topic: &str,
     health: &LaneHealth,
@@ -171,4 +197,48 @@ pub fn partitions(
         health.trouble(format!("{role} topic {topic}: {why}"));
         stop.wait(AGAIN);
     }
+}
+
+/// Makes a lane's producer known to the coordinator of its transactions, and releases the offsets that an earlier one of
+/// its id may have left in doubt, given the group and a topic of it; `false` when the process is to stop before that is
+/// done.
+///
+/// # Errors
+/// [`LaneError::Transaction`] when it refuses us.
+pub fn transactions(
+    sink: &mut Sink,
+    offsets: Option<(&str, &str)>,
+    health: &LaneHealth,
+    stop: &Stop,
+) -> Result<bool, LaneError> {
+    let patient = Instant::now() + ASK;
+    let mut known = false;
+    while !stop.requested() {
+        health.beat();
+        let step = if known {
+            offsets.map_or(Ok(Step::Done), |(group, topic)| sink.release(group, topic, AGAIN))
+        } else {
+            sink.init(AGAIN)
+        };
+        match step {
+            Ok(Step::Done) if known => {
+                health.well();
+                return Ok(true);
+            }
+            Ok(Step::Done) => known = true,
+            Err(TransactionError::Renew(_)) => {
+                sink.renew().map_err(LaneError::Client)?;
+                known = false;
+            }
+            Err(error) => return Err(LaneError::Transaction(error)),
+            Ok(Step::Again) => {
+                if Instant::now() > patient {
+                    health.trouble("waiting for the coordinator of our transactions".to_owned());
+                }
+                // It may have answered at once.
+                stop.wait(AGAIN);
+            }
+        }
+    }
+    Ok(false)
 }

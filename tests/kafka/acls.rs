@@ -111,13 +111,18 @@ fn parsed(text: &str) -> Config {
     Config::parse("test", text, Path::new(""), []).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// Everything on the list, entry by entry.
-fn list(config: &Config) -> Vec<Grant> {
+/// What is needed, entry by entry.
+fn entries(needs: Vec<access::Need>) -> Vec<Grant> {
     let entry = |need: access::Need| {
         let name = need.name;
         need.operations.iter().map(move |operation| (need.resource, name.clone(), *operation))
     };
-    access::needs(config).into_iter().flat_map(entry).collect()
+    needs.into_iter().flat_map(entry).collect()
+}
+
+/// Everything on the list but transactions.
+fn list(config: &Config) -> Vec<Grant> {
+    entries(access::needs(config, &[]))
 }
 
 /// Exit code of `check --connect`, and its lines about access.
@@ -231,7 +236,7 @@ fn an_acl_that_is_taken_away_while_alerts_flow_ends_the_service_with_the_cure_an
         let mut service = Service::start(&text);
         service.assigned(1);
         stage.wait_for(20, BOUND);
-        let need = access::needs(&config).into_iter().find(|need| need.role == role).unwrap();
+        let need = access::needs(&config, &[]).into_iter().find(|need| need.role == role).unwrap();
         let taken: Vec<Grant> = list.iter().filter(|(_, name, _)| *name == need.name).cloned().collect();
         acls.revoke(&taken);
         inputs.extend(stage.produce((0..20).map(|n| alerts::mixed(n, 10, 1)).collect()));
@@ -294,7 +299,7 @@ fn whether_transactions_are_allowed_is_found_by_a_try() {
     let config = parsed(&settings.text());
     let asked = || demand::transactions(&config, &Identity::default(), BOUND);
     let need = access::transactional(&stage.group);
-    let list: Vec<Grant> = need.operations.iter().map(|o| (need.resource, need.name.clone(), *o)).collect();
+    let list = entries(vec![need.clone()]);
     assert_eq!(asked(), Finding { need: need.clone(), answer: Answer::Closed });
     for grant in &list {
         let others: Vec<Grant> = list.iter().filter(|other| *other != grant).cloned().collect();
@@ -306,4 +311,41 @@ fn whether_transactions_are_allowed_is_found_by_a_try() {
     acls.grant(&list);
     wait("nothing is missing", BOUND, || asked().answer == Answer::Allowed(need.operations.to_vec()));
     acls.revoke(&list);
+}
+
+#[test]
+fn exactly_once_needs_its_transactional_ids_as_well() {
+    let Some(_broker) = broker() else { return };
+    let Some(kafka) = bob() else { return };
+    let (stage, vendors, acls) = (Stage::real(1, DEFAULT, DEFAULT), Vendors::start(1), Acls::new());
+    let mut settings = Settings::of(&stage, "delivery: exactly_once", vendors.providers(""));
+    settings.kafka = kafka + ", instance: only";
+    let text = settings.text();
+    let topics = list(&parsed(&text));
+    let ids = entries(vec![access::transactional(&stage.group)]);
+    acls.grant(&topics);
+    let (code, lines) = checked(&text);
+    let operations: Vec<_> = missing(&lines).into_iter().map(|(_, operation)| operation).collect();
+    assert_eq!((code, operations), (Some(1), vec!["Write".to_owned(), "Describe".to_owned()]));
+    let ended = Service::start(&text).ended(BOUND);
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let error = error_of(&ended);
+    say(&format!("exactly once without its ids: {error}"));
+    assert!(error.contains("transactional id") && error.contains("check --connect"), "{error}");
+
+    acls.grant(&ids);
+    wait("check finds nothing missing", BOUND, || checked(&text).0 == Some(0));
+    let inputs = stage.produce(some_and_poison(50));
+    let mut service = Service::start(&text);
+    service.assigned(1);
+    wait("everything committed", BOUND, || {
+        assert!(!service.has_ended(), "{}", service.log());
+        stage.committed().values().sum::<i64>() == 50
+    });
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let found = check::compare(&stage, &inputs, true);
+    assert_eq!((found.published, found.dead, found.repeated), (49, 1, 0));
+    acls.revoke(&ids);
+    acls.revoke(&topics);
 }

@@ -16,10 +16,19 @@ mod harness;
 
 mod acls;
 mod away;
+mod chaos;
+mod checker;
 mod crash;
+mod dlq;
+mod figures;
+mod groups;
+mod limits;
+mod memory;
 mod refusals;
+mod script;
 mod secure;
 mod tokens;
+mod topics;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{Producer, ThreadedProducer};
 use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::cli::output::{line, table};
-use crate::config::Config;
+use crate::config::{Config, InputTopic};
 use crate::source::access::{self, Answer, Finding, Need, Operation, Principal, ask, demand};
 use crate::source::identity::{Identity, Supplied};
-use crate::source::startup::Unheard;
+use crate::source::startup::{Reasons, Unheard};
 use crate::source::verify::without_value;
 use crate::source::{certificate, client};
 
@@ -55,7 +56,8 @@ pub fn ask(config: &Config, runtime: &Handle) -> Found {
             return found;
         }
     };
-    let topics = config.input.topics.iter().map(|topic| ("input", topic.name.as_str())).chain([
+    let named = config.input.topics.iter().filter(|topic| topic.pattern.is_none());
+    let topics = named.map(|topic| ("input", topic.name.as_str())).chain([
         ("output", config.output.topic.as_str()),
         ("dead-letter", config.dead_letters.topic.as_str()),
     ]);
@@ -71,13 +73,32 @@ pub fn ask(config: &Config, runtime: &Handle) -> Found {
         found.topics.push((format!("{role} topic {topic}"), result));
     }
     if unreachable.is_none() {
+        let mut matched = Vec::new();
+        if access::has_patterns(config) {
+            match asking.client().fetch_metadata(None, BOUND) {
+                Ok(all) => {
+                    matched = access::matched(config, &all);
+                    found.topics.extend(patterns(config, &all));
+                }
+                Err(error) => found.topics.push(("input topics".to_owned(), Err(error.to_string()))),
+            }
+        }
         found.principal = Principal::of(config, identity.principal());
-        found.access = ask::findings(&asking, access::needs(config), BOUND);
+        found.access = ask::findings(&asking, access::needs(config, &matched), BOUND);
         if access::uses_transactions(config.pipeline.delivery) {
             found.access.push(demand::transactions(config, &identity, BOUND));
         }
     }
     found
+}
+
+/// How many topics each pattern matches. None is no fault: topics may come later.
+fn patterns(config: &Config, all: &Metadata) -> Vec<(String, Result<(), String>)> {
+    let row = |pattern: &InputTopic| {
+        let count = all.topics().iter().filter(|topic| pattern.matches(topic.name())).count();
+        (format!("input topics {} ({count} match)", pattern.name), Ok(()))
+    };
+    config.input.topics.iter().filter(|topic| topic.pattern.is_some()).map(row).collect()
 }
 
 /// What a broker says of `topic`; an error is that none says anything.

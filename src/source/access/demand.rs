@@ -12,10 +12,9 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer, ThreadedProducer};
 
-use super::{Answer, Denied, Finding, Principal, ask, needs, transactional};
+use super::{Answer, Denied, Finding, Principal, ask, has_patterns, matched, needs, transactional};
 use crate::admin::health::LaneHealth;
 use crate::config::Config;
-use crate::source::identity::supplied::Native;
 use crate::source::identity::{Identity, Supplied};
 use crate::source::startup::Unheard;
 use crate::source::{LaneError, client};
@@ -46,11 +45,19 @@ pub fn ask(
     thread::Builder::new().name(name).spawn(run).map(drop)
 }
 
-fn demand<T: Native>(client: &T, config: &Config, identity: &Identity, stop: &Stop) -> Result<(), Denied> {
+fn demand(
+    client: &Supplied<ThreadedProducer<Unheard>>,
+    config: &Config,
+    identity: &Identity,
+    stop: &Stop,
+) -> Result<(), Denied> {
     let principal = Principal::of(config, identity.principal());
     let until = Instant::now() + PATIENCE;
+    let all = || client.client().fetch_metadata(None, ASK).ok();
+    let matched = if has_patterns(config) { all().map(|all| matched(config, &all)) } else { None };
+    let matched = matched.unwrap_or_default();
     loop {
-        let findings = ask::findings(client, needs(config), ASK);
+        let findings = ask::findings(client, needs(config, &matched), ASK);
         let Some(denied) = Denied::of(&findings, &principal) else {
             for Finding { need, answer } in &findings {
                 if let Answer::Silent(why) = answer {

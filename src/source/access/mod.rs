@@ -14,6 +14,8 @@ pub mod demand;
 
 use std::fmt;
 
+use rdkafka::metadata::Metadata;
+
 use crate::config::{Config, Delivery, Sasl, Security};
 
 /// Something that may be allowed.
@@ -103,8 +105,8 @@ const SETTINGS: Wanted = Wanted {
            with it the others of its batch are sent again",
 };
 
-/// Everything that the service needs as `config` is.
-pub fn needs(config: &Config) -> Vec<Need> {
+/// Everything that the service needs as `config` is, when `matched` are the topics that its patterns match.
+pub fn needs(config: &Config, matched: &[String]) -> Vec<Need> {
     use Operation::{Describe, Read, Write};
     let topic = |role, name: &str, operations, wanted| Need {
         role,
@@ -113,9 +115,9 @@ pub fn needs(config: &Config) -> Vec<Need> {
         operations,
         wanted,
     };
-    let inputs = config.input.topics.iter();
-    let mut needs: Vec<Need> =
-        inputs.map(|input| topic("input", &input.name, &[Read, Describe], None)).collect();
+    let plain = config.input.topics.iter().filter(|topic| topic.pattern.is_none()).map(|topic| &topic.name);
+    let inputs = plain.chain(matched).map(|name| topic("input", name, &[Read, Describe], None));
+    let mut needs: Vec<Need> = inputs.collect();
     needs.push(topic("output", &config.output.topic, &[Write, Describe], Some(SETTINGS)));
     needs.push(topic("dead-letter", &config.dead_letters.topic, &[Write, Describe], Some(SETTINGS)));
     needs.push(Need {
@@ -128,10 +130,31 @@ pub fn needs(config: &Config) -> Vec<Need> {
     needs
 }
 
+/// Topics whose rights are asked about, of those that patterns match: there may be thousands.
+const MOST: usize = 200;
+
+/// The topics of `metadata` that patterns of `config` match. One that may not even be seen is not among them.
+pub fn matched(config: &Config, metadata: &Metadata) -> Vec<String> {
+    let plain =
+        |name: &str| config.input.topics.iter().any(|topic| topic.pattern.is_none() && topic.name == name);
+    let meant = |name: &str| {
+        let mut patterns = config.input.topics.iter().filter(|topic| topic.pattern.is_some());
+        patterns.any(|topic| topic.matches(name)) && !plain(name)
+    };
+    let names = metadata.topics().iter().map(|topic| topic.name());
+    names.filter(|name| meant(name)).take(MOST).map(str::to_owned).collect()
+}
+
+/// Whether `config` has patterns.
+pub fn has_patterns(config: &Config) -> bool {
+    config.input.topics.iter().any(|topic| topic.pattern.is_some())
+}
+
 /// Whether transactions come on top: their ids are asked about by [`demand::transactions`].
 pub const fn uses_transactions(delivery: Delivery) -> bool {
     match delivery {
         Delivery::AtLeastOnce => false,
+        Delivery::ExactlyOnce => true,
     }
 }
 
@@ -293,7 +316,7 @@ mod tests {
     use Operation::{Describe, DescribeConfigs, Read, Write};
 
     fn finding(answer: Answer) -> Finding {
-        let need = needs(&Config::default()).into_iter().find(|need| need.role == "output").unwrap();
+        let need = needs(&Config::default(), &[]).into_iter().find(|need| need.role == "output").unwrap();
         Finding { need, answer }
     }
 
@@ -303,7 +326,7 @@ mod tests {
 
     #[test]
     fn at_least_once_needs_its_topics_and_its_group() {
-        let needs = needs(&Config::default());
+        let needs = needs(&Config::default(), &[]);
         let table: Vec<_> =
             needs.iter().map(|need| (need.role, need.resource.label(), need.operations)).collect();
         assert_eq!(
