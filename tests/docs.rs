@@ -17,12 +17,14 @@ use riskstream::config::Config;
 use riskstream::metrics::Metrics;
 use riskstream::provider::FailureKind;
 use riskstream::provider::registry::TYPES;
+use riskstream::source::access;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/kafka.md",
     "docs/operating.md",
     "docs/vendors.md",
     "helm/riskstream/README.md",
@@ -77,6 +79,41 @@ fn the_readmes_format_finds_what_it_says() {
     let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect(text);
     let found = String::from_utf8_lossy(&output.stdout);
     assert_eq!(read(&found), read(&blocks("extracted")[0]), "{found}");
+}
+
+#[test]
+fn the_configurations_of_the_way_to_kafka_can_be_used() {
+    let text = document("docs/kafka.md");
+    let blocks = Regex::new(r"(?s)```yaml\n(.*?)```").unwrap();
+    let blocks: Vec<&str> = blocks.captures_iter(&text).map(|block| block.get(1).unwrap().as_str()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        if block.contains("AWS_MSK_IAM") && !cfg!(feature = "msk-iam") {
+            continue;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), block).unwrap();
+        Config::load_offline(file.path(), []).unwrap_or_else(|e| panic!("{e}\n{block}"));
+    }
+}
+
+#[test]
+fn the_documented_acls_are_those_that_are_asked_about() {
+    let text = document("docs/kafka.md");
+    let rows =
+        Regex::new(r"(?m)^\| (the service|with `exactly_once`) \| ([a-z ]+) \| (.*) \| (.*) \| ?(.*)\|$")
+            .unwrap();
+    let documented: Vec<[String; 3]> =
+        rows.captures_iter(&text).map(|row| [2, 4, 5].map(|cell| row[cell].trim().to_owned())).collect();
+    let config = Config::default();
+    let mut needs = access::needs(&config, &[]);
+    needs.push(access::transactional(&config.input.group));
+    let asked = needs.iter().map(|need| {
+        let operations: Vec<_> = need.operations.iter().map(|operation| operation.label()).collect();
+        let wanted = need.wanted.map(|wanted| wanted.operation.label());
+        [need.resource.label().to_owned(), operations.join(", "), wanted.unwrap_or_default().to_owned()]
+    });
+    assert_eq!(documented, asked.collect::<Vec<_>>());
 }
 
 #[test]

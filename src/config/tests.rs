@@ -64,9 +64,12 @@ fn the_shipped_file_names_every_key_outside_the_providers() {
     read::read(&document);
     assert!(document.problems().is_empty(), "{}", document.problems());
     // What stands only in comments.
-    for key in
-        ["ca", "certificate", "key", "key_password", "verify_hostname", "mechanism", "username", "password"]
-    {
+    let tls = ["ca", "certificate", "key", "key_password", "verify_hostname"];
+    let password = ["mechanism", "username", "password"];
+    let token =
+        ["token_endpoint", "client_id", "client_secret", "client_auth", "scope", "audience", "extensions"];
+    let more = ["principal", "timeout", "proxy", "allow_http"];
+    for key in tls.iter().chain(&password).chain(&token).chain(&more) {
         assert!(text.contains(&format!("#   {key}: ")), "{key}");
     }
     for key in ["partition", "token"] {
