@@ -94,6 +94,7 @@ impl Core {
         topics: Vec<Topic>,
         transactions: Option<Transactions>,
     ) -> Self {
+        let assignments = Assignments::new(SPAN * settings.in_flight);
         Core {
             metrics: Arc::clone(&pipeline.metrics),
             pipeline,
@@ -103,7 +104,7 @@ impl Core {
             settings,
             wall: Wall::default(),
             topics,
-            assignments: Assignments::default(),
+            assignments,
             slots: Slots::default(),
             deadlines: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -122,19 +123,14 @@ impl Core {
     pub fn is_full(&self) -> bool {
         self.slots.len() >= self.settings.in_flight
             || self.slots.bytes() >= self.settings.in_flight_bytes
-            || self.is_held_up(SPAN * self.settings.in_flight)
-    }
-
-    /// Whether a dead letter that is not taken keeps a ledger from moving, which has grown to `bound` behind it.
-    fn is_held_up(&self, bound: usize) -> bool {
-        !self.retries.is_empty() && self.assignments.longest() >= bound
+            || self.assignments.is_held_up()
     }
 
     /// Whether there is room again: half of what makes it full, so that pausing and resuming do not alternate.
     pub fn has_room(&self) -> bool {
         self.slots.len() <= self.settings.in_flight / 2
             && self.slots.bytes() <= self.settings.in_flight_bytes / 2
-            && !self.is_held_up(SPAN * self.settings.in_flight / 2)
+            && self.assignments.has_room()
     }
 
     /// Whether anything is in flight.
@@ -317,6 +313,7 @@ impl Core {
         if let Some(group) = slot.group {
             assignment.lines.admit(group, token.slot);
         }
+        self.assignments.grown(index);
         self.slots.charge_bytes(held);
         self.metrics.consumed.inc();
         self.begin(token, now);
