@@ -516,8 +516,13 @@ impl Core {
         self.sink.withdraw();
         self.outbox.clear();
         self.retries.clear();
+        if let Some(transactions) = &mut self.transactions {
+            transactions.refuse();
+        }
         for token in self.slots.used() {
-            if self.slots.get(token).is_some_and(|slot| !matches!(slot.state, State::Sent(_))) {
+            // What the producer has may still be acknowledged; in a transaction, all of it is taken back.
+            let is_sent = self.slots.get(token).is_some_and(|slot| matches!(slot.state, State::Sent(_)));
+            if self.transactions.is_some() || !is_sent {
                 self.slots.release(token);
             }
         }
