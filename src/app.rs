@@ -28,6 +28,7 @@ use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
 use crate::source::lane::Lane;
+use crate::source::watch::Watch;
 use crate::supervisor::Stop;
 
 /// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
@@ -270,6 +271,11 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        let watch = Watch { config: Arc::clone(&config), notes: health.notes(), stop: stop.clone() };
+        // Nothing depends on it, and it ends with the process.
+        if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()) {
+            tracing::warn!(%error, "the watch could not be started");
+        }
         let mut lanes = Vec::new();
         for (number, word) in words.into_iter().enumerate() {
             let lane = Lane {

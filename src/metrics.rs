@@ -87,6 +87,16 @@ impl Meter for ProviderMetrics {
     }
 }
 
+/// Counters of transactions, by how they ended. All stay at zero in at least once.
+pub struct TransactionMetrics {
+    /// Committed.
+    pub committed: IntCounter,
+    /// Taken back; what was in them was sent again.
+    pub aborted: IntCounter,
+    /// In doubt: a new producer asked the broker.
+    pub renewed: IntCounter,
+}
+
 /// All metrics of a process.
 pub struct Metrics {
     registry: Registry,
@@ -118,6 +128,10 @@ pub struct Metrics {
     pub processed: IntGaugeVec,
     /// Offset that the broker holds for us, by partition.
     pub committed: IntGaugeVec,
+    /// Transactions, by how they ended.
+    pub transactions: TransactionMetrics,
+    /// Seconds from a transaction's first record to its commit.
+    pub transaction_seconds: Histogram,
     /// Partitions assigned to this replica.
     pub assigned: IntGauge,
     /// Unix time in seconds of the last acknowledged alert.
@@ -187,6 +201,9 @@ impl Metrics {
         r.register(Box::new(quota.clone()))?;
         let waiting = gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", &["provider"])?;
         let breaker = gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
+        let transactions =
+            counters(r, "transactions_total", "Transactions, by how they ended.", &["result"])?;
+        let ended = |result: &str| transactions.with_label_values(&[result]);
         let build = gauges(r, "build_info", "Constant 1; what is running.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
@@ -237,6 +254,17 @@ impl Metrics {
                 "committed_offset",
                 "Offset that the broker holds for the group.",
                 partition,
+            )?,
+            transactions: TransactionMetrics {
+                committed: ended("committed"),
+                aborted: ended("aborted"),
+                renewed: ended("renewed"),
+            },
+            transaction_seconds: histogram(
+                r,
+                "transaction_seconds",
+                "From a transaction's first record to its commit.",
+                LATENCY,
             )?,
             assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
             last_progress: {
@@ -429,6 +457,8 @@ mod tests {
             "riskstream_last_progress_timestamp_seconds",
             "riskstream_pauses_total",
             "riskstream_stage_seconds",
+            "riskstream_transaction_seconds",
+            "riskstream_transactions_total",
             "riskstream_vendor_breaker_state",
             "riskstream_vendor_limiter_wait_seconds",
             "riskstream_vendor_quota_remaining",

@@ -1,4 +1,5 @@
-//! The service on a real broker, beside a bare copy loop in the same run: alerts a second, CPU, memory, latency.
+//! The service on a real broker, at least once and exactly once, beside a bare copy loop in the same run: alerts a
+//! second, CPU, memory, latency.
 //!
 //! `eval "$(tests/kafka/broker.sh env)"; cargo bench --bench end_to_end [-- --alerts N --entities E --runs R
 //! --threads T --rate R --seconds S]`. Service and copy loop are processes of their own, so that their CPU is told
@@ -68,6 +69,7 @@ impl Arguments {
 enum Who {
     CopyLoop,
     Service,
+    ExactlyOnce,
 }
 
 impl Who {
@@ -75,8 +77,11 @@ impl Who {
         match self {
             Who::CopyLoop => "copy loop",
             Who::Service => "service",
+            Who::ExactlyOnce => "exactly once",
         }
     }
+
+    const ALL: [Who; 3] = [Who::CopyLoop, Who::Service, Who::ExactlyOnce];
 }
 
 /// Everything that the runs share.
@@ -92,10 +97,10 @@ impl Setting<'_> {
     fn start(&self, who: Who, input: &str, output: &str) -> (Child, Option<Duration>) {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = self.directory.join(format!("{output}.yaml"));
-        std::fs::write(&config, self.config(input, output, port)).unwrap();
+        std::fs::write(&config, self.config(who, input, output, port)).unwrap();
         match who {
             Who::CopyLoop => (copy::start(&config), None),
-            Who::Service => {
+            Who::Service | Who::ExactlyOnce => {
                 let started = Instant::now();
                 let mut child = Child::spawn(
                     Path::new(env!("CARGO_BIN_EXE_riskstream")),
@@ -115,14 +120,15 @@ impl Setting<'_> {
     }
 
     /// What a user would write. Not a default: `threads`, and the quota, as the simulated vendor has none.
-    fn config(&self, input: &str, output: &str, port: u16) -> String {
+    fn config(&self, who: Who, input: &str, output: &str, port: u16) -> String {
+        let delivery = if who == Who::ExactlyOnce { "exactly_once" } else { "at_least_once" };
         format!(
             "allow_literal_secrets: true\n\
-             kafka: {{brokers: ['{brokers}'], security: plaintext}}\n\
+             kafka: {{brokers: ['{brokers}'], security: plaintext, instance: bench}}\n\
              input: {{topics: ['{input}'], group: '{output}'}}\n\
              output: {{topic: '{output}'}}\n\
              dead_letters: {{topic: '{output}.dead'}}\n\
-             pipeline: {{threads: {threads}}}\n\
+             pipeline: {{threads: {threads}, delivery: {delivery}}}\n\
              providers:\n  datadog:\n    type: datadog\n    base_url: '{vendor}'\n    allow_http: true\n    \
              api_key: '{api}'\n    application_key: '{application}'\n    limit: {{requests: 100000, per: 1s}}\n\
              admin: {{listen: '127.0.0.1:{port}'}}\n",
@@ -216,25 +222,22 @@ fn main() {
     setting.cluster.produce(&input, arguments.alerts, arguments.entities);
 
     let report = Report::new();
-    let (mut copies, mut services) = (Vec::new(), Vec::new());
+    let mut runs = Who::ALL.map(|_| Vec::new());
     for number in 1..=arguments.runs {
-        for who in [Who::CopyLoop, Who::Service] {
-            let name =
-                format!("bench-{stamp}-{}-{number}", if who == Who::Service { "service" } else { "copy" });
+        for (who, runs) in Who::ALL.into_iter().zip(&mut runs) {
+            let name = format!("bench-{stamp}-{}-{number}", who as u8);
             let run = run(&setting, who, &input, &name, arguments.alerts);
             report.run(who, number, &run);
-            if who == Who::Service { services.push(run) } else { copies.push(run) }
+            runs.push(run);
         }
     }
-    let reached = median(services.iter().map(|run| run.alerts_a_second));
-    report.medians(&copies, &services);
+    let reached = median(runs[Who::Service as usize].iter().map(|run| run.alerts_a_second));
+    report.medians(&runs);
     if arguments.seconds > 0 {
         let rate = if arguments.rate > 0 { arguments.rate } else { (reached / 2.0) as u64 };
-        for who in [Who::CopyLoop, Who::Service] {
-            let (input, output) = (
-                format!("bench-{stamp}-{}-late", who.name().len()),
-                format!("bench-{stamp}-{}-seen", who.name().len()),
-            );
+        for who in Who::ALL {
+            let (input, output) =
+                (format!("bench-{stamp}-{}-late", who as u8), format!("bench-{stamp}-{}-seen", who as u8));
             setting.cluster.create(&[&input, &output, &format!("{output}.dead")]);
             let (child, _) = setting.start(who, &input, &output);
             let latency = latency::measure(
@@ -264,7 +267,7 @@ impl Report {
         let for_people = std::io::stdout().is_terminal();
         if for_people {
             println!(
-                "{:10} {:>8} {:>12} {:>16} {:>10} {:>10} {:>10}",
+                "{:12} {:>6} {:>12} {:>16} {:>10} {:>10} {:>10}",
                 "", "run", "alerts/s", "CPU s/million", "peak MiB", "ready ms", "complete"
             );
         }
@@ -279,7 +282,7 @@ impl Report {
         if self.for_people {
             let or_nothing = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.0}"));
             println!(
-                "{:10} {number:>8} {:>12.0} {:>16.2} {:>10.0} {:>10} {:>10}",
+                "{:12} {number:>6} {:>12.0} {:>16.2} {:>10.0} {:>10} {:>10}",
                 who.name(),
                 run.alerts_a_second,
                 run.cpu_seconds_a_million,
@@ -301,8 +304,8 @@ impl Report {
         }
     }
 
-    fn medians(&self, copies: &[Run], services: &[Run]) {
-        let of = |runs: &[Run]| Run {
+    fn medians(&self, runs: &[Vec<Run>; 3]) {
+        let of = |runs: &Vec<Run>| Run {
             alerts_a_second: median(runs.iter().map(|run| run.alerts_a_second)),
             cpu_seconds_a_million: median(runs.iter().map(|run| run.cpu_seconds_a_million)),
             peak_mib: median(runs.iter().map(|run| run.peak_mib)),
@@ -310,15 +313,20 @@ impl Report {
             complete: Some(median(runs.iter().filter_map(|run| run.complete)))
                 .filter(|share| !share.is_nan()),
         };
-        let (copy, service) = (of(copies), of(services));
-        self.line(Who::CopyLoop, "median", &copy);
-        self.line(Who::Service, "median", &service);
-        let speed = service.alerts_a_second / copy.alerts_a_second;
-        let cpu = service.cpu_seconds_a_million / copy.cpu_seconds_a_million;
-        if self.for_people {
-            println!("{:10} {:>8} {speed:>12.2} {cpu:>16.2}", "ratio", "");
-        } else {
-            println!("{}", json!({"ratio": {"alerts_a_second": rounded(speed), "cpu": rounded(cpu)}}));
+        let medians = runs.each_ref().map(of);
+        for (who, median) in Who::ALL.into_iter().zip(&medians) {
+            self.line(who, "median", median);
+        }
+        for (of, to) in [(Who::Service, Who::CopyLoop), (Who::ExactlyOnce, Who::Service)] {
+            let (one, other) = (&medians[of as usize], &medians[to as usize]);
+            let speed = one.alerts_a_second / other.alerts_a_second;
+            let cpu = one.cpu_seconds_a_million / other.cpu_seconds_a_million;
+            if self.for_people {
+                println!("{} : {:<10} {speed:>8.2} {cpu:>16.2}", of.name(), to.name());
+            } else {
+                let ratio = json!({"of": of.name(), "to": to.name(), "alerts_a_second": rounded(speed), "cpu": rounded(cpu)});
+                println!("{}", json!({"ratio": ratio}));
+            }
         }
     }
 
@@ -326,7 +334,7 @@ impl Report {
         let latency::Latency { p50, p99, worst, .. } = seen;
         if self.for_people {
             println!(
-                "{:10} at {rate} alerts/s: p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms; CPU {cpu:.2} s/million",
+                "{:12} at {rate} alerts/s: p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms; CPU {cpu:.2} s/million",
                 who.name()
             );
         } else {

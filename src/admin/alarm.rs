@@ -13,6 +13,8 @@ use crate::sink::flood::{Change, Counts, Detector};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// The note that it keeps in readiness.
+const FLOOD: &str = "dead-letters";
 
 /// The alarm of a process.
 pub struct Alarm {
@@ -40,21 +42,16 @@ impl Alarm {
             Change::Began(Counts { read, dead }) => {
                 let per = self.rule.per;
                 self.metrics.flood.set(1);
-                self.health.alarm(Some(format!(
-                    "a flood of dead letters: {dead} of {read} alerts within {per:?} when it began. `riskstream dlq list` \
-                     shows them, riskstream_dead_letters_total their reasons"
-                )));
-                tracing::error!(
-                    dead_letters = dead,
-                    alerts = read,
-                    within = ?per,
-                    "a flood of dead letters has begun; alerts that can be read go on. `riskstream dlq list` shows them"
+                let what = format!(
+                    "a flood of dead letters: {dead} of {read} alerts within {per:?} when it began; alerts that can be \
+                     read go on. `riskstream dlq list` shows them, riskstream_dead_letters_total their reasons"
                 );
+                self.health.notes().set(FLOOD, Some(what));
                 Some(Counts { read, dead })
             }
             Change::Ended(Counts { read, dead }, took) => {
                 self.metrics.flood.set(0);
-                self.health.alarm(None);
+                self.health.notes().set(FLOOD, None);
                 tracing::warn!(
                     dead_letters = dead,
                     alerts = read,
@@ -95,13 +92,13 @@ mod tests {
         let readiness = health.readiness();
         assert!(readiness.ready && readiness.reasons.is_empty(), "{readiness:?}");
         assert!(
-            readiness.alarms.iter().any(|alarm| alarm.contains("12 of 12 alerts within 10s")),
+            readiness.notes.iter().any(|alarm| alarm.contains("12 of 12 alerts within 10s")),
             "{readiness:?}"
         );
         for second in 2..30 {
             assert_eq!(alarm.look(start + second * EVERY), None, "a flood begins once");
         }
         assert_eq!(metrics.flood.get(), 0);
-        assert!(health.readiness().alarms.is_empty());
+        assert!(health.readiness().notes.is_empty());
     }
 }

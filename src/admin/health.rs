@@ -3,6 +3,7 @@
 //! Contract: a lane is alive while its polls make progress, whatever the broker and the vendors do. It is ready
 //! once the broker has answered about our topics; having no partition is ready.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,14 +84,40 @@ impl LaneHealth {
     }
 }
 
+/// What people should know though it keeps nobody from working, each by the word that it is known under.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<BTreeMap<String, String>>);
+
+impl Notes {
+    /// Notes `what` under `word`, or that it is over.
+    pub fn set(&self, word: &str, what: Option<String>) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = notes.get(word) == what.as_ref();
+        match what {
+            Some(what) => {
+                if !known {
+                    tracing::warn!("{what}");
+                    notes.insert(word.to_owned(), what);
+                }
+            }
+            None => drop(notes.remove(word)),
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
 /// The process, as `/livez` and `/readyz` see it.
 pub struct Health {
     lanes: Vec<Arc<LaneHealth>>,
+    notes: Arc<Notes>,
     guards: Vec<Arc<Guard>>,
     /// A lane that is silent for longer is not alive.
     silence: Duration,
     stopping: AtomicBool,
-    alarm: Mutex<Option<String>>,
 }
 
 /// Whether traffic should come, and why not.
@@ -102,8 +129,8 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// What is wrong with vendors. Alerts still flow, marked, so it does not make the process unready.
     pub providers: Vec<String>,
-    /// What somebody should look at though alerts flow.
-    pub alarms: Vec<String>,
+    /// What else people should know; alerts go on.
+    pub notes: Vec<String>,
 }
 
 impl Health {
@@ -111,16 +138,16 @@ impl Health {
     pub fn new(lanes: Vec<Arc<LaneHealth>>, guards: Vec<Arc<Guard>>, drain: Duration) -> Self {
         Health {
             lanes,
+            notes: Arc::default(),
             guards,
             silence: drain + Duration::from_secs(10),
             stopping: AtomicBool::new(false),
-            alarm: Mutex::new(None),
         }
     }
 
-    /// Something that somebody should look at, or no longer.
-    pub fn alarm(&self, what: Option<String>) {
-        *self.alarm.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    /// Where to note what people should know.
+    pub fn notes(&self) -> Arc<Notes> {
+        Arc::clone(&self.notes)
     }
 
     /// The process is about to end.
@@ -150,8 +177,7 @@ impl Health {
             }
         }
         let providers = self.guards.iter().filter_map(|guard| guard.state().problem()).collect();
-        let alarms = self.alarm.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter().collect();
-        Readiness { ready: reasons.is_empty(), reasons, providers, alarms }
+        Readiness { ready: reasons.is_empty(), reasons, providers, notes: self.notes.all() }
     }
 }
 
@@ -169,6 +195,12 @@ mod tests {
         lane.trouble("waiting for a Kafka broker".to_owned());
         assert_eq!(health.readiness().reasons, ["lane 0: waiting for a Kafka broker"]);
         lane.well();
+        health.notes().set("topics", Some("no topic matches ^a".to_owned()));
+        let readiness = health.readiness();
+        assert!(readiness.ready, "a note keeps nobody from working");
+        assert_eq!(readiness.notes, ["no topic matches ^a"]);
+        health.notes().set("topics", None);
+        assert!(health.readiness().notes.is_empty());
         health.stopping();
         assert_eq!(health.readiness().reasons, ["stopping"]);
         assert!(health.silent().is_empty());

@@ -111,8 +111,8 @@ async fn page(State(parts): State<Parts>) -> Html<String> {
     let notes: String = readiness
         .reasons
         .iter()
-        .chain(&readiness.alarms)
         .chain(&readiness.providers)
+        .chain(&readiness.notes)
         .map(|note| format!("<li>{}</li>", escape(note)))
         .collect();
     let rows: String = [

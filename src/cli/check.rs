@@ -195,7 +195,8 @@ fn broker(config: &Config) -> Vec<(String, Result<(), String>)> {
         Ok(producer) => producer,
         Err(error) => return vec![("kafka".to_owned(), Err(without_value(&error)))],
     };
-    let topics = config.input.topics.iter().map(|topic| ("input", topic.name.as_str())).chain([
+    let named = config.input.topics.iter().filter(|topic| topic.pattern.is_none());
+    let topics = named.map(|topic| ("input", topic.name.as_str())).chain([
         ("output", config.output.topic.as_str()),
         ("dead-letter", config.dead_letters.topic.as_str()),
     ]);
@@ -220,5 +221,18 @@ fn broker(config: &Config) -> Vec<(String, Result<(), String>)> {
         };
         (format!("{role} topic {topic}"), result)
     };
-    topics.map(ask).collect()
+    let mut results: Vec<_> = topics.map(ask).collect();
+    for pattern in config.input.topics.iter().filter(|topic| topic.pattern.is_some()) {
+        // None is no fault: topics may come later.
+        let matching = producer
+            .client()
+            .fetch_metadata(None, BROKER)
+            .map(|metadata| metadata.topics().iter().filter(|topic| pattern.matches(topic.name())).count());
+        let (count, result) = match matching {
+            Ok(count) => (count.to_string(), Ok(())),
+            Err(error) => ("?".to_owned(), Err(error.to_string())),
+        };
+        results.push((format!("input topics {} ({count} match)", pattern.name), result));
+    }
+    results
 }

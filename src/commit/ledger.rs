@@ -27,6 +27,16 @@ pub enum LedgerError {
     /// A charge was completed that is not open: a second time, or of another ledger.
     #[error("a charge was completed that is not open")]
     NotOpen,
+    /// A transaction holds other alerts of a partition than its oldest open ones: its offset would pass one over.
+    #[error(
+        "a transaction ends at offset {sent} of a partition, but its oldest open alerts end at {oldest:?}"
+    )]
+    NotContiguous {
+        /// The last offset of the transaction.
+        sent: i64,
+        /// Where as many of the oldest open charges end.
+        oldest: Option<i64>,
+    },
 }
 
 /// Offsets under way, oldest first, and the frontier behind them.
@@ -100,6 +110,21 @@ impl Ledger {
         self.frontier
     }
 
+    /// Offset of the oldest open charge.
+    pub fn oldest(&self) -> Option<i64> {
+        self.entries.front().map(|entry| entry.offset)
+    }
+
+    /// Where the frontier will be once the `count` oldest charges, of which `sent` is the last, are completed: the
+    /// offset that a transaction with them commits.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotContiguous`] when others are the oldest open ones.
+    pub fn frontier_after(&self, count: usize, sent: i64) -> Result<i64, LedgerError> {
+        let oldest = count.checked_sub(1).and_then(|last| self.entries.get(last)).map(|entry| entry.offset);
+        if oldest == Some(sent) { Ok(sent + 1) } else { Err(LedgerError::NotContiguous { sent, oldest }) }
+    }
+
     /// Charges from the oldest open one on: what the ledger holds.
     pub fn span(&self) -> usize {
         self.entries.len()
@@ -140,6 +165,23 @@ mod tests {
         ledger.complete(a).unwrap();
         assert_eq!(ledger.complete(a), Err(LedgerError::NotOpen));
         assert_eq!(ledger.complete(Charge(7)), Err(LedgerError::NotOpen));
+    }
+
+    #[test]
+    fn a_transaction_commits_only_the_oldest_open_charges() {
+        let mut ledger = Ledger::new();
+        let a = ledger.charge(5).unwrap();
+        ledger.charge(9).unwrap();
+        ledger.charge(10).unwrap();
+        assert_eq!(ledger.frontier_after(2, 9), Ok(10));
+        assert_eq!(
+            ledger.frontier_after(2, 10),
+            Err(LedgerError::NotContiguous { sent: 10, oldest: Some(9) }),
+            "offset 9 would be passed over"
+        );
+        assert_eq!(ledger.frontier_after(4, 10), Err(LedgerError::NotContiguous { sent: 10, oldest: None }));
+        ledger.complete(a).unwrap();
+        assert_eq!((ledger.oldest(), ledger.frontier_after(1, 9)), (Some(9), Ok(10)));
     }
 
     #[test]

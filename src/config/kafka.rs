@@ -72,10 +72,15 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 pub(super) fn read(mut section: Section<'_>) -> Kafka {
     let brokers = brokers(&mut section);
     let security = security(&mut section, &brokers);
+    let instance = section.text("instance");
     let [properties, consumer, producer] = ["properties", "consumer", "producer"]
         .map(|key| section.section(key).map(|section| properties(&section)).unwrap_or_default());
     section.finish();
-    Kafka { brokers, security, properties, consumer, producer }
+    let instance = instance.or_else(|| match consumer.get("group.instance.id") {
+        Some(Property::Text(id)) => Some(id.clone()),
+        Some(Property::Secret(_)) | None => None,
+    });
+    Kafka { brokers, security, instance, properties, consumer, producer }
 }
 
 fn brokers(section: &mut Section<'_>) -> Vec<String> {

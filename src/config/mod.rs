@@ -5,6 +5,7 @@
 
 mod dead_letters;
 mod document;
+mod input;
 mod kafka;
 mod overrides;
 mod problem;
@@ -31,6 +32,7 @@ use crate::entity::EntityKind;
 
 pub use dead_letters::{DeadLetters, Flood, FloodAction, OnFailure};
 pub use document::Document;
+pub use input::TopicPattern;
 pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
 pub use secret::{Fingerprint, Secret};
@@ -139,6 +141,9 @@ pub struct Kafka {
     pub brokers: Vec<String>,
     /// How the connection is secured.
     pub security: Security,
+    /// The name of this process among those of the group, the same after a restart: `kafka.instance`, else the
+    /// consumer's `group.instance.id`. Transactions need it.
+    pub instance: Option<String>,
     /// librdkafka properties for every client, checked against the ones that carry our guarantees.
     pub properties: BTreeMap<String, Property>,
     /// librdkafka properties for the consumer.
@@ -214,11 +219,13 @@ pub struct Input {
     pub out_of_range: Option<OffsetReset>,
 }
 
-/// One input topic.
+/// One input topic, or all that a pattern matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputTopic {
-    /// Its name.
+    /// Its name, or the pattern as it was written.
     pub name: String,
+    /// The pattern, where it is one.
+    pub pattern: Option<TopicPattern>,
     /// The format of its alerts; `None` recognises it (`auto`).
     pub format: Option<String>,
 }
@@ -310,6 +317,8 @@ pub struct Pipeline {
 pub enum Delivery {
     /// Nothing is lost; a crash repeats a suffix.
     AtLeastOnce,
+    /// Outputs, dead letters and offsets in transactions: who reads with `read_committed` sees each alert once.
+    ExactlyOnce,
 }
 
 /// `pipeline.order`.

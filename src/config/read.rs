@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::document::Document;
+use crate::config::input::{TOPIC, is_topic};
 use crate::config::provider::{scale_in, size, ttl_in};
-use crate::config::section::Item;
 use crate::config::{
-    Admin, Cache, Config, Delivery, Input, InputTopic, Kafka, Log, LogFormat, OffsetReset, OnConflict, Order,
-    Output, OutputFormat, OutputPartition, Pipeline, ProviderConfig, Section, Ttl, dead_letters, kafka,
-    routes,
+    Admin, Cache, Config, Delivery, Input, Kafka, Log, LogFormat, OnConflict, Order, Output, OutputFormat,
+    OutputPartition, Pipeline, ProviderConfig, Section, Ttl, dead_letters, input, kafka, routes,
 };
 use crate::score::Scale;
 
@@ -25,7 +24,7 @@ pub(super) fn read(document: &Document) -> Config {
     // The document itself acts on it: a secret may be read before this line would be.
     root.flag("allow_literal_secrets");
     let kafka = kafka::read(root.section_or_empty("kafka"));
-    let input = input(root.section_or_empty("input"));
+    let input = input::read(root.section_or_empty("input"));
     let output = output(root.section_or_empty("output"), &input);
     let dead_letters = dead_letters::read(root.section_or_empty("dead_letters"), &input, &output);
     let formats = formats(&mut root);
@@ -43,85 +42,21 @@ pub(super) fn read(document: &Document) -> Config {
     Config { kafka, input, output, dead_letters, formats, pipeline, cache, providers, routes, admin, log }
 }
 
-/// Whether Kafka takes `name` for a topic.
-pub(super) fn is_topic(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
-}
-
-/// What a topic is.
-pub(super) const TOPIC: &str = "write 1 to 249 of letters, digits, `.`, `_` and `-`";
-
-fn input(mut section: Section<'_>) -> Input {
-    let common = section.text("format");
-    let mut topics: Vec<InputTopic> = Vec::new();
-    let items = section.items("topics");
-    if items.as_ref().is_some_and(Vec::is_empty) {
-        section.problem("topics", "no topic", "write topics: [security.alerts]");
-    }
-    for item in items.unwrap_or_default() {
-        let fault = |name: &str| {
-            if !is_topic(name) {
-                Some(("not a topic", TOPIC))
-            } else if topics.iter().any(|topic| topic.name == name) {
-                Some(("the topic stands twice", "remove one of the two"))
-            } else {
-                None
-            }
-        };
-        let (name, format) = match item {
-            Item::Text(text) => {
-                if let Some((what, cure)) = fault(&text.text) {
-                    section.problem_at(&text, what, cure);
-                }
-                (text.text, None)
-            }
-            Item::Section(mut topic) => {
-                let name = topic.required_text("name", "security.alerts");
-                if let Some((what, cure)) = name.as_deref().and_then(fault) {
-                    topic.problem("name", what, cure);
-                }
-                let format = topic.text("format");
-                topic.finish();
-                match name {
-                    Some(name) => (name, format),
-                    None => continue,
-                }
-            }
-        };
-        let format = format.or_else(|| common.clone()).filter(|format| format != "auto");
-        topics.push(InputTopic { name, format });
-    }
-    if !section.has("topics") {
-        let format = common.filter(|format| format != "auto");
-        topics.push(InputTopic { name: "security.alerts".to_owned(), format });
-    }
-    let (earliest, latest) = (OffsetReset::Earliest, OffsetReset::Latest);
-    let ranges = [("stop", None), ("earliest", Some(earliest)), ("latest", Some(latest))];
-    let input = Input {
-        topics,
-        group: section.text("group").unwrap_or_else(|| "riskstream".to_owned()),
-        offset_reset: section
-            .choice("offset_reset", &[("earliest", earliest), ("latest", latest)])
-            .unwrap_or(earliest),
-        out_of_range: section.choice("out_of_range", &ranges).flatten(),
-    };
-    section.finish();
-    input
-}
-
 /// Reads the name of a topic that we write to: never one that we read from.
 pub(super) fn output_topic(section: &mut Section<'_>, default: &str, input: &Input) -> String {
     let topic = section.text("topic").unwrap_or_else(|| default.to_owned());
     if !is_topic(&topic) {
         section.problem("topic", "not a topic", TOPIC);
     }
-    if input.topics.iter().any(|input| input.name == topic) {
-        section.problem(
-            "topic",
-            format!("{topic} is an input topic too"),
-            "write another: this would go in circles",
-        );
+    if let Some(input) = input.topics.iter().find(|input| input.matches(&topic)) {
+        let (what, cure) = match input.pattern {
+            None => (format!("{topic} is an input topic too"), "write another: this would go in circles"),
+            Some(_) => (
+                format!("{topic} is matched by the input pattern {}", input.name),
+                "write another, or narrow the pattern: this would go in circles",
+            ),
+        };
+        section.problem("topic", what, cure);
     }
     topic
 }
@@ -177,7 +112,7 @@ fn formats(root: &mut Section<'_>) -> Vec<PathBuf> {
 fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {
     let orders = [("partition", Order::Partition), ("key", Order::Key), ("none", Order::None)];
     let pipeline = Pipeline {
-        delivery: delivery(&mut section),
+        delivery: delivery(&mut section, kafka),
         order: section.choice("order", &orders).unwrap_or(Order::Partition),
         deadline: section.positive_duration("deadline").unwrap_or(Duration::from_secs(2)),
         in_flight: section.integer("in_flight", 1..=10_000_000).map_or(10_000, size),
@@ -225,13 +160,15 @@ fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {
     pipeline
 }
 
-fn delivery(section: &mut Section<'_>) -> Delivery {
-    let available = section.choice("delivery", &[("at_least_once", true), ("exactly_once", false)]);
-    if available == Some(false) {
-        let cure = "write at_least_once; consumers can drop repeats by the header risk-source";
-        section.problem("delivery", "exactly_once is not available in this version", cure);
+fn delivery(section: &mut Section<'_>, kafka: &Kafka) -> Delivery {
+    let words = [("at_least_once", Delivery::AtLeastOnce), ("exactly_once", Delivery::ExactlyOnce)];
+    let delivery = section.choice("delivery", &words).unwrap_or(Delivery::AtLeastOnce);
+    if delivery == Delivery::ExactlyOnce && kafka.instance.is_none() {
+        let cure = "write kafka.instance: NAME, or set RISKSTREAM__KAFKA__INSTANCE: another one for each process, the \
+                    same after a restart";
+        section.problem("delivery", "exactly_once needs a name of this process", cure);
     }
-    Delivery::AtLeastOnce
+    delivery
 }
 
 fn cache(mut section: Section<'_>) -> Cache {

@@ -24,7 +24,7 @@ pub(super) fn read(root: &mut Section<'_>, topics: &[InputTopic], providers: &[S
 fn route(mut section: Section<'_>, inputs: &[InputTopic], providers: &[String]) -> Option<Route> {
     let known: Vec<&str> = inputs.iter().map(|topic| topic.name.as_str()).collect();
     let topics = section.texts_with_places("topics").unwrap_or_default();
-    for topic in topics.iter().filter(|topic| !known.contains(&topic.text.as_str())) {
+    for topic in topics.iter().filter(|topic| !inputs.iter().any(|input| input.matches(&topic.text))) {
         let what = format!("not an input topic{}", hint(&topic.text, &known));
         section.problem_at(topic, what, format!("write {}, or add it to input.topics", or(&known)));
     }

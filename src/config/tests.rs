@@ -326,6 +326,89 @@ fn topics_are_distinct_and_legal() {
 }
 
 #[test]
+fn a_pattern_means_the_names_that_begin_as_it_says() {
+    let topics = parse(r"input: {topics: ['^sec\.[a-z]+$', {pattern: '^aws-', format: ocsf}, plain]}")
+        .unwrap()
+        .input
+        .topics;
+    let matching = |name: &str| topics.iter().position(|topic| topic.matches(name));
+    for (name, expected) in [
+        ("sec.alerts", Some(0)),
+        ("sec.alerts.enriched", None),
+        ("a.sec.alerts", None),
+        ("secxalerts", None),
+        ("aws-findings", Some(1)),
+        ("my-aws-findings", None),
+        ("plain", Some(2)),
+        ("plainer", None),
+    ] {
+        assert_eq!(matching(name), expected, "{name}");
+    }
+    assert_eq!(topics[1].format.as_deref(), Some("ocsf"));
+    let subscriptions: Vec<_> = topics.iter().map(|topic| topic.subscription()).collect();
+    assert_eq!(subscriptions, [r"^(^sec\.[a-z]+$).*$", "^(^aws-).*$", "plain"]);
+}
+
+#[test]
+fn a_pattern_that_is_read_in_different_ways_or_in_circles_is_refused() {
+    for (pattern, what) in [
+        (r"^a\d", r"\d is not read the same way"),
+        (r"^a\w+", r"\w is not read"),
+        ("^(?i)a", "(? is not read"),
+        ("^a+?", "+? is not read"),
+        ("^a{2}+", "}+ is not read"),
+        ("^a[b&&c]", "& is not read"),
+        ("^[[:alpha:]]", "[ is not read"),
+        (r"^[\.]", r"\ is not read"),
+        ("^a b", "  is not read"),
+        ("^(a", "not a regular expression"),
+        ("^_?_?c", "__consumer_offsets, a topic of Kafka's own"),
+    ] {
+        let text = format!("input: {{topics: ['{pattern}']}}");
+        let problems = parse(&text).unwrap_err().to_string();
+        assert!(
+            problems.starts_with("r.yaml:1:18: input.topics[0]: ") && problems.contains(what),
+            "{problems}"
+        );
+    }
+    assert_problem(
+        "input: {topics: [{pattern: security}]}",
+        r"r.yaml:1:28: input.topics[0].pattern: a pattern that does not begin with ^ (given: security); write it like '^security\.alerts\.[a-z]+$'",
+    );
+    assert_problem(
+        "input: {topics: [{pattern: ^a, name: a}]}",
+        "r.yaml:1:38: input.topics[0].name: stands beside a pattern; remove one of the two",
+    );
+    for (yaml, place) in [
+        (
+            r"{input: {topics: ['^security\.']}}",
+            "output.topic: security.alerts.enriched is matched by the input pattern",
+        ),
+        (
+            r"{input: {topics: ['^security\.alerts\.dead']}}",
+            "dead_letters.topic: security.alerts.dead-letters is matched by the input pattern",
+        ),
+        ("{input: {topics: ['^a|b']}, output: {topic: b.out}}", "output.topic: b.out is matched"),
+    ] {
+        let problems = parse(yaml).unwrap_err().to_string();
+        assert!(problems.contains(place) && problems.contains("narrow the pattern"), "{problems}");
+    }
+    assert!(
+        parse(r"input: {topics: ['^security\.alerts$', '^security\.alerts\.(aws|gcp)(-[0-9]{1,3})?$']}")
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_route_may_name_a_topic_that_a_pattern_matches() {
+    assert!(
+        parse("{input: {topics: ['^aws-']}, routes: [{topics: [aws-findings], provider: none}]}").is_ok()
+    );
+    let problems = parse("{input: {topics: ['^aws-']}, routes: [{topics: [gcp], provider: none}]}");
+    assert!(problems.unwrap_err().to_string().contains("not an input topic"));
+}
+
+#[test]
 fn a_topic_without_a_format_has_the_common_one() {
     let input = parse("input: {format: ocsf, topics: [a, {name: b, format: ecs}, {name: c, format: auto}]}")
         .unwrap()
@@ -356,7 +439,7 @@ fn bounds_of_the_pipeline_fit_together() {
         ),
         (
             "{delivery: exactly_once}",
-            "r.yaml:1:22: pipeline.delivery: exactly_once is not available in this version (given: exactly_once); write at_least_once; consumers can drop repeats by the header risk-source",
+            "r.yaml:1:22: pipeline.delivery: exactly_once needs a name of this process (given: exactly_once); write kafka.instance: NAME, or set RISKSTREAM__KAFKA__INSTANCE: another one for each process, the same after a restart",
         ),
         (
             "{threads: 0}",

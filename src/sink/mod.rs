@@ -8,14 +8,16 @@ pub mod dead_letter;
 pub mod flood;
 pub mod input_headers;
 pub mod partition;
+pub mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use crate::source::client;
 
@@ -63,6 +65,18 @@ pub enum SinkError {
         /// The broker's words.
         why: String,
     },
+    /// The producer cannot go on and gave the record up, or took it back with its transaction: nothing is wrong with
+    /// the record.
+    #[error(
+        "the producer gave up a record for topic {topic}: {why}. What was not acknowledged is not committed: a restart \
+         sends it again"
+    )]
+    Withdrawn {
+        /// The topic.
+        topic: String,
+        /// librdkafka's words.
+        why: String,
+    },
     /// The broker takes no record of ours at all, and waiting does not help.
     #[error("cannot produce to topic {topic}: {why}. {cure}")]
     Topic {
@@ -79,12 +93,14 @@ pub enum SinkError {
 pub trait Deliveries: Send + Sync + 'static {
     /// The record of `token` was acknowledged or finally refused.
     fn delivered(&self, token: Token, result: Result<(), SinkError>);
-    /// The producer cannot go on.
-    fn broken(&self, why: String);
+    /// The producer of this number cannot go on.
+    fn broken(&self, producer: u32, why: String);
 }
 
 /// The producer's callbacks.
 pub struct Context {
+    /// Which of the sink's producers this is: word of an earlier one changes nothing.
+    number: u32,
     deliveries: Arc<dyn Deliveries>,
     voice: client::Voice,
 }
@@ -96,7 +112,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.deliveries.broken(reason.to_owned());
+            self.deliveries.broken(self.number, reason.to_owned());
         } else {
             self.voice.error("producer", &error, reason);
         }
@@ -139,6 +155,8 @@ pub struct Outgoing<'a> {
 /// One lane's producer.
 pub struct Sink {
     producer: ThreadedProducer<Context>,
+    /// How many producers there were before.
+    number: u32,
     config: rdkafka::ClientConfig,
     deliveries: Arc<dyn Deliveries>,
     /// For records that go alone; made when the first one does.
@@ -151,8 +169,13 @@ impl Sink {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
-        let producer = producer(config, &deliveries)?;
-        Ok(Sink { producer, config: config.clone(), deliveries, single: None })
+        let producer = producer(config, 0, &deliveries)?;
+        Ok(Sink { producer, number: 0, config: config.clone(), deliveries, single: None })
+    }
+
+    /// Whether the producer of this number is the one in use.
+    pub fn is(&self, number: u32) -> bool {
+        self.number == number
     }
 
     /// Hands a record to the producer.
@@ -170,6 +193,28 @@ impl Sink {
         producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
     }
 
+    /// Partitions of `topic` now; what is sent from now on may name any of them.
+    ///
+    /// # Errors
+    /// No answer within `bound`.
+    pub fn partitions(&self, topic: &str, bound: Duration) -> Result<i32, KafkaError> {
+        let mut count = 0;
+        // Each client knows a topic as it was when it last asked.
+        for producer in std::iter::once(&self.producer).chain(&self.single) {
+            let metadata = producer.client().fetch_metadata(Some(topic), bound)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            count = found.map_or(0, |found| found.partitions().len());
+        }
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// Takes back what was not sent yet: each such record is reported as [`SinkError::Withdrawn`].
+    pub fn withdraw(&self) {
+        for producer in [Some(&self.producer), self.single.as_ref()].into_iter().flatten() {
+            producer.purge(PurgeConfig::default().queue());
+        }
+    }
+
     /// The producer whose batches hold one record.
     fn single(&mut self, topic: &str) -> Result<&ThreadedProducer<Context>, SinkError> {
         let made = match self.single.take() {
@@ -177,7 +222,7 @@ impl Sink {
             None => {
                 let mut config = self.config.clone();
                 config.set("batch.num.messages", "1").set("linger.ms", "0");
-                producer(&config, &self.deliveries).map_err(|error| refusal(topic, &error))?
+                producer(&config, self.number, &self.deliveries).map_err(|error| refusal(topic, &error))?
             }
         };
         Ok(self.single.insert(made))
@@ -186,9 +231,10 @@ impl Sink {
 
 fn producer(
     config: &rdkafka::ClientConfig,
+    number: u32,
     deliveries: &Arc<dyn Deliveries>,
 ) -> Result<ThreadedProducer<Context>, KafkaError> {
-    let context = Context { deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
+    let context = Context { number, deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
     ThreadedProducer::from_config_and_context(config, context)
 }
 
@@ -199,6 +245,20 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
     let topic = topic.to_owned();
     match error.rdkafka_error_code() {
         Some(Code::QueueFull) => SinkError::Full,
+        Some(
+            Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::State
+            | Code::Fatal
+            | Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidTransactionalState,
+        ) => SinkError::Withdrawn { topic, why },
+        Some(Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch) => {
+            let lost =
+                "The broker lost track of what this producer has sent: its log was cut, or it has a fault";
+            SinkError::Withdrawn { topic, why: format!("{why}. {lost}") }
+        }
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),

@@ -31,6 +31,19 @@ impl Assignment {
         self.ledger.charge(offset)
     }
 
+    /// Offset of the oldest alert that is not done.
+    pub fn oldest(&self) -> Option<i64> {
+        self.ledger.oldest()
+    }
+
+    /// What a transaction commits that holds `count` alerts of ours, of which `sent` is the last.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotContiguous`].
+    pub fn frontier_after(&self, count: usize, sent: i64) -> Result<i64, LedgerError> {
+        self.ledger.frontier_after(count, sent)
+    }
+
     /// Notes that a charged alert of assignment `epoch` is done; an older epoch changes nothing.
     ///
     /// # Errors
@@ -147,39 +160,5 @@ impl Assignments {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_completion_of_an_older_assignment_changes_nothing() {
-        let mut all = Assignments::default();
-        all.assign(0, 3);
-        let index = all.find(0, 3).unwrap();
-        let old = all.get_mut(index).unwrap().charge(10).unwrap();
-        let old_epoch = all.get(index).unwrap().epoch;
-        all.forget(0, 3);
-        all.assign(0, 3);
-        let new = all.get_mut(index).unwrap().charge(10).unwrap();
-        all.get_mut(index).unwrap().complete(old_epoch, old).unwrap();
-        assert_eq!((all.open(0, 3), all.frontiers().count()), (1, 0));
-        let epoch = all.get(index).unwrap().epoch;
-        all.get_mut(index).unwrap().complete(epoch, new).unwrap();
-        assert_eq!(all.frontiers().collect::<Vec<_>>(), [(0, 3, 11)]);
-        all.stored();
-        assert_eq!(all.frontiers().count(), 0);
-    }
-
-    #[test]
-    fn a_partition_that_is_not_ours_has_no_frontier() {
-        let mut all = Assignments::default();
-        all.assign(1, 0);
-        let index = all.find(1, 0).unwrap();
-        let assignment = all.get_mut(index).unwrap();
-        let charge = assignment.charge(0).unwrap();
-        assignment.complete(1, charge).unwrap();
-        all.forget(1, 0);
-        assert_eq!(all.frontiers().count(), 0);
-        assert_eq!(all.ours().count(), 0);
-    }
-}
+#[path = "assignments_tests.rs"]
+mod tests;

@@ -5,14 +5,14 @@
 //! a size, as together they are the process's memory ceiling.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, Input, Kafka, OffsetReset, Property, Sasl, Security, Tls};
+use crate::config::{Config, Delivery, Input, Kafka, OffsetReset, Property, Sasl, Security, Tls};
 use crate::source::quiet::Quiet;
 
 /// Bytes that the consumer of one lane may prefetch, in KiB.
@@ -20,6 +20,10 @@ pub const PREFETCH_KIB: usize = 32 * 1024;
 
 /// Bytes of one fetch, which may be under way on top of the prefetch.
 pub const FETCH_BYTES: u64 = 16 << 20;
+
+/// What a dead process left open blocks `read_committed` readers for this long, and until the broker's next look, which
+/// it has every 10 s by default: 15 s together at most.
+const TRANSACTION_TIMEOUT_MS: u64 = 5_000;
 
 /// Properties of the consumer of lane `lane` of `lanes`.
 pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
@@ -33,6 +37,7 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
         // Every lane is a member of its own.
         c.set("group.instance.id", format!("{id}-{lane}"));
     }
+    let patterns = config.input.topics.iter().any(|topic| topic.pattern.is_some());
     let broker_protocol = c.get("group.protocol").is_some_and(|p| p.eq_ignore_ascii_case("consumer"));
     defaults(
         &mut c,
@@ -42,12 +47,23 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
             ("fetch.max.bytes", &FETCH_BYTES.to_string()),
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.wait.max.ms", "100"),
-            ("topic.metadata.refresh.interval.ms", "60000"),
+            // What a pattern matches is learnt from these; partitions that were added are, too.
+            ("topic.metadata.refresh.interval.ms", if patterns { "15000" } else { "60000" }),
             ("max.poll.interval.ms", "300000"),
         ],
     );
     if !broker_protocol {
-        defaults(&mut c, &[("partition.assignment.strategy", "range"), ("session.timeout.ms", "45000")]);
+        // `range` goes topic by topic, always from the first member on: many topics of few partitions would all be the
+        // first one's. A group uses what all its members know: the second word lets them change one after another.
+        let assignor = if patterns || config.input.topics.len() > 1 { "roundrobin,range" } else { "range" };
+        defaults(&mut c, &[("partition.assignment.strategy", assignor), ("session.timeout.ms", "45000")]);
+    }
+    if patterns {
+        // Beside the configuration, which refuses patterns that match them.
+        let ours = [&config.output.topic, &config.dead_letters.topic]
+            .map(|topic| format!("^{}$", topic.replace('.', "[.]")));
+        let ignored = c.get("topic.blacklist").into_iter().map(str::to_owned).chain(ours).collect::<Vec<_>>();
+        c.set("topic.blacklist", ignored.join(","));
     }
     let largest = (config.pipeline.max_alert_bytes * 2).max(100_000_000) + (1 << 20);
     defaults(
@@ -55,7 +71,8 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
         &[("fetch.message.max.bytes", "1048576"), ("receive.message.max.bytes", &largest.to_string())],
     );
     c.set("group.id", group)
-        .set("enable.auto.commit", "true")
+        // In exactly once, transactions commit.
+        .set("enable.auto.commit", (config.pipeline.delivery == Delivery::AtLeastOnce).to_string())
         .set("auto.commit.interval.ms", "1000")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
@@ -75,7 +92,26 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
     c
 }
 
-/// Properties of a lane's producer, to topics that take batches of `largest_batch` bytes.
+/// The transactional id of lane `lane`; `None` without transactions.
+pub fn transactional_id(config: &Config, lane: usize) -> Option<String> {
+    let instance = config.kafka.instance.as_ref()?;
+    let wanted = config.pipeline.delivery == Delivery::ExactlyOnce;
+    wanted.then(|| format!("{}-{instance}-{lane}", config.input.group))
+}
+
+/// When the coordinator ends a transaction that nobody ends, as a property of a producer's says.
+pub fn transaction_timeout(producer: &ClientConfig) -> Duration {
+    let set = producer.get("transaction.timeout.ms").and_then(|millis| millis.parse().ok());
+    Duration::from_millis(set.unwrap_or(TRANSACTION_TIMEOUT_MS))
+}
+
+/// Makes a producer's properties those of a transactional one.
+pub fn transactional(c: &mut ClientConfig, id: &str) {
+    defaults(c, &[("transaction.timeout.ms", &TRANSACTION_TIMEOUT_MS.to_string())]);
+    c.set("transactional.id", id);
+}
+
+/// Properties of the producer of one of `lanes`, to topics that take batches of `largest_batch` bytes.
 pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
     let mut c = common(&config.kafka);
     apply(&mut c, &config.kafka.producer);
@@ -100,6 +136,13 @@ pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> 
     c
 }
 
+/// Whether a producer of these properties compresses what it sends.
+pub fn compresses(producer: &ClientConfig) -> bool {
+    ["compression.type", "compression.codec"]
+        .iter()
+        .any(|name| producer.get(name).is_some_and(|codec| codec != "none"))
+}
+
 /// Bytes of the largest record that we may have to send: a dead letter carries an alert that was too large.
 fn largest(config: &Config) -> usize {
     (config.pipeline.max_alert_bytes * 2).max(config.output.max_bytes).max(16 << 20) + 64 * 1024
@@ -110,6 +153,13 @@ fn largest(config: &Config) -> usize {
 pub fn producer_kib(config: &Config, lanes: usize) -> usize {
     let in_flight = config.pipeline.in_flight_bytes / lanes.max(1) / 1024 * 2;
     in_flight.max(32 * 1024).max(largest(config) / 1024 + 1024)
+}
+
+/// Properties of the client that watches: of the group, and never in it.
+pub fn watch(config: &Config) -> ClientConfig {
+    let mut c = common(&config.kafka);
+    c.set("group.id", &config.input.group).set("enable.auto.commit", "false");
+    c
 }
 
 /// Properties of a client that only asks questions: `check --connect`.
@@ -205,5 +255,37 @@ impl Voice {
 
     fn untold(&self, what: &str) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn many_topics_are_shared_out_evenly_and_a_group_can_change_one_member_after_another() {
+        let of = |yaml: &str| {
+            let config = Config::parse("test", yaml, Path::new(""), [])
+                .unwrap_or_else(|problems| panic!("{problems}"));
+            consumer(&config, 0, 1)
+        };
+        let assignor = |yaml: &str| of(yaml).get("partition.assignment.strategy").map(str::to_owned);
+        assert_eq!(assignor("").as_deref(), Some("range"));
+        for many in ["input: {topics: [a, b]}", "input: {topics: ['^a']}"] {
+            assert_eq!(assignor(many).as_deref(), Some("roundrobin,range"));
+        }
+        let chosen = "{input: {topics: [a, b]}, kafka: {consumer: {partition.assignment.strategy: range}}}";
+        assert_eq!(assignor(chosen).as_deref(), Some("range"));
+        assert_eq!(
+            assignor("kafka: {consumer: {group.protocol: consumer}}"),
+            None,
+            "the broker decides then"
+        );
+        let ignored = of("{input: {topics: ['^a']}, kafka: {consumer: {topic.blacklist: ^b}}}");
+        let expected = "^b,^security[.]alerts[.]enriched$,^security[.]alerts[.]dead-letters$";
+        assert_eq!(ignored.get("topic.blacklist"), Some(expected));
     }
 }

@@ -10,22 +10,26 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
 
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 
-use crate::alert::decode::{Scratch, Select};
+use crate::alert::decode::Scratch;
 use crate::compose::headers;
 use crate::config::{OnFailure, Order};
 use crate::metrics::Metrics;
 use crate::pipeline::{Begun, Origin, Pipeline};
 use crate::sink::dead_letter::Cause;
 use crate::sink::input_headers;
-use crate::sink::partition::Chooser;
 use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
+use crate::source::departure::{After, RETRY};
+use crate::source::limits::{TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
+use crate::source::topics::Topic;
+use crate::source::transaction::Transactions;
 
 /// Alerts that a ledger may hold behind one that is not done, in multiples of what may be in flight.
 const SPAN: usize = 4;
@@ -40,22 +44,18 @@ pub struct Settings {
     pub deadline: Duration,
     /// Which order outputs keep.
     pub order: Order,
+    /// The consumer group.
+    pub group: String,
     /// The output topic.
     pub output: String,
     /// The dead-letter topic.
     pub dead_letters: String,
     /// What happens when that does not take one.
     pub on_failure: OnFailure,
-}
-
-/// An input topic as a lane sees it.
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// How the format of its alerts is found.
-    pub select: Select,
-    /// Which output partition its alerts go to.
-    pub chooser: Chooser,
+    /// What the output topic takes.
+    pub output_limits: TopicLimits,
+    /// What the dead-letter topic takes.
+    pub dead_limits: TopicLimits,
 }
 
 /// The state of a lane.
@@ -63,9 +63,10 @@ pub struct Core {
     pipeline: Arc<Pipeline>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sink: Sink,
-    mail: Receiver<Event>,
+    pub(super) mail: Receiver<Event>,
     post: SyncSender<Event>,
     pub(super) settings: Settings,
+    pub(super) wall: Wall,
     pub(super) topics: Vec<Topic>,
     pub(super) assignments: Assignments,
     pub(super) slots: Slots,
@@ -73,6 +74,8 @@ pub struct Core {
     /// What may leave, in its order; stands still while the producer's queue is full.
     pub(super) outbox: VecDeque<Token>,
     pub(super) retries: VecDeque<(Instant, Token)>,
+    /// Exactly once; `None` is at least once.
+    pub(super) transactions: Option<Transactions>,
     scratch: Scratch,
     reported: (usize, usize),
     /// Whether an alert was acknowledged since the metric of it was set.
@@ -81,6 +84,10 @@ pub struct Core {
     /// Whether our partitions are paused. Those that are assigned later are not, so it is then false again.
     pub paused: bool,
     voice: Quiet,
+    /// The longest of our ledgers when it was last looked: it grows while alerts overtake one that is not done, be it a
+    /// dead letter that is not taken or an alert of another key that waits.
+    span: usize,
+    held_back: bool,
 }
 
 impl Core {
@@ -91,6 +98,7 @@ impl Core {
         (post, mail): (SyncSender<Event>, Receiver<Event>),
         settings: Settings,
         topics: Vec<Topic>,
+        transactions: Option<Transactions>,
     ) -> Self {
         Core {
             metrics: Arc::clone(&pipeline.metrics),
@@ -99,18 +107,22 @@ impl Core {
             mail,
             post,
             settings,
+            wall: Wall::default(),
             topics,
             assignments: Assignments::default(),
             slots: Slots::default(),
             deadlines: VecDeque::new(),
             outbox: VecDeque::new(),
             retries: VecDeque::new(),
+            transactions,
             scratch: Scratch::default(),
             reported: (0, 0),
             progressed: false,
             assigned_before: 0,
             paused: false,
             voice: Quiet::default(),
+            span: 0,
+            held_back: false,
         }
     }
 
@@ -118,19 +130,14 @@ impl Core {
     pub fn is_full(&self) -> bool {
         self.slots.len() >= self.settings.in_flight
             || self.slots.bytes() >= self.settings.in_flight_bytes
-            || self.is_held_up(SPAN * self.settings.in_flight)
-    }
-
-    /// Whether a dead letter that is not taken keeps a ledger from moving, which has grown to `bound` behind it.
-    fn is_held_up(&self, bound: usize) -> bool {
-        !self.retries.is_empty() && self.assignments.longest() >= bound
+            || self.span >= SPAN * self.settings.in_flight
     }
 
     /// Whether there is room again: half of what makes it full, so that pausing and resuming do not alternate.
     pub fn has_room(&self) -> bool {
         self.slots.len() <= self.settings.in_flight / 2
             && self.slots.bytes() <= self.settings.in_flight_bytes / 2
-            && !self.is_held_up(SPAN * self.settings.in_flight / 2)
+            && self.span <= SPAN * self.settings.in_flight / 2
     }
 
     /// Whether anything is in flight.
@@ -164,8 +171,9 @@ impl Core {
         }
         for token in self.slots.used() {
             let Some(slot) = self.slots.get(token) else { continue };
-            // What the producer has comes back with its delivery.
-            if matches!(slot.state, State::Sent(_)) || self.assignments.counts(slot.assignment, slot.epoch) {
+            // What the producer has comes back with its delivery; in a transaction, all of it goes.
+            let comes_back = self.transactions.is_none() && matches!(slot.state, State::Sent(_));
+            if comes_back || self.assignments.counts(slot.assignment, slot.epoch) {
                 continue;
             }
             if let State::Waiting(pending) | State::Answered(pending) = &slot.state {
@@ -175,9 +183,34 @@ impl Core {
         }
         self.retries.retain(|(_, token)| self.slots.get(*token).is_some());
         for (topic, partition) in partitions {
+            let index = self.topic(topic).and_then(|topic| self.assignments.find(topic, *partition));
+            if let (Some(transactions), Some(index)) = (&mut self.transactions, index) {
+                transactions.forget(index, topic, *partition, |token| !self.slots.has(token));
+            }
             self.metrics.forget_partition(topic, *partition);
         }
         self.count_assigned();
+    }
+
+    /// The input topics that were met.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// Notes a topic, or what is new about it.
+    pub fn learn(&mut self, topic: Topic) {
+        match self.topics.iter_mut().find(|known| known.name == topic.name) {
+            Some(known) => *known = topic,
+            None => self.topics.push(topic),
+        }
+    }
+
+    /// Partitions of the output topic now.
+    ///
+    /// # Errors
+    /// No answer within `bound`.
+    pub fn outputs(&self, bound: Duration) -> Result<i32, KafkaError> {
+        self.sink.partitions(&self.settings.output, bound)
     }
 
     /// The partitions that are ours.
@@ -196,8 +229,12 @@ impl Core {
             .sum()
     }
 
-    /// Frontiers of partitions of ours that have moved since they were stored, as (topic, partition, offset).
+    /// Frontiers of partitions of ours that have moved since they were stored, as (topic, partition, offset). None
+    /// where transactions commit them.
     pub fn frontiers(&self) -> Vec<(&str, i32, i64)> {
+        if self.transactions.is_some() {
+            return Vec::new();
+        }
         self.assignments
             .frontiers()
             .filter_map(|(topic, partition, offset)| {
@@ -244,6 +281,8 @@ impl Core {
         slot.value.extend_from_slice(record.payload().unwrap_or_default());
         let held = slot.key.len() + slot.header_bytes + slot.value.len();
         slot.group = match self.settings.order {
+            // A transaction commits the oldest alerts of a partition: they leave in its order, whatever was asked.
+            _ if self.transactions.is_some() => Some(0),
             Order::Partition => Some(0),
             Order::Key if slot.has_key => Some(hash(&slot.key)),
             Order::Key => Some(0),
@@ -374,6 +413,7 @@ impl Core {
             self.outbox.push_back(token);
         }
         self.dispatch(now)?;
+        self.span = self.assignments.longest();
         if std::mem::take(&mut self.progressed) {
             // Once for all that was acknowledged together: a look at the clock for each would cost more than it says.
             self.metrics.progressed(SystemTime::now());
@@ -398,10 +438,18 @@ impl Core {
         self.serve(Instant::now())
     }
 
-    fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
         match event {
             Event::Landed(token) => self.answered(token, now),
+            Event::Delivered(token, result) if self.transactions.is_some() => {
+                self.reported(token, result, now)
+            }
             Event::Delivered(token, Ok(())) => self.complete(token, now),
+            Event::Delivered(token, Err(SinkError::Withdrawn { .. })) if self.held_back => {
+                // Its offset stays open: it is read again.
+                self.slots.release(token);
+                Ok(())
+            }
             Event::Delivered(token, Err(error)) => {
                 if let Some(slot) = self.slots.get(token) {
                     if !self.assignments.counts(slot.assignment, slot.epoch) {
@@ -409,14 +457,15 @@ impl Core {
                         self.slots.release(token);
                         return Ok(());
                     }
-                    slot.state = match std::mem::replace(&mut slot.state, State::Free) {
-                        State::Sent(product) => State::Ready(product),
-                        other => other,
-                    };
+                    slot.unsend();
                 }
-                self.refused(token, error, now)
+                match self.refused(token, error, now)? {
+                    After::Again => self.outbox.push_back(token),
+                    After::Later => self.retries.push_back((now + RETRY, token)),
+                }
+                Ok(())
             }
-            Event::Broken(why) => Err(LaneError::Producer(why)),
+            Event::Broken(producer, why) => self.broken(producer, why, now),
         }
     }
 
@@ -439,6 +488,8 @@ impl Core {
 
     /// Lets go of what has not left: after an error that ends the lane, so that later alerts do not overtake.
     pub fn hold_back(&mut self) {
+        self.held_back = true;
+        self.sink.withdraw();
         self.outbox.clear();
         self.retries.clear();
         for token in self.slots.used() {

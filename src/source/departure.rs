@@ -2,7 +2,8 @@
 //!
 //! Contract: an offset is completed only by the acknowledgement of its output or dead letter. A refusal becomes
 //! another try, a dead letter, a pointer to the record, or the end of the process: never a loss. An alert that is
-//! sent again after a refusal may leave behind later ones of its partition: the one exception to their order.
+//! sent again after a refusal may leave behind later ones of its partition, unless in a transaction: the one exception
+//! to their order.
 
 use std::time::{Duration, Instant};
 
@@ -17,25 +18,62 @@ use crate::source::LaneError;
 use crate::source::core::Core;
 use crate::source::slots::{Product, State};
 
+/// More than the bytes that a record has beside what is its alert's: our headers, and the batch's own fields.
+const OWN: usize = 4096;
+
 /// Before a dead letter that was refused is sent again.
-const RETRY: Duration = Duration::from_secs(1);
+pub const RETRY: Duration = Duration::from_secs(1);
+
+/// Bound of a flush around a record that goes alone.
+const ALONE: Duration = Duration::from_millis(500);
+
+/// When a record that was refused is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// At once: as it is but alone, with another timestamp, as a dead letter, as a pointer.
+    Again,
+    /// After [`RETRY`]: the dead-letter topic does not take it.
+    Later,
+}
 
 impl Core {
     /// Hands what may leave to the producer, until its queue is full.
     pub(super) fn dispatch(&mut self, now: Instant) -> Result<(), LaneError> {
-        while let Some(&token) = self.outbox.front() {
-            match self.send(token, now) {
+        while let Some(&token) = self.outbox.front()
+            && self.may_send(now)?
+        {
+            let error = match self.send(token, now) {
                 Ok(()) => {
                     self.outbox.pop_front();
+                    continue;
                 }
-                Err(SinkError::Full) => return Ok(()),
-                Err(error) => {
+                Err(error) => error,
+            };
+            if error == SinkError::Full {
+                return Ok(());
+            }
+            if let Some(transactions) = &mut self.transactions
+                && matches!(error, SinkError::Withdrawn { .. })
+            {
+                transactions.refuse();
+                return Ok(());
+            }
+            // It was refused before it was in any batch: as if it had gone alone, but others go on with it.
+            let alone = self.slots.get(token).map(|slot| std::mem::replace(&mut slot.alone, true));
+            let after = self.refused(token, error, now)?;
+            if let (Some(slot), Some(alone)) = (self.slots.get(token), alone) {
+                slot.alone = alone;
+            }
+            match (after, &mut self.transactions) {
+                // It stays where it is: nobody has overtaken it.
+                (After::Again, _) => {}
+                (After::Later, Some(transactions)) => {
+                    transactions.hold(now + RETRY);
+                    return Ok(());
+                }
+                (After::Later, None) => {
                     self.outbox.pop_front();
-                    if let Some(slot) = self.slots.get(token) {
-                        // It was refused before it was in any batch.
-                        slot.alone = true;
-                    }
-                    self.refused(token, error, now)?;
+                    self.retries.push_back((now + RETRY, token));
                 }
             }
         }
@@ -48,7 +86,9 @@ impl Core {
         let Some(topic) = self.topics.get(assignment.topic) else { return Ok(()) };
         let State::Ready(product) = &slot.state else { return Ok(()) };
         let at = Coordinates { topic: &topic.name, partition: assignment.partition, offset: slot.offset };
-        let alone = slot.alone;
+        // In a transaction there is but one producer: the record goes between two flushes.
+        let flushes = slot.alone && self.transactions.is_some();
+        let alone = slot.alone && !flushes;
         let key = slot.has_key.then_some(slot.key.as_slice());
         let timestamp = if slot.now_instead { None } else { slot.timestamp };
         let partition = topic.chooser.choose(assignment.partition, slot.has_key);
@@ -114,7 +154,24 @@ impl Core {
                 }
             }
         };
+        let limits = match product {
+            Product::Enriched(_) | Product::Tombstone => &self.settings.output_limits,
+            Product::Dead(_) | Product::Pointer(_) => &self.settings.dead_limits,
+        };
+        let at_most = slot.key.len() + slot.header_bytes + record.value.map_or(0, <[u8]>::len) + OWN;
+        if let Some(refused) = limits.refuses(&record, at_most, self.wall.unix(now)) {
+            return Err(refused);
+        }
+        if flushes {
+            self.sink.flush(ALONE);
+        }
         self.sink.send(record)?;
+        if flushes {
+            self.sink.flush(ALONE);
+        }
+        if let Some(transactions) = &mut self.transactions {
+            transactions.sent(token, slot.assignment, slot.offset, now);
+        }
         slot.sent = now;
         slot.state = match std::mem::replace(&mut slot.state, State::Free) {
             State::Ready(product) => State::Sent(product),
@@ -146,9 +203,14 @@ impl Core {
     }
 
     /// The broker does not take it: a dead letter, a pointer, another try, or the end.
-    pub(super) fn refused(&mut self, token: Token, error: SinkError, now: Instant) -> Result<(), LaneError> {
-        let Some(slot) = self.slots.get(token) else { return Ok(()) };
-        let State::Ready(product) = &slot.state else { return Ok(()) };
+    pub(super) fn refused(
+        &mut self,
+        token: Token,
+        error: SinkError,
+        now: Instant,
+    ) -> Result<After, LaneError> {
+        let Some(slot) = self.slots.get(token) else { return Ok(After::Again) };
+        let State::Ready(product) = &slot.state else { return Ok(After::Again) };
         let dead = |refusal: Refusal| {
             Product::Dead(Cause { reason: refusal.label(), message: error.to_string(), stage: "TASK_PUT" })
         };
@@ -176,22 +238,23 @@ impl Core {
                 Product::Enriched(_) | Product::Tombstone,
                 SinkError::Record { .. } | SinkError::Timestamp(_) | SinkError::Batch(_),
             ) => Some(dead(Refusal::OutputRefused)),
-            (Product::Enriched(_) | Product::Tombstone, SinkError::Topic { .. }) => return Err(error.into()),
+            (_, SinkError::Withdrawn { .. })
+            | (Product::Enriched(_) | Product::Tombstone, SinkError::Topic { .. }) => {
+                return Err(error.into());
+            }
             (Product::Dead(cause), SinkError::TooLarge(_)) => Some(Product::Pointer(cause.clone())),
             (Product::Dead(_) | Product::Pointer(_), _) => match self.settings.on_failure {
                 OnFailure::Stop => return Err(error.into()),
                 OnFailure::Wait => {
-                    self.retries.push_back((now + RETRY, token));
                     self.say(&error, now);
-                    return Ok(());
+                    return Ok(After::Later);
                 }
             },
         };
         if let Some(product) = next {
             slot.state = State::Ready(product);
         }
-        self.outbox.push_back(token);
-        Ok(())
+        Ok(After::Again)
     }
 }
 

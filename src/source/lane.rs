@@ -16,18 +16,18 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ThreadedProducer};
 
 use crate::admin::health::LaneHealth;
-use crate::alert::decode::Select;
 use crate::commit::committer;
 use crate::commit::policy::Policy;
-use crate::config::{Config, InputTopic, OutputPartition};
+use crate::config::{Config, InputTopic};
 use crate::pipeline::Pipeline;
 use crate::sink::Sink;
-use crate::sink::partition::Chooser;
-use crate::source::core::{Core, Settings, Topic};
+use crate::source::core::{Core, Settings};
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
 use crate::source::startup::Unheard;
-use crate::source::{LaneError, client, startup};
+use crate::source::topics::Inputs;
+use crate::source::transaction::Transactions;
+use crate::source::{LaneError, client, startup, topics};
 use crate::supervisor::Stop;
 
 /// A poll while nothing is in flight.
@@ -36,6 +36,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const BUSY: Duration = Duration::from_millis(1);
 /// How long a full lane waits before it pauses its partitions.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Bound of taking back a transaction that a stop leaves open.
+const ABANDON: Duration = Duration::from_secs(1);
 /// Alerts between two looks at the mailbox.
 const BATCH: usize = 64;
 
@@ -91,70 +93,64 @@ impl Lane {
         if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
             return Ok(None);
         }
+        let inputs = Inputs::new(config, &self.pipeline.formats);
         let mut topics = Vec::new();
-        for InputTopic { name, format } in &config.input.topics {
-            let Some(inputs) = ask("input", name)? else { return Ok(None) };
-            let select = format
-                .as_deref()
-                .and_then(|format| self.pipeline.formats.id(format))
-                .map_or(Select::Auto, Select::Named);
-            let chooser = Chooser::new(config.output.partition, inputs, outputs);
-            if chooser != Chooser::Same && config.output.partition == Some(OutputPartition::Input) {
-                return Err(LaneError::Topic {
-                    role: "output",
-                    topic: config.output.topic.clone(),
-                    why: format!(
-                        "{outputs} partitions, but {name} has {inputs} and output.partition is input"
-                    ),
-                    cure: "Give the output at least as many partitions, or set output.partition to key",
-                });
+        for InputTopic { name, .. } in config.input.topics.iter().filter(|topic| topic.pattern.is_none()) {
+            let Some(count) = ask("input", name)? else { return Ok(None) };
+            let topic = inputs.topic(name, count, outputs)?;
+            if inputs.is_misfit(&topic) && self.number == 0 {
+                topics::tell_misfit(&topic, outputs);
             }
-            if chooser != Chooser::Same && config.output.partition.is_none() && self.number == 0 {
-                tracing::warn!(
-                    topic = name,
-                    inputs,
-                    outputs,
-                    "input and output have different partition counts: outputs are placed by key"
-                );
-            }
-            topics.push(Topic { name: name.clone(), select, chooser });
+            topics.push(topic);
         }
-        let outgoing = [config.output.topic.as_str(), config.dead_letters.topic.as_str()];
-        let largest = startup::largest_batch(&client::common(&config.kafka), &outgoing);
-        if let Some(largest) = largest.filter(|largest| *largest < config.output.max_bytes)
-            && self.number == 0
-        {
-            tracing::warn!(
-                largest,
-                max_bytes = config.output.max_bytes,
-                "max.message.bytes of the output or dead-letter topic is below output.max_bytes: larger alerts \
-                 become dead letters, or pointers. Lower output.max_bytes, or raise the topics'"
-            );
+        let producer = client::producer(config, lanes, None);
+        let mut limits = startup::limits(
+            &client::common(&config.kafka),
+            client::compresses(&producer),
+            &[config.output.topic.as_str(), config.dead_letters.topic.as_str()],
+        )
+        .into_iter();
+        let [output_limits, dead_limits] = [(); 2].map(|()| limits.next().unwrap_or_default());
+        let largest = output_limits.max_bytes.into_iter().chain(dead_limits.max_bytes).min();
+        let mut producer = client::producer(config, lanes, largest);
+        let transactions = client::transactional_id(config, self.number).map(|id| {
+            client::transactional(&mut producer, &id);
+            Transactions::new(id, client::transaction_timeout(&producer))
+        });
+        let mut sink = Sink::new(&producer, deliveries).map_err(LaneError::Client)?;
+        // Before subscribing: what an earlier process of our name left open ends here.
+        let topic = topics.first().map(|topic| (config.input.group.as_str(), topic.name.as_str()));
+        if transactions.is_some() && !startup::transactions(&mut sink, topic, &self.health, &self.stop)? {
+            return Ok(None);
         }
-        let sink =
-            Sink::new(&client::producer(config, lanes, largest), deliveries).map_err(LaneError::Client)?;
         let settings = Settings {
             in_flight,
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
             deadline: config.pipeline.deadline,
             order: config.pipeline.order,
+            group: config.input.group.clone(),
             output: config.output.topic.clone(),
             dead_letters: config.dead_letters.topic.clone(),
             on_failure: config.dead_letters.on_failure,
+            output_limits,
+            dead_limits,
         };
-        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics);
+        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics, transactions);
         let context = Context::new(
             core,
             config.pipeline.drain,
             config.input.offset_reset,
+            inputs,
             Arc::clone(&self.pipeline.metrics),
             Arc::clone(&self.health),
         );
         let consumer: BaseConsumer<Context> =
             BaseConsumer::from_config_and_context(&client::consumer(config, self.number, lanes), context)
                 .map_err(LaneError::Client)?;
-        let names: Vec<&str> = config.input.topics.iter().map(|topic| topic.name.as_str()).collect();
-        consumer.subscribe(&names).map_err(LaneError::Client)?;
+        let names: Vec<String> = config.input.topics.iter().map(InputTopic::subscription).collect();
+        consumer
+            .subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())
+            .map_err(LaneError::Client)?;
         self.health.started();
         Ok(Some(consumer))
     }
@@ -171,6 +167,7 @@ impl Lane {
                 let mut core = consumer.context().core();
                 let now = Instant::now();
                 core.serve(now)?;
+                core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
                 }
@@ -237,10 +234,12 @@ impl Lane {
                     self.config.input.group
                 )));
             }
-            Some(Code::UnknownTopicOrPartition) => {
-                return Err(LaneError::Consumer(format!(
-                    "{error}: an input topic was deleted. Create it again"
-                )));
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+                // Of those that a pattern matches, some may go at any time. Those with a name must be there.
+                for topic in self.config.input.topics.iter().filter(|topic| topic.pattern.is_none()) {
+                    startup::partitions(consumer.client(), "input", &topic.name, &self.health, &self.stop)?;
+                }
+                consumer.context().note(&error);
             }
             _ => consumer.context().note(&error),
         }
@@ -254,7 +253,7 @@ impl Lane {
         let mut result = Ok(());
         while !core.is_idle() && Instant::now() < until && !self.stop.now() {
             self.health.beat();
-            if let Err(error) = core.wait(BUSY) {
+            if let Err(error) = core.wait(BUSY).and_then(|()| core.transact(consumer, true)) {
                 result = Err(error);
                 break;
             }
@@ -262,6 +261,7 @@ impl Lane {
         if result.is_ok() && !core.is_idle() {
             result = Err(LaneError::Unfinished(core.in_flight()));
         }
+        core.abandon(ABANDON);
         store(consumer, &mut core);
         // Leaving the group must not wait for them a second time.
         let assigned = core.assigned();

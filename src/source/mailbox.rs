@@ -14,8 +14,8 @@ pub enum Event {
     Landed(Token),
     /// A record was acknowledged or refused.
     Delivered(Token, Result<(), SinkError>),
-    /// The producer cannot go on.
-    Broken(String),
+    /// The producer of this number cannot go on.
+    Broken(u32, String),
 }
 
 /// The producer's end of the mailbox.
@@ -27,7 +27,7 @@ impl Deliveries for Mailbox {
         let _ = self.0.send(Event::Delivered(token, result));
     }
 
-    fn broken(&self, why: String) {
-        let _ = self.0.send(Event::Broken(why));
+    fn broken(&self, producer: u32, why: String) {
+        let _ = self.0.send(Event::Broken(producer, why));
     }
 }

@@ -7,8 +7,12 @@
 //! | [`departure`] | how an alert leaves, and what a refusal means |
 //! | [`mailbox`] | how flights and deliveries reach the lane |
 //! | [`rebalance`] | what happens when partitions come and go |
+//! | [`transaction`], [`doubt`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
+//! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
+//! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
+//! | [`watch`] | what is looked at beside the way of alerts |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
@@ -18,17 +22,25 @@ pub mod assignments;
 pub mod client;
 pub mod core;
 pub mod departure;
+pub mod doubt;
 pub mod lane;
+pub mod limits;
 pub mod mailbox;
+pub mod membership;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;
 pub mod slots;
 pub mod startup;
+pub mod topics;
+pub mod transaction;
 pub mod verify;
+pub mod watch;
+pub mod window;
 
 use crate::commit::ledger::LedgerError;
 use crate::sink::SinkError;
+use crate::sink::transaction::TransactionError;
 
 /// Why a lane stops the process. The ledger makes that safe: nothing that was not acknowledged is committed.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +72,15 @@ pub enum LaneError {
     /// The producer cannot go on.
     #[error("the producer cannot go on: {0}")]
     Producer(String),
+    /// Transactions are not for us.
+    #[error("exactly_once does not work: {0}")]
+    Transaction(TransactionError),
+    /// Two processes have one transactional id, and each ends what the other has begun.
+    #[error(
+        "another process uses the transactional id {0}: each ended the other's transactions, and one of the two must \
+         go. Give every process a kafka.instance of its own"
+    )]
+    Fenced(String),
     /// A topic of ours does not take records.
     #[error(transparent)]
     Sink(#[from] SinkError),

@@ -5,6 +5,7 @@
 //! broker. A partition without a committed offset starts where the configuration says; one whose committed
 //! offset is gone is an error that stops the process.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,19 +22,23 @@ use crate::commit::committer;
 use crate::config::OffsetReset;
 use crate::metrics::Metrics;
 use crate::source::core::Core;
-use crate::source::{client, lane};
+use crate::source::topics::{self, Inputs};
+use crate::source::transaction::Start;
+use crate::source::{LaneError, client, lane};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
-const COMMITTED: Duration = Duration::from_secs(10);
-
-/// A partition and the offset that it starts at.
-type Start = (String, i32, i64);
+const COMMITTED: Duration = Duration::from_secs(5);
+/// Before it is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The consumer's callbacks, which run on the lane's thread inside its poll.
 pub struct Context {
     core: Mutex<Core>,
     drain: Duration,
     start: OffsetReset,
+    transactional: bool,
+    inputs: Inputs,
+    starts: Mutex<BTreeMap<(String, i32), i64>>,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
     voice: client::Voice,
@@ -45,10 +50,13 @@ impl Context {
         core: Core,
         drain: Duration,
         start: OffsetReset,
+        inputs: Inputs,
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
-        Context { core: Mutex::new(core), drain, start, metrics, health, voice: client::Voice::default() }
+        let transactional = core.transactions.is_some();
+        let (core, starts, voice) = (Mutex::new(core), Mutex::default(), client::Voice::default());
+        Context { core, drain, start, transactional, inputs, starts, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -61,51 +69,101 @@ impl Context {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prepares partitions that become ours; the frontiers of those that start at the end.
-    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Vec<Start> {
-        let starts = self.start_offsets(consumer, list).unwrap_or_else(|error| {
-            // They keep "stored": the broker's answer is asked for again by librdkafka itself.
-            tracing::warn!(%error, "could not ask for committed offsets");
-            Vec::new()
-        });
+    /// Prepares partitions that become ours: where each is read from, and the frontiers of those that start at the
+    /// end.
+    ///
+    /// librdkafka would ask for committed offsets by itself, but it gives up when the coordinator refuses (it may just
+    /// have moved) and then never reads the partition, without a word. So they are asked for here until they are known.
+    fn assigned(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> (TopicPartitionList, Vec<Start>) {
+        let (from, starts) = loop {
+            let error = match self.start_offsets(consumer, list) {
+                Ok(known) => {
+                    self.health.well();
+                    break known;
+                }
+                Err(error) => error,
+            };
+            let end = match error.rdkafka_error_code() {
+                Some(
+                    RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed,
+                ) => Err(LaneError::Consumer(format!(
+                    "{error}. Grant our principal Read on the group and on the input topics"
+                ))),
+                _ => {
+                    self.health.trouble(format!("waiting for committed offsets: {error}"));
+                    self.health.beat();
+                    self.core().wait(AGAIN)
+                }
+            };
+            if let Err(error) = end {
+                self.health.fail(error);
+                break (list.clone(), Vec::new());
+            }
+        };
         let partitions = named(list);
         tracing::info!(partitions = partitions.len(), "partitions assigned");
-        self.core().assign(&partitions);
-        starts
+        let mut core = self.core();
+        if let Err(error) = topics::learn(consumer, &mut core, &self.inputs, &partitions, &self.health) {
+            self.health.fail(error);
+        }
+        core.assign(&partitions);
+        (from, starts)
     }
 
-    /// Gives partitions without a committed offset their start.
+    /// Where partitions are read from: where they were committed, else where the configuration says.
     ///
     /// One that starts at its end gets that offset in figures and stored as its frontier, so that what arrives
     /// before the first commit is not passed over by a second start.
     fn start_offsets(
         &self,
         consumer: &BaseConsumer<Self>,
-        list: &mut TopicPartitionList,
-    ) -> Result<Vec<Start>, KafkaError> {
-        let committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
+        list: &TopicPartitionList,
+    ) -> Result<(TopicPartitionList, Vec<Start>), KafkaError> {
+        let mut committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
         let mut starts = Vec::new();
-        for element in committed.elements() {
-            // An answer with an error says nothing about a commit: librdkafka asks again.
-            if element.error().is_err() || element.offset() != Offset::Invalid {
-                continue;
-            }
-            let (topic, partition) = (element.topic(), element.partition());
-            let start = match self.start {
-                OffsetReset::Earliest => Offset::Beginning,
-                OffsetReset::Latest => {
-                    let (_, end) = consumer.fetch_watermarks(topic, partition, COMMITTED)?;
-                    starts.push((topic.to_owned(), partition, end));
+        for (topic, partition) in named(list) {
+            let Some(element) = committed.find_partition(&topic, partition) else { continue };
+            element.error()?;
+            let start = match (element.offset(), self.start) {
+                (Offset::Offset(offset), _) => {
+                    self.starts().insert((topic, partition), offset);
+                    continue;
+                }
+                (_, OffsetReset::Earliest) => Offset::Beginning,
+                (_, OffsetReset::Latest) => {
+                    let (_, end) = consumer.fetch_watermarks(&topic, partition, COMMITTED)?;
+                    starts.push((topic.clone(), partition, end));
                     Offset::Offset(end)
                 }
             };
-            list.set_partition_offset(topic, partition, start)?;
+            committed.set_partition_offset(&topic, partition, start)?;
         }
-        Ok(starts)
+        Ok((committed, starts))
+    }
+
+    /// Where partitions of ours were committed when they were assigned, for what is told of them before their first
+    /// record.
+    fn starts(&self) -> MutexGuard<'_, BTreeMap<(String, i32), i64>> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits where partitions start.
+    fn start(&self, consumer: &BaseConsumer<Self>, starts: Vec<Start>) -> Result<(), KafkaError> {
+        if self.transactional {
+            self.core().start(starts, Instant::now());
+            return Ok(());
+        }
+        let starts: Vec<(&str, i32, i64)> = starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
+        committer::store(consumer, &starts)
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = named(list);
+        self.starts().retain(|place, _| !partitions.contains(place));
         let mut core = self.core();
         if consumer.assignment_lost() {
             tracing::warn!(partitions = partitions.len(), "partitions lost; their alerts will be read again");
@@ -114,7 +172,8 @@ impl Context {
         }
         let until = Instant::now() + self.drain;
         while core.open(&partitions) > 0 && Instant::now() < until {
-            if let Err(error) = core.wait(Duration::from_millis(10)) {
+            let served = core.wait(Duration::from_millis(10)).and_then(|()| core.transact(consumer, true));
+            if let Err(error) = served {
                 self.health.fail(error);
                 break;
             }
@@ -147,12 +206,10 @@ impl ConsumerContext for Context {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let result = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                let starts = self.assigned(consumer, list);
+                let (from, starts) = self.assigned(consumer, list);
                 let result =
-                    if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
-                let starts: Vec<(&str, i32, i64)> =
-                    starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
-                result.and_then(|()| committer::store(consumer, &starts))
+                    if cooperative { consumer.incremental_assign(&from) } else { consumer.assign(&from) };
+                result.and_then(|()| self.start(consumer, starts))
             }
             _ => {
                 self.revoked(consumer, list);
@@ -184,18 +241,22 @@ impl ClientContext for Context {
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
             self.health.well();
         }
+        let starts = self.starts();
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.desired) {
                 let number = partition.partition.to_string();
                 let labels = [topic.topic.as_str(), number.as_str()];
                 // Before its first record a partition stands where it was committed.
-                let position = partition.app_offset.max(partition.committed_offset);
+                let start = starts.get(&(topic.topic.clone(), partition.partition));
+                let committed =
+                    start.map_or(partition.committed_offset, |o| partition.committed_offset.max(*o));
+                let position = partition.app_offset.max(committed);
                 if position >= 0 && partition.hi_offset >= 0 {
                     let lag = (partition.hi_offset - position).max(0);
                     self.metrics.lag.with_label_values(&labels).set(lag);
                 }
-                if partition.committed_offset >= 0 {
-                    self.metrics.committed.with_label_values(&labels).set(partition.committed_offset);
+                if committed >= 0 {
+                    self.metrics.committed.with_label_values(&labels).set(committed);
                 }
             }
         }

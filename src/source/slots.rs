@@ -63,6 +63,14 @@ impl Slot {
     fn held(&self) -> usize {
         self.key.len() + self.header_bytes + self.value.len() + self.output.len()
     }
+
+    /// Notes that the producer has not got it after all.
+    pub fn unsend(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Free) {
+            State::Sent(product) => State::Ready(product),
+            other => other,
+        };
+    }
 }
 
 /// How far an alert is.
@@ -155,6 +163,22 @@ impl Slots {
         self.table.get_mut(token.slot as usize).filter(|slot| slot.generation == token.generation)
     }
 
+    /// Whether the user of a token is still there.
+    pub fn has(&self, token: Token) -> bool {
+        self.table.get(token.slot as usize).is_some_and(|slot| slot.generation == token.generation)
+    }
+
+    /// A new token for the same user: word of what it was sent as before changes nothing.
+    pub fn renew(&mut self, token: Token) -> Token {
+        match self.get(token) {
+            Some(slot) => {
+                slot.generation = slot.generation.wrapping_add(1);
+                Token { slot: token.slot, generation: slot.generation }
+            }
+            None => token,
+        }
+    }
+
     /// The place at an index, with its token.
     pub fn at(&mut self, index: u32) -> Option<(Token, &mut Slot)> {
         let slot = self.table.get_mut(index as usize)?;
@@ -222,5 +246,8 @@ mod tests {
         assert!(slots.get(second).unwrap().value.is_empty());
         slots.release(first);
         assert_eq!(slots.len(), 1, "an old token frees nothing");
+        let again = slots.renew(second);
+        assert!(slots.has(again) && !slots.has(second));
+        assert_eq!(slots.renew(second), second, "a token without a user stays one");
     }
 }

@@ -5,16 +5,20 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
+use crate::sink::Sink;
+use crate::sink::transaction::{Step, TransactionError};
 use crate::source::LaneError;
+use crate::source::limits::TopicLimits;
 use crate::supervisor::Stop;
 
 /// Bound of one question.
@@ -37,25 +41,36 @@ impl ClientContext for Unheard {
     }
 }
 
+impl ConsumerContext for Unheard {}
+
 impl ProducerContext for Unheard {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// The largest batch that all of `topics` take (`max.message.bytes` is of a batch, whatever its name says); `None`
-/// when the broker does not tell: it may be too old, or we may lack DescribeConfigs.
-pub fn largest_batch(config: &ClientConfig, topics: &[&str]) -> Option<usize> {
+/// What each of `topics` takes and keeps, in their order. Nothing is known of a topic whose configuration the broker does
+/// not tell. `compressed` says whether the batches that we send are.
+pub fn limits(config: &ClientConfig, compressed: bool, topics: &[&str]) -> Vec<TopicLimits> {
+    let described = describe(config, topics).unwrap_or_default();
+    let limits = |topic: &&str| {
+        let known = described
+            .iter()
+            .find(|known| known.specifier == OwnedResourceSpecifier::Topic((*topic).to_owned()));
+        TopicLimits::read(topic, compressed, |name| {
+            known?.entries.iter().find(|entry| entry.name == name)?.value.as_deref()
+        })
+    };
+    topics.iter().map(limits).collect()
+}
+
+fn describe(config: &ClientConfig, topics: &[&str]) -> Option<Vec<ConfigResource>> {
     let admin = AdminClient::from_config_and_context(config, Unheard).ok()?;
     let options = AdminOptions::new().request_timeout(Some(ASK));
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
     let described = runtime.block_on(admin.describe_configs(&resources, &options)).ok()?;
-    let sizes = described.iter().flatten().filter_map(|topic| {
-        let entry = topic.entries.iter().find(|entry| entry.name == "max.message.bytes")?;
-        entry.value.as_ref()?.parse().ok()
-    });
-    sizes.min()
+    Some(described.into_iter().flatten().collect())
 }
 
 /// Partitions of `topic`; `None` when the process is to stop before the broker answered.
@@ -115,4 +130,48 @@ pub fn partitions<C: ClientContext>(
         health.trouble(format!("{role} topic {topic}: {why}"));
         stop.wait(AGAIN);
     }
+}
+
+/// Makes a lane's producer known to the coordinator of its transactions, and releases the offsets that an earlier one of
+/// its id may have left in doubt, given the group and a topic of it; `false` when the process is to stop before that is
+/// done.
+///
+/// # Errors
+/// [`LaneError::Transaction`] when it refuses us.
+pub fn transactions(
+    sink: &mut Sink,
+    offsets: Option<(&str, &str)>,
+    health: &LaneHealth,
+    stop: &Stop,
+) -> Result<bool, LaneError> {
+    let patient = Instant::now() + ASK;
+    let mut known = false;
+    while !stop.requested() {
+        health.beat();
+        let step = if known {
+            offsets.map_or(Ok(Step::Done), |(group, topic)| sink.release(group, topic, AGAIN))
+        } else {
+            sink.init(AGAIN)
+        };
+        match step {
+            Ok(Step::Done) if known => {
+                health.well();
+                return Ok(true);
+            }
+            Ok(Step::Done) => known = true,
+            Err(TransactionError::Renew(_)) => {
+                sink.renew().map_err(LaneError::Client)?;
+                known = false;
+            }
+            Err(error) => return Err(LaneError::Transaction(error)),
+            Ok(Step::Again) => {
+                if Instant::now() > patient {
+                    health.trouble("waiting for the coordinator of our transactions".to_owned());
+                }
+                // It may have answered at once.
+                stop.wait(AGAIN);
+            }
+        }
+    }
+    Ok(false)
 }

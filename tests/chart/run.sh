@@ -92,6 +92,7 @@ validates_strictly
 
 echo "content"
 holds default 'name: RISKSTREAM__KAFKA__CONSUMER__GROUP.INSTANCE.ID'
+holds default 'name: RISKSTREAM__KAFKA__INSTANCE'
 holds minimal 'share: 1/2'
 holds minimal 'mountPath: "/run/secrets/datadog"'
 holds secured 'share: 1/3'
@@ -123,7 +124,7 @@ if [ -n "${RISKSTREAM:-}" ]; then
     echo "application"
     render y -s templates/configmap.yaml | "$python" -c \
         'import sys, yaml; sys.stdout.write(yaml.safe_load(sys.stdin)["data"]["riskstream.yaml"])' >"$work/riskstream.yaml"
-    env RISKSTREAM__ADMIN__LISTEN=0.0.0.0:9464 RISKSTREAM__KAFKA__CONSUMER__GROUP.INSTANCE.ID=y-0 \
+    env RISKSTREAM__ADMIN__LISTEN=0.0.0.0:9464 RISKSTREAM__KAFKA__INSTANCE=y-0 RISKSTREAM__KAFKA__CONSUMER__GROUP.INSTANCE.ID=y-0 \
         "$RISKSTREAM" check --config "$work/riskstream.yaml" || fail "riskstream refuses the chart's default configuration"
 fi
 

@@ -57,5 +57,13 @@ pub fn mixed(number: usize, entities: usize, partitions: i32) -> NewRecord {
         key: Some(format!("k{n}").into_bytes()),
         value: Some(of(vendor, &entity(vendor, n), number)),
         headers: vec![("traceparent".into(), format!("00-{number:032x}-1-01").into_bytes())],
+        timestamp: None,
+    }
+}
+
+impl NewRecord {
+    /// The same with one of a hundred keys.
+    pub fn keyed(self, number: usize) -> Self {
+        NewRecord { key: Some(format!("key-{}", number * 31 % 100).into_bytes()), ..self }
     }
 }

@@ -1,11 +1,12 @@
-//! Topics, records in, records out, and what a group has committed, on either broker.
+//! Topics, records in, and what a group has committed, on either broker. What comes out is read in `reader`.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,7 +17,20 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use riskstream::simulator::broker::Broker;
 use riskstream::sink::input_headers;
 
+use super::reader::Counted;
+
 const BOUND: Duration = Duration::from_secs(30);
+
+/// Nodes of [`Stage::apart`].
+pub const INPUT: i32 = 1;
+/// Leads the output.
+pub const OUTPUT: i32 = 2;
+/// Coordinates the group.
+pub const GROUP: i32 = 3;
+/// Leads the dead letters.
+pub const DEAD: i32 = 4;
+/// As many as the brokers say.
+const REPLICAS: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
 /// The topics and the group of one test.
 pub struct Stage {
@@ -32,15 +46,38 @@ pub struct Stage {
     pub group: String,
     /// Partitions of input and output.
     pub partitions: i32,
-    _embedded: Option<Broker>,
+    /// How far each topic has been counted.
+    pub(super) counted: Mutex<BTreeMap<String, Counted>>,
+    embedded: Option<Broker>,
 }
 
 impl Stage {
     /// On an embedded broker of its own.
     pub fn embedded(partitions: i32) -> Stage {
+        Self::nodes(1, partitions)
+    }
+
+    /// On four embedded brokers of its own: [`INPUT`], [`OUTPUT`] and [`DEAD`] lead a topic each, [`GROUP`] coordinates
+    /// the group. So each can be made to fail alone, and the harness is not in its way.
+    pub fn apart(partitions: i32) -> Stage {
+        let stage = Self::nodes(4, partitions);
+        let broker = stage.broker();
+        broker.lead(&stage.input, partitions, INPUT).unwrap();
+        broker.lead(&stage.output, partitions, OUTPUT).unwrap();
+        broker.lead(&stage.dead, 1, DEAD).unwrap();
+        broker.coordinate(&stage.group, GROUP).unwrap();
+        stage
+    }
+
+    /// The embedded broker.
+    pub fn broker(&self) -> &Broker {
+        self.embedded.as_ref().expect("an embedded broker")
+    }
+
+    fn nodes(count: i32, partitions: i32) -> Stage {
         // The last one it cannot create when asked to.
         let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1)];
-        let broker = Broker::start(&topics).unwrap();
+        let broker = Broker::nodes(count, &topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),
             input: "alerts".into(),
@@ -48,23 +85,35 @@ impl Stage {
             dead: "dead".into(),
             group: "it".into(),
             partitions,
-            _embedded: Some(broker),
+            counted: Mutex::default(),
+            embedded: Some(broker),
         }
     }
 
     /// On the broker of `KAFKA_BROKERS`, with topics of its own; the input may take `input_bytes`, the output `output_bytes`.
     pub fn real(partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
+        Self::on(
+            &std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            partitions,
+            input_bytes,
+            output_bytes,
+        )
+    }
+
+    /// The same on the brokers given.
+    pub fn on(brokers: &str, partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = |what: &str| format!("e2e-{}-{number}-{what}", std::process::id());
         let stage = Stage {
-            brokers: std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            brokers: brokers.to_owned(),
             input: name("alerts"),
             output: name("enriched"),
             dead: name("dead"),
             group: name("group"),
             partitions,
-            _embedded: None,
+            counted: Mutex::default(),
+            embedded: None,
         };
         stage.create(&stage.input, partitions, Some(input_bytes));
         stage.create(&stage.output, partitions, Some(output_bytes));
@@ -72,19 +121,65 @@ impl Stage {
         stage
     }
 
+    /// The same stage with another input topic of `partitions`, which must exist before it is written to.
+    pub fn view(&self, input: &str, partitions: i32) -> Stage {
+        Stage {
+            brokers: self.brokers.clone(),
+            input: input.to_owned(),
+            output: self.output.clone(),
+            dead: self.dead.clone(),
+            group: self.group.clone(),
+            partitions,
+            counted: Mutex::default(),
+            embedded: None,
+        }
+    }
+
+    /// Raises the number of partitions of a topic on a real broker.
+    pub fn grow(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let grown = NewPartitions::new(name, partitions as usize);
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        for result in runtime().block_on(admin.create_partitions([&grown], &options)).unwrap() {
+            result.unwrap();
+        }
+        self.led(name, partitions);
+    }
+
+    /// Deletes what stands before `offset` in a partition of the input.
+    pub fn delete_before(&self, partition: i32, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.input, partition, Offset::Offset(offset)).unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        runtime().block_on(admin.delete_records(&list, &options)).unwrap();
+    }
+
     /// Creates a topic on a real broker.
     pub fn create(&self, name: &str, partitions: i32, max_bytes: Option<u32>) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
         let bytes = max_bytes.map(|bytes| bytes.to_string());
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        if let Some(bytes) = &bytes {
-            topic = topic.set("max.message.bytes", bytes);
+        self.create_with(
+            name,
+            partitions,
+            &bytes.iter().map(|b| ("max.message.bytes", b.as_str())).collect::<Vec<_>>(),
+        );
+    }
+
+    /// Creates a topic with these settings on a real broker.
+    pub fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let mut topic = NewTopic::new(name, partitions, REPLICAS);
+        for (key, value) in settings {
+            topic = topic.set(key, value);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = AdminOptions::new().operation_timeout(Some(BOUND));
-        let results = runtime.block_on(admin.create_topics([&topic], &options)).unwrap();
+        let results = runtime().block_on(admin.create_topics([&topic], &options)).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
-        // Created is not yet led: the metadata says when it is.
+        self.led(name, partitions);
+    }
+
+    /// Waits until each of `partitions` has a leader: created is not yet led.
+    fn led(&self, name: &str, partitions: i32) {
         let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
         super::wait("a new topic has leaders", BOUND, || {
             consumer.fetch_metadata(Some(name), BOUND).is_ok_and(|metadata| {
@@ -97,6 +192,33 @@ impl Stage {
         });
     }
 
+    /// Deletes a topic, and waits until nobody knows it any more.
+    pub fn delete(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        let results = runtime.block_on(admin.delete_topics(&[name], &options)).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        let consumer: BaseConsumer =
+            client(&self.brokers).set("allow.auto.create.topics", "false").create().unwrap();
+        super::wait("a deleted topic is gone", BOUND, || {
+            consumer
+                .fetch_metadata(Some(name), BOUND)
+                .is_ok_and(|metadata| metadata.topics().iter().all(|topic| topic.partitions().is_empty()))
+        });
+    }
+
+    /// Whether every replica of our topics has what its leader has.
+    pub fn is_replicated(&self) -> bool {
+        let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
+        [&self.input, &self.output, &self.dead].into_iter().all(|topic| {
+            consumer.fetch_metadata(Some(topic), BOUND).is_ok_and(|metadata| {
+                let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+                partitions.into_iter().all(|p| p.leader() >= 0 && p.isr().len() == p.replicas().len())
+            })
+        })
+    }
+
     /// Appends records to the input and returns them with their offsets, in the order given.
     pub fn produce(&self, records: Vec<NewRecord>) -> Vec<Record> {
         let mut producer = Feeder::new(self);
@@ -106,85 +228,18 @@ impl Stage {
         producer.end()
     }
 
-    /// Everything in the output topic.
-    pub fn outputs(&self) -> Vec<Record> {
-        self.read(&self.output)
-    }
-
-    /// Everything in the dead-letter topic.
-    pub fn dead_letters(&self) -> Vec<Record> {
-        self.read(&self.dead)
-    }
-
-    /// Records in a topic, by its watermarks.
-    pub fn count(&self, topic: &str) -> i64 {
-        let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
-        watermarks(&consumer, topic).into_values().map(|(low, high)| high - low).sum()
-    }
-
-    /// Waits until output and dead letters together hold `total` records; how long that took.
-    pub fn wait_for(&self, total: usize, bound: Duration) -> Duration {
-        let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
-        let started = Instant::now();
-        loop {
-            let found: i64 = [&self.output, &self.dead]
-                .into_iter()
-                .flat_map(|topic| watermarks(&consumer, topic).into_values())
-                .map(|(low, high)| high - low)
-                .sum();
-            if found >= total as i64 {
-                return started.elapsed();
-            }
-            assert!(started.elapsed() < bound, "{found} of {total} came out within {bound:?}");
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-    }
-
-    /// Everything in `topic`, by partition and offset.
-    pub fn read(&self, topic: &str) -> Vec<Record> {
-        let consumer: BaseConsumer = client(&self.brokers)
-            .set("group.id", "reader")
-            .set("enable.auto.commit", "false")
-            .set("receive.message.max.bytes", "200000000")
-            .set("fetch.wait.max.ms", "10")
-            .set("fetch.queue.backoff.ms", "10")
-            .create()
-            .unwrap();
-        let ends = watermarks(&consumer, topic);
-        let mut list = TopicPartitionList::new();
-        for (partition, (low, _)) in &ends {
-            list.add_partition_offset(topic, *partition, Offset::Offset(*low)).unwrap();
-        }
-        consumer.assign(&list).unwrap();
-        let mut open: BTreeMap<i32, i64> =
-            ends.into_iter().filter(|(_, (low, high))| high > low).map(|(p, (_, high))| (p, high)).collect();
-        let mut records = Vec::new();
-        let started = Instant::now();
-        while !open.is_empty() {
-            assert!(started.elapsed() < Duration::from_secs(120), "could not read {topic} whole: {open:?}");
-            let message = match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => {
-                    super::say(&format!("reading {topic}: {error}"));
-                    continue;
-                }
-                None => continue,
-            };
-            if open.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
-                open.remove(&message.partition());
-            }
-            records.push(Record::of(&message));
-        }
-        records.sort_by_key(|record| (record.partition, record.offset));
-        records
-    }
-
     /// What the group has committed, by partition.
     pub fn committed(&self) -> BTreeMap<i32, i64> {
-        let consumer: BaseConsumer = client(&self.brokers).set("group.id", &self.group).create().unwrap();
+        // Read-committed, a client waits for offsets that a transaction holds open.
+        let consumer: BaseConsumer = client(&self.brokers)
+            .set("group.id", &self.group)
+            .set("isolation.level", "read_committed")
+            .create()
+            .unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.input, 0, self.partitions - 1);
-        let committed = consumer.committed_offsets(list, BOUND).unwrap();
+        let ask = || consumer.committed_offsets(list.clone(), BOUND).ok();
+        let (committed, _) = super::until("the committed offsets", Duration::from_secs(120), ask);
         committed
             .elements()
             .iter()
@@ -203,13 +258,24 @@ impl Stage {
     }
 }
 
-fn client(brokers: &str) -> ClientConfig {
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// What every client of the harness begins with.
+pub(super) fn client(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "500");
     config
 }
 
-fn watermarks(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, (i64, i64)> {
+/// Unix milliseconds of a time that is past, and within what a topic keeps.
+pub(super) fn hour_ago() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - 3_600_000
+}
+
+/// First and next offset of each partition.
+pub(super) fn watermarks(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, (i64, i64)> {
     let metadata = consumer.fetch_metadata(Some(topic), BOUND).unwrap();
     let partitions = metadata.topics()[0].partitions().iter().map(|partition| partition.id());
     // A broker that has just come back does not lead its partitions at once.
@@ -230,12 +296,20 @@ pub struct NewRecord {
     pub value: Option<Vec<u8>>,
     /// Its headers.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Its timestamp; `None` is one of the last hour, rising.
+    pub timestamp: Option<i64>,
 }
 
 impl NewRecord {
     /// A record without key and headers.
     pub fn value(partition: i32, value: impl Into<Vec<u8>>) -> Self {
         NewRecord { partition, value: Some(value.into()), ..Self::default() }
+    }
+
+    /// As it is read once it was written.
+    pub fn at(self, offset: i64, timestamp: i64) -> Record {
+        let NewRecord { partition, key, value, headers, timestamp: _ } = self;
+        Record { partition, offset, key, value, headers, timestamp: Some(timestamp) }
     }
 }
 
@@ -257,7 +331,8 @@ pub struct Record {
 }
 
 impl Record {
-    fn of(message: &BorrowedMessage<'_>) -> Record {
+    /// A copy of what was read.
+    pub(super) fn of(message: &BorrowedMessage<'_>) -> Record {
         let headers = message.headers().map(|headers| {
             // Not rdkafka's own iterator, which panics at a name that is not text.
             let text = |(name, value): (&CStr, Option<&[u8]>)| {
@@ -289,18 +364,18 @@ impl Record {
     }
 }
 
-/// Writes to the input while the service runs.
-pub struct Feeder<'s> {
+/// Writes to the input while the service runs, and keeps nothing.
+pub struct Writer<'s> {
     stage: &'s Stage,
     producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext>,
-    sent: Vec<Record>,
+    written: i64,
     next: BTreeMap<i32, i64>,
-    /// Timestamp of the first record.
+    /// Timestamp of the first record; each is a millisecond after the one before.
     first: i64,
 }
 
-impl<'s> Feeder<'s> {
-    /// A writer that is the only one of its topic.
+impl<'s> Writer<'s> {
+    /// The only one of its topic.
     pub fn new(stage: &'s Stage) -> Self {
         let producer = client(&stage.brokers)
             .set("enable.idempotence", "true")
@@ -310,19 +385,17 @@ impl<'s> Feeder<'s> {
             .set("message.timeout.ms", "0")
             .create()
             .unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        let first = now - 3_600_000;
-        Feeder { stage, producer, sent: Vec::new(), next: stage.ends(), first }
+        Writer { stage, producer, written: 0, next: stage.ends(), first: hour_ago() }
     }
 
-    /// Hands one record to the producer.
-    pub fn send(&mut self, record: NewRecord) {
-        let NewRecord { partition, key, value, headers } = record;
+    /// Hands one record to the producer; its offset and timestamp.
+    pub fn send(&mut self, record: &NewRecord) -> (i64, i64) {
+        let NewRecord { partition, key, value, headers, timestamp } = record;
         // Not older than a topic's retention: the broker deletes by these.
-        let timestamp = Some(self.first + self.sent.len() as i64);
+        let timestamp = timestamp.unwrap_or(self.first + self.written);
         loop {
             let mut owned = OwnedHeaders::new();
-            for (key, value) in &headers {
+            for (key, value) in headers {
                 // The replacement character stands for a byte that is no text.
                 let mut name = Vec::new();
                 for character in key.chars() {
@@ -334,10 +407,10 @@ impl<'s> Feeder<'s> {
                 assert!(input_headers::add(&mut owned, &CString::new(name).unwrap(), Some(value)));
             }
             let mut base =
-                BaseRecord::<[u8], [u8]>::to(&self.stage.input).partition(partition).headers(owned);
+                BaseRecord::<[u8], [u8]>::to(&self.stage.input).partition(*partition).headers(owned);
             base.key = key.as_deref();
             base.payload = value.as_deref();
-            base.timestamp = timestamp;
+            base.timestamp = Some(timestamp);
             match self.producer.send(base) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
@@ -346,16 +419,41 @@ impl<'s> Feeder<'s> {
                 Err((error, _)) => panic!("the harness could not write its input: {error}"),
             }
         }
-        let next = self.next.entry(partition).or_default();
-        self.sent.push(Record { partition, offset: *next, key, value, headers, timestamp });
+        let next = self.next.entry(*partition).or_default();
         *next += 1;
+        self.written += 1;
+        (*next - 1, timestamp)
+    }
+
+    /// Waits until the broker has everything.
+    pub fn end(self) {
+        self.producer.flush(Duration::from_secs(120)).unwrap();
+        let ends = self.stage.ends();
+        assert_eq!(ends, self.next, "the input holds what was written");
+    }
+}
+
+/// A writer that keeps what it has written.
+pub struct Feeder<'s> {
+    writer: Writer<'s>,
+    sent: Vec<Record>,
+}
+
+impl<'s> Feeder<'s> {
+    /// The only one of its topic.
+    pub fn new(stage: &'s Stage) -> Self {
+        Feeder { writer: Writer::new(stage), sent: Vec::new() }
+    }
+
+    /// Hands one record to the producer.
+    pub fn send(&mut self, record: NewRecord) {
+        let (offset, timestamp) = self.writer.send(&record);
+        self.sent.push(record.at(offset, timestamp));
     }
 
     /// Waits until the broker has everything, and returns it.
     pub fn end(self) -> Vec<Record> {
-        self.producer.flush(Duration::from_secs(120)).unwrap();
-        let ends = self.stage.ends();
-        assert_eq!(ends, self.next, "the input holds what was written");
+        self.writer.end();
         self.sent
     }
 }

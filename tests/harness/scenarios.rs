@@ -125,7 +125,7 @@ pub fn poison(stage: &Stage, big: usize) {
         let key = Some(format!("key {n}").into_bytes());
         records.push(NewRecord { key: key.clone(), ..NewRecord::value(partition, good(n)) });
         fates.push(Published("complete", 1));
-        records.push(NewRecord { partition, key, value, headers: forged.clone() });
+        records.push(NewRecord { partition, key, value, headers: forged.clone(), timestamp: None });
         fates.push(fate);
     }
     for partition in 0..3 {

@@ -19,7 +19,11 @@ pub struct Vendors {
 impl Vendors {
     /// All five, answering after `latency_ms`.
     pub fn start(latency_ms: u64) -> Vendors {
-        let options = Options { latency: Latency::Fixed(latency_ms), ..Options::default() };
+        Self::of(Options { latency: Latency::Fixed(latency_ms), ..Options::default() })
+    }
+
+    /// All five, as `options` says.
+    pub fn of(options: Options) -> Vendors {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let world = Arc::new(World::new(options));

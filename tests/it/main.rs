@@ -12,6 +12,7 @@ mod api;
 mod commands;
 mod deadline;
 mod dlq;
+mod faults;
 mod flood;
 mod hostile;
 mod order;

@@ -15,10 +15,16 @@
 mod harness;
 
 mod away;
+mod chaos;
+mod checker;
 mod crash;
 mod dlq;
+mod groups;
+mod limits;
 mod refusals;
+mod script;
 mod secure;
+mod topics;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

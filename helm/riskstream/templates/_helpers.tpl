@@ -103,6 +103,10 @@ address is quoted twice.
 env:
   - name: RISKSTREAM__ADMIN__LISTEN
     value: {{ ternary (squote $listen) $listen (hasPrefix "[" $listen) | quote }}
+  - name: RISKSTREAM__KAFKA__INSTANCE
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
   {{- if .Values.staticMembership }}
   - name: RISKSTREAM__KAFKA__CONSUMER__GROUP.INSTANCE.ID
     valueFrom:

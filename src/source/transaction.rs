@@ -1,0 +1,501 @@
+//! Exactly once: outputs, dead letters and offsets of a short while in one transaction.
+//!
+//! Contract: an alert is complete when the transaction with its output *and* its offset is committed; until then it is
+//! kept, so that an aborted transaction is sent again from memory and the consumer need not go back. A transaction
+//! holds the oldest open alerts of each of its partitions and no others. What a time-out or a dead producer leaves in
+//! doubt is decided by the broker: a new producer ends what the old one left, then the committed offsets say whether
+//! it counts. A lane that lost its place in the group commits nothing: the broker checks the generation.
+//!
+//! A coordinator that comes back from an outage ends transactions without telling partitions that have no leader at that
+//! moment (Apache Kafka 4.3.1 logs "likely deleted already and hence can be skipped"): their records then belong to the
+//! next transaction of the same producer, and come out twice; offsets stay in doubt for ever. What was open during an
+//! outage is therefore sent once more and taken back, so that every partition hears of an abort, before it is sent for
+//! good; and each new producer releases the group's offsets.
+//!
+//! Every call to the broker is made in short steps, with polls of the consumer between them.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::topic_partition_list::Offset;
+
+use crate::sink::transaction::{Step, TransactionError};
+use crate::sink::{SinkError, Token};
+use crate::source::LaneError;
+use crate::source::core::Core;
+use crate::source::departure::{After, RETRY};
+use crate::source::membership::Membership;
+use crate::source::window::Window;
+
+/// How long records are gathered. A commit takes about 5 ms, and until then no reader sees them.
+const WINDOW: Duration = Duration::from_millis(100);
+/// One step of a call to the broker. A lane polls between them.
+pub(super) const SLICE: Duration = Duration::from_secs(1);
+/// After an abort that the group asked for: a poll tells what became of our partitions.
+const HOLD: Duration = Duration::from_millis(100);
+/// A transaction that was open for longer has seen an outage.
+const OUTAGE: Duration = Duration::from_secs(2);
+/// Two producers that fence each other do so again and again; one that was late is fenced once.
+const DUEL: Duration = Duration::from_secs(60);
+
+/// Where a partition starts that has no committed offset: (topic, partition, offset).
+pub type Start = (String, i32, i64);
+
+/// The transactions of a lane.
+pub struct Transactions {
+    /// The producer's transactional id.
+    id: String,
+    /// When the coordinator ends a transaction by itself.
+    timeout: Duration,
+    pub(super) window: Window,
+    pub(super) stage: Stage,
+    /// Whether the producer has an open transaction.
+    begun: bool,
+    /// Where partitions start, until a transaction has committed it.
+    starts: Vec<Start>,
+    /// What the transaction that is being committed commits.
+    added: Vec<Start>,
+    /// Records that are to be sent once more and taken back, after an outage.
+    cleanse: usize,
+    /// Whether the transaction that is taken back is that one.
+    cleansed: bool,
+    /// Nothing is sent before.
+    hold: Option<Instant>,
+    fenced: Option<Instant>,
+}
+
+/// How far the transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It takes records.
+    Open,
+    /// Its records are waited for.
+    Flushing(Instant),
+    /// Its offsets are added.
+    Adding(Instant),
+    /// It is being committed.
+    Committing(Instant),
+    /// It is being taken back.
+    Aborting(Instant),
+    /// The producer is of no more use.
+    Broken,
+    /// A new producer makes itself known.
+    Renewing,
+    /// The offsets of the last one's transaction are released.
+    Releasing,
+    /// The broker is asked whether the last one's transaction counts.
+    Asking,
+}
+
+impl Transactions {
+    /// For a producer with the transactional id `id`, whose transactions the coordinator ends after `timeout`.
+    pub fn new(id: String, timeout: Duration) -> Self {
+        Transactions {
+            id,
+            timeout,
+            window: Window::default(),
+            stage: Stage::Open,
+            begun: false,
+            starts: Vec::new(),
+            added: Vec::new(),
+            cleanse: 0,
+            cleansed: false,
+            hold: None,
+            fenced: None,
+        }
+    }
+
+    /// Notes that the producer has a record.
+    pub fn sent(&mut self, token: Token, assignment: usize, offset: i64, now: Instant) {
+        self.window.add(token, assignment, offset, now);
+    }
+
+    /// Lets go of a partition and its alerts.
+    pub fn forget(&mut self, assignment: usize, topic: &str, partition: i32, gone: impl Fn(Token) -> bool) {
+        let sealed = matches!(self.stage, Stage::Committing(_));
+        self.window.forget(assignment, sealed, gone);
+        for list in [&mut self.starts, &mut self.added] {
+            list.retain(|(name, number, _)| (name.as_str(), *number) != (topic, partition));
+        }
+    }
+
+    /// Sends nothing until `until`.
+    pub fn hold(&mut self, until: Instant) {
+        self.hold = Some(until);
+    }
+
+    /// Notes that the open transaction cannot be committed.
+    pub fn refuse(&mut self) {
+        self.window.refuse();
+    }
+}
+
+impl Core {
+    /// Whether records may be handed to the producer now: always, but for a transaction that is being ended.
+    pub(super) fn may_send(&mut self, now: Instant) -> Result<bool, LaneError> {
+        let Some(t) = &mut self.transactions else { return Ok(true) };
+        if t.stage != Stage::Open || t.hold.is_some_and(|until| now < until) || t.window.is_refused() {
+            return Ok(false);
+        }
+        t.hold = None;
+        if t.window.len() >= (self.settings.in_flight / 2).max(1) {
+            return Ok(false);
+        }
+        if !t.begun {
+            match self.sink.begin() {
+                Ok(_) => t.begun = true,
+                Err(error) => {
+                    self.failed(error, now)?;
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What became of a record in a transaction.
+    pub(super) fn reported(
+        &mut self,
+        token: Token,
+        result: Result<(), SinkError>,
+        now: Instant,
+    ) -> Result<(), LaneError> {
+        let Some(t) = &mut self.transactions else { return Ok(()) };
+        let error = match result {
+            Ok(()) => {
+                t.window.acknowledge();
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        t.window.refuse();
+        if matches!(error, SinkError::Withdrawn { .. }) {
+            return Ok(());
+        }
+        // What it is sent as next time; that follows from the abort.
+        if let Some(slot) = self.slots.get(token) {
+            slot.unsend();
+            if self.refused(token, error, now)? == After::Later
+                && let Some(t) = &mut self.transactions
+            {
+                t.hold(now + RETRY);
+            }
+        }
+        Ok(())
+    }
+
+    /// The producer of this number cannot go on.
+    pub(super) fn broken(&mut self, producer: u32, why: String, now: Instant) -> Result<(), LaneError> {
+        if !self.sink.is(producer) {
+            return Ok(());
+        }
+        match &self.transactions {
+            None => Err(LaneError::Producer(why)),
+            // The call that meets it says more; when none does, this is enough.
+            Some(t) if matches!(t.stage, Stage::Open) => self.failed(TransactionError::Renew(why), now),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Takes where partitions start, to be committed with the next transaction.
+    pub fn start(&mut self, starts: Vec<Start>, now: Instant) {
+        if let Some(t) = &mut self.transactions
+            && !starts.is_empty()
+        {
+            t.starts.extend(starts);
+            t.window.open(now);
+        }
+    }
+
+    /// Ends the open transaction when it is time, as far as that goes in a moment. `closing`: it is time as soon as
+    /// nothing more can leave.
+    ///
+    /// # Errors
+    /// [`LaneError`] ends the process.
+    pub fn transact<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        closing: bool,
+    ) -> Result<(), LaneError> {
+        loop {
+            let now = Instant::now();
+            let Some(t) = &self.transactions else { return Ok(()) };
+            let on = match t.stage {
+                Stage::Open if !self.is_due(closing, now) => false,
+                Stage::Open => self.close(now)?,
+                Stage::Flushing(since) => self.flush(since, now)?,
+                Stage::Adding(since) => self.add_offsets(consumer, since, now)?,
+                Stage::Committing(since) => self.commit(since, now)?,
+                Stage::Aborting(since) => self.abort(since, now)?,
+                Stage::Broken => self.renew()?,
+                Stage::Renewing => self.init(now)?,
+                Stage::Releasing => self.release(now)?,
+                Stage::Asking => self.ask(consumer, now)?,
+            };
+            if !on {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes back what a stop leaves open, so that readers need not wait for the coordinator to do it.
+    pub fn abandon(&mut self, bound: Duration) {
+        let Some(t) = &self.transactions else { return };
+        if t.begun
+            && !matches!(
+                t.stage,
+                Stage::Committing(_) | Stage::Broken | Stage::Renewing | Stage::Releasing | Stage::Asking
+            )
+        {
+            let _ = self.sink.abort(bound);
+        }
+    }
+
+    fn is_due(&self, closing: bool, now: Instant) -> bool {
+        let Some(t) = &self.transactions else { return false };
+        let Some(opened) = t.window.opened() else { return t.begun && t.window.is_refused() };
+        // Not before all of them are in it; some may be gone with their partition.
+        if t.cleanse > t.window.len() && !t.window.is_refused() && now < opened + OUTAGE / 2 {
+            return false;
+        }
+        t.window.is_refused()
+            || now >= opened + WINDOW
+            || t.window.len() >= (self.settings.in_flight / 2).max(1)
+            || self.is_full() && t.window.len() >= self.settings.in_flight / 4
+            || closing && self.outbox.is_empty()
+    }
+
+    fn close(&mut self, now: Instant) -> Result<bool, LaneError> {
+        let Some(t) = &mut self.transactions else { return Ok(false) };
+        if !t.begun {
+            // Only starts: no record has opened it.
+            if let Err(error) = self.sink.begin() {
+                self.failed(error, now)?;
+                return Ok(true);
+            }
+            t.begun = true;
+        }
+        t.stage = Stage::Flushing(now);
+        Ok(true)
+    }
+
+    fn flush(&mut self, since: Instant, now: Instant) -> Result<bool, LaneError> {
+        let flushed = self.sink.flush(SLICE);
+        self.collect(now)?;
+        let Some(t) = &mut self.transactions else { return Ok(false) };
+        if t.stage != Stage::Flushing(since) {
+            return Ok(true);
+        }
+        if t.window.is_refused() {
+            t.stage = Stage::Aborting(now);
+            return Ok(true);
+        }
+        if flushed == Step::Done && t.window.is_acknowledged() {
+            // Now every partition of it has a leader, which hears of the abort.
+            t.cleansed = std::mem::take(&mut t.cleanse) > 0;
+            t.stage = if t.cleansed { Stage::Aborting(now) } else { Stage::Adding(now) };
+            return Ok(true);
+        }
+        self.overdue(since, "its records were not acknowledged in time", now)
+    }
+
+    fn add_offsets<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        since: Instant,
+        now: Instant,
+    ) -> Result<bool, LaneError> {
+        let offsets = self.offsets()?;
+        let step = {
+            let mut list = TopicPartitionList::with_capacity(offsets.len());
+            for (topic, partition, offset) in &offsets {
+                list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                    .map_err(|error| LaneError::Consumer(error.to_string()))?;
+            }
+            match Membership::of(consumer).filter(|_| !consumer.assignment_lost()) {
+                Some(membership) => self.sink.add_offsets(&list, &membership, SLICE),
+                None => Err(TransactionError::Abort("we are no member of the group".to_owned())),
+            }
+        };
+        match step {
+            Ok(Step::Done) => {
+                if let Some(t) = &mut self.transactions {
+                    t.stage = Stage::Committing(now);
+                    t.added = offsets;
+                }
+                Ok(true)
+            }
+            Ok(Step::Again) => self.overdue(since, "its offsets were not taken in time", now),
+            Err(error) => {
+                if let (TransactionError::Abort(_), Some(t)) = (&error, &mut self.transactions) {
+                    t.hold(now + HOLD);
+                }
+                self.failed(error, now)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// What the open transaction commits, as (topic, partition, next offset to read).
+    fn offsets(&self) -> Result<Vec<Start>, LaneError> {
+        let Some(t) = &self.transactions else { return Ok(Vec::new()) };
+        let mut offsets = Vec::new();
+        for (index, run) in t.window.runs() {
+            let Some(assignment) = self.assignments.get(index) else { continue };
+            let Some(topic) = self.topics.get(assignment.topic) else { continue };
+            let offset = assignment.frontier_after(run.count, run.last)?;
+            offsets.push((topic.name.clone(), assignment.partition, offset));
+        }
+        for start in &t.starts {
+            if !offsets.iter().any(|(topic, partition, _)| (topic, partition) == (&start.0, &start.1)) {
+                offsets.push(start.clone());
+            }
+        }
+        Ok(offsets)
+    }
+
+    fn commit(&mut self, since: Instant, now: Instant) -> Result<bool, LaneError> {
+        match self.sink.commit(SLICE) {
+            Ok(Step::Done) => {
+                self.metrics.transactions.committed.inc();
+                let Some(t) = &mut self.transactions else { return Ok(false) };
+                let opened = t.window.opened().unwrap_or(since);
+                self.metrics.transaction_seconds.observe(now.saturating_duration_since(opened).as_secs_f64());
+                let (alerts, added) = (t.reset(), std::mem::take(&mut t.added));
+                let is_in = |start: &Start| added.iter().any(|a| (&a.0, a.1) == (&start.0, start.1));
+                t.starts.retain(|start| !is_in(start));
+                self.committed(&added);
+                for token in alerts {
+                    self.complete(token, now)?;
+                }
+                self.dispatch(now)?;
+                Ok(false)
+            }
+            Ok(Step::Again) => self.overdue(since, "it was not committed in time", now),
+            Err(error) => {
+                self.failed(error, now)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn committed(&self, offsets: &[Start]) {
+        for (topic, partition, offset) in offsets {
+            let partition = partition.to_string();
+            self.metrics.processed.with_label_values(&[topic, &partition]).set(*offset);
+            self.metrics.committed.with_label_values(&[topic, &partition]).set(*offset);
+        }
+    }
+
+    fn abort(&mut self, since: Instant, now: Instant) -> Result<bool, LaneError> {
+        match self.sink.abort(SLICE) {
+            Ok(Step::Done) => {
+                self.metrics.transactions.aborted.inc();
+                let outage =
+                    |t: &Transactions| !t.cleansed && t.window.opened().is_some_and(|at| now > at + OUTAGE);
+                self.send_again(self.transactions.as_ref().is_some_and(outage), now)?;
+                Ok(false)
+            }
+            Ok(Step::Again) => self.overdue(since, "it was not aborted in time", now),
+            // There is nothing gentler than a new producer.
+            Err(TransactionError::Abort(why)) => {
+                self.failed(TransactionError::Renew(why), now)?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.failed(error, now)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Puts the alerts of a transaction that does not count back at the head of what may leave, in their order.
+    /// `cleanse`: once to be taken back, then for good.
+    pub(super) fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
+        // Word of its records is here by now: it must not be taken for that of the next.
+        self.collect(now)?;
+        let Some(t) = &mut self.transactions else { return Ok(()) };
+        let mut again = 0;
+        for token in t.reset().into_iter().rev() {
+            if let Some(slot) = self.slots.get(token) {
+                slot.unsend();
+                self.outbox.push_front(self.slots.renew(token));
+                again += 1;
+            }
+        }
+        if cleanse {
+            t.cleanse = again;
+        }
+        if !t.starts.is_empty() {
+            t.window.open(now);
+        }
+        Ok(())
+    }
+
+    /// Takes everything out of the mailbox.
+    pub(super) fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
+        while let Ok(event) = self.mail.try_recv() {
+            self.handle(event, now)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the coordinator has ended the transaction by itself; then only a new producer helps.
+    fn overdue(&mut self, since: Instant, why: &str, now: Instant) -> Result<bool, LaneError> {
+        let Some(t) = &self.transactions else { return Ok(false) };
+        if now < since + t.timeout {
+            return Ok(false);
+        }
+        self.failed(TransactionError::Renew(why.to_owned()), now)?;
+        Ok(true)
+    }
+
+    pub(super) fn failed(&mut self, error: TransactionError, now: Instant) -> Result<(), LaneError> {
+        let Some(t) = &mut self.transactions else { return Ok(()) };
+        match &error {
+            TransactionError::Denied(_) => return Err(LaneError::Transaction(error)),
+            TransactionError::Abort(_) => {
+                tracing::warn!(%error, "a transaction is taken back and its alerts are sent again");
+                t.stage = Stage::Aborting(now);
+                return Ok(());
+            }
+            TransactionError::Renew(_) => {}
+            TransactionError::Fenced(_) => {
+                // The coordinator fences whoever is late; then nobody else is to blame.
+                let late = t.window.opened().is_some_and(|opened| now >= opened + t.timeout);
+                if !late && t.fenced.replace(now).is_some_and(|before| now < before + DUEL) {
+                    return Err(LaneError::Fenced(t.id.clone()));
+                }
+            }
+        }
+        tracing::warn!(%error, "a transaction is in doubt; the broker will be asked");
+        t.stage = Stage::Broken;
+        Ok(())
+    }
+}
+
+impl Transactions {
+    /// Ends the transaction: its alerts.
+    fn reset(&mut self) -> Vec<Token> {
+        self.stage = Stage::Open;
+        self.begun = false;
+        self.cleansed = false;
+        self.window.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_goes_while_it_is_committed_does_not_stop_the_commit() {
+        let now = Instant::now();
+        let mut t = Transactions::new("id".to_owned(), Duration::from_secs(5));
+        t.sent(Token { slot: 1, generation: 0 }, 0, 7, now);
+        t.stage = Stage::Committing(now);
+        t.forget(0, "alerts", 0, |_| true);
+        assert!(!t.window.is_refused() && t.window.is_empty());
+    }
+}
