@@ -5,7 +5,7 @@
 //! pointer, or the end of the process, never a loss. Runs on the lane's thread only; flights and the producer
 //! reach it through the mailbox.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
@@ -200,9 +200,33 @@ impl Core {
     /// Notes a topic, or what is new about it.
     pub fn learn(&mut self, topic: Topic) {
         match self.topics.iter_mut().find(|known| known.name == topic.name) {
-            Some(known) => *known = topic,
+            Some(known) => (known.chooser, known.inputs) = (topic.chooser, topic.inputs),
             None => self.topics.push(topic),
         }
+    }
+
+    /// Notes which topic a name stands for.
+    pub fn identify(&mut self, name: &str, mark: String) {
+        if let Some(topic) = self.topics.iter_mut().find(|topic| topic.name == name) {
+            topic.reborn |= topic.mark.as_ref().is_some_and(|known| *known != mark);
+            topic.mark = Some(mark);
+        }
+    }
+
+    /// The topics of partitions that are ours.
+    pub fn read(&self) -> Vec<&str> {
+        let ours: HashSet<usize> = self.assignments.ours().map(|(topic, _)| topic).collect();
+        ours.into_iter().filter_map(|topic| Some(self.topics.get(topic)?.name.as_str())).collect()
+    }
+
+    /// What commits say of a topic.
+    pub fn mark(&self, name: &str) -> Option<&str> {
+        self.topic_named(name)?.mark.as_deref()
+    }
+
+    /// A topic by its name.
+    pub fn topic_named(&self, name: &str) -> Option<&Topic> {
+        self.topics.iter().find(|topic| topic.name == name)
     }
 
     /// Partitions of the output topic now.
@@ -492,8 +516,13 @@ impl Core {
         self.sink.withdraw();
         self.outbox.clear();
         self.retries.clear();
+        if let Some(transactions) = &mut self.transactions {
+            transactions.refuse();
+        }
         for token in self.slots.used() {
-            if self.slots.get(token).is_some_and(|slot| !matches!(slot.state, State::Sent(_))) {
+            // What the producer has may still be acknowledged; in a transaction, all of it is taken back.
+            let is_sent = self.slots.get(token).is_some_and(|slot| matches!(slot.state, State::Sent(_)));
+            if self.transactions.is_some() || !is_sent {
                 self.slots.release(token);
             }
         }

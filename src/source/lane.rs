@@ -24,6 +24,7 @@ use crate::sink::Sink;
 use crate::source::core::{Core, Settings};
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
+use crate::source::recreated::{self, Inquiry};
 use crate::source::startup::Unheard;
 use crate::source::topics::Inputs;
 use crate::source::transaction::Transactions;
@@ -93,7 +94,7 @@ impl Lane {
         if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
             return Ok(None);
         }
-        let inputs = Inputs::new(config, &self.pipeline.formats);
+        let mut inputs = Inputs::new(config, &self.pipeline.formats);
         let mut topics = Vec::new();
         for InputTopic { name, .. } in config.input.topics.iter().filter(|topic| topic.pattern.is_none()) {
             let Some(count) = ask("input", name)? else { return Ok(None) };
@@ -101,7 +102,12 @@ impl Lane {
             if inputs.is_misfit(&topic) && self.number == 0 {
                 topics::tell_misfit(&topic, outputs);
             }
+            inputs.found(name, count);
             topics.push(topic);
+        }
+        if config.input.topics.iter().any(|topic| topic.pattern.is_some()) {
+            let all = || asking.client().fetch_metadata(None, topics::ASK);
+            inputs.found_by_patterns(&topics::patient(Instant::now() + topics::BOUND, &self.health, all)?);
         }
         let producer = client::producer(config, lanes, None);
         let mut limits = startup::limits(
@@ -139,7 +145,7 @@ impl Lane {
         let context = Context::new(
             core,
             config.pipeline.drain,
-            config.input.offset_reset,
+            config.input.clone(),
             inputs,
             Arc::clone(&self.pipeline.metrics),
             Arc::clone(&self.health),
@@ -158,6 +164,7 @@ impl Lane {
     fn poll(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
         let mut policy = Policy::new(Instant::now());
         let mut full_since: Option<Instant> = None;
+        let mut inquiry = Inquiry::new(consumer.client(), Instant::now());
         while !self.stop.requested() {
             self.health.beat();
             if let Some(error) = self.health.failed() {
@@ -170,6 +177,8 @@ impl Lane {
                 core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
+                    let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
+                    topics::compare(core.topics(), &ids.unwrap_or_default())?;
                 }
                 if core.is_full() && !core.paused {
                     let since = *full_since.get_or_insert(now);
@@ -221,6 +230,9 @@ impl Lane {
         }
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                let core = consumer.context().core();
+                let ids = recreated::ids(consumer.client(), &core.read(), topics::ASK);
+                topics::compare(core.topics(), &ids)?;
                 return Err(LaneError::OutOfRange(error.to_string()));
             }
             Some(Code::TopicAuthorizationFailed) => {
@@ -271,7 +283,7 @@ impl Lane {
 }
 
 fn store(consumer: &BaseConsumer<Context>, core: &mut Core) {
-    match committer::store(consumer, &core.frontiers()) {
+    match committer::store(consumer, &core.frontiers(), |topic| core.mark(topic)) {
         Ok(()) => core.stored(),
         Err(error) => tracing::warn!(%error, "could not store offsets; trying again"),
     }

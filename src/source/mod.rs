@@ -9,6 +9,7 @@
 //! | [`rebalance`] | what happens when partitions come and go |
 //! | [`transaction`], [`doubt`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
+//! | [`recreated`] | topics that were deleted and created again |
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
 //! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
@@ -30,6 +31,7 @@ pub mod membership;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;
+pub mod recreated;
 pub mod slots;
 pub mod startup;
 pub mod topics;
@@ -66,6 +68,13 @@ pub enum LaneError {
          Set input.out_of_range to earliest or latest to go on, and look at the topic's retention"
     )]
     OutOfRange(String),
+    /// An input topic was deleted and created again: offsets of the old one mean nothing in the new one.
+    #[error(
+        "input topic {0:?} was deleted and created again, and the group's offsets are of the old one: going on there would \
+         pass over alerts of the new one. Start with input.out_of_range: earliest (all of it is read; what was read \
+         already comes again) or latest, or set the group's offsets of that topic"
+    )]
+    Recreated(String),
     /// The consumer cannot go on.
     #[error("the consumer cannot go on: {0}")]
     Consumer(String),

@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod check;
 pub mod freeze;
 pub mod kafka;
+pub mod letters;
 pub mod load;
 pub mod proxy;
 pub mod reader;

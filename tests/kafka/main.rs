@@ -18,6 +18,8 @@ mod away;
 mod chaos;
 mod checker;
 mod crash;
+mod dlq;
+mod figures;
 mod groups;
 mod limits;
 mod memory;
