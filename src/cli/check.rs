@@ -1,12 +1,12 @@
 //! `riskstream check`: what is wrong with a configuration, and what leaves the network for where.
 //!
-//! Contract: without `--connect` nothing is contacted. With it, the broker is asked about our topics and every
+//! Contract: without `--connect` nothing is contacted. With it, the broker is asked about our topics and rights, and every
 //! vendor about its credentials; what fails is said with its cure, and the exit code is 1.
 
-use std::path::Path;
-use std::time::Duration;
+mod broker;
 
-use rdkafka::producer::{BaseProducer, Producer};
+use std::path::Path;
+
 use serde_json::json;
 
 use super::output::{line, table};
@@ -17,10 +17,6 @@ use crate::entity::EntityKind;
 use crate::http;
 use crate::routing::Decision;
 use crate::source::client;
-use crate::source::verify::without_value;
-
-/// Bound of asking the broker.
-const BROKER: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
@@ -52,7 +48,8 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
     if !connect {
         return Ok(());
     }
-    let mut results = broker(&config);
+    let kafka = broker::ask(&config, runtime.handle());
+    let mut results = kafka.topics.clone();
     runtime.block_on(async {
         for guard in &engine.guards {
             let answer = guard.provider().probe().await;
@@ -73,7 +70,9 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
             line(&json!({ "connection": who, "ok": error.is_none(), "error": error }).to_string())?;
         }
     }
-    if results.iter().all(|(_, result)| result.is_ok()) { Ok(()) } else { Err(End::Quiet) }
+    kafka.print_access(people)?;
+    let fine = kafka.is_fine() && results.iter().all(|(_, result)| result.is_ok());
+    if fine { Ok(()) } else { Err(End::Quiet) }
 }
 
 fn verdict(result: &Result<(), String>) -> String {
@@ -187,52 +186,4 @@ fn memory(config: &Config) -> Vec<(&'static str, u64)> {
 
 fn mib(bytes: u64) -> String {
     format!("{:.0}", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Asks the broker about every topic of ours.
-fn broker(config: &Config) -> Vec<(String, Result<(), String>)> {
-    let producer: BaseProducer = match client::common(&config.kafka).create() {
-        Ok(producer) => producer,
-        Err(error) => return vec![("kafka".to_owned(), Err(without_value(&error)))],
-    };
-    let named = config.input.topics.iter().filter(|topic| topic.pattern.is_none());
-    let topics = named.map(|topic| ("input", topic.name.as_str())).chain([
-        ("output", config.output.topic.as_str()),
-        ("dead-letter", config.dead_letters.topic.as_str()),
-    ]);
-    let ask = |(role, topic): (&str, &str)| {
-        let result = match producer.client().fetch_metadata(Some(topic), BROKER) {
-            Err(error) => Err(format!(
-                "{error}. Check kafka.brokers, kafka.security and that the broker's port is open to us"
-            )),
-            Ok(metadata) => match metadata.topics().first() {
-                Some(found) if found.error().is_none() && !found.partitions().is_empty() => Ok(()),
-                Some(found) => Err(match found.error() {
-                    Some(error) => {
-                        format!(
-                            "{}. Create it, or grant us access",
-                            rdkafka::error::RDKafkaErrorCode::from(error)
-                        )
-                    }
-                    None => "it has no partitions".to_owned(),
-                }),
-                None => Err("no such topic".to_owned()),
-            },
-        };
-        (format!("{role} topic {topic}"), result)
-    };
-    let mut results: Vec<_> = topics.map(ask).collect();
-    for pattern in config.input.topics.iter().filter(|topic| topic.pattern.is_some()) {
-        // None is no fault: topics may come later.
-        let matching = producer
-            .client()
-            .fetch_metadata(None, BROKER)
-            .map(|metadata| metadata.topics().iter().filter(|topic| pattern.matches(topic.name())).count());
-        let (count, result) = match matching {
-            Ok(count) => (count.to_string(), Ok(())),
-            Err(error) => ("?".to_owned(), Err(error.to_string())),
-        };
-        results.push((format!("input topics {} ({count} match)", pattern.name), result));
-    }
-    results
 }

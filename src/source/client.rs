@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Config, Delivery, Input, Kafka, OffsetReset, Property, Sasl, Security, Tls};
 use crate::source::quiet::Quiet;
+use crate::source::refusal::{self, Refusals};
 
 /// Bytes that the consumer of one lane may prefetch, in KiB.
 pub const PREFETCH_KIB: usize = 32 * 1024;
@@ -202,9 +203,14 @@ fn tls_properties<'c>(c: &'c mut ClientConfig, tls: &Tls) -> &'c mut ClientConfi
 }
 
 fn sasl_properties<'c>(c: &'c mut ClientConfig, sasl: &Sasl) -> &'c mut ClientConfig {
-    c.set("sasl.mechanism", &sasl.mechanism)
-        .set("sasl.username", &sasl.username)
-        .set("sasl.password", sasl.password.current().expose_secret())
+    match sasl {
+        Sasl::Password(sasl) => c
+            .set("sasl.mechanism", &sasl.mechanism)
+            .set("sasl.username", &sasl.username)
+            .set("sasl.password", sasl.password.current().expose_secret()),
+        // The token itself is handed over by `source::identity`.
+        Sasl::Oidc(_) | Sasl::MskIam(_) => c.set("sasl.mechanism", "OAUTHBEARER"),
+    }
 }
 
 fn apply(c: &mut ClientConfig, properties: &std::collections::BTreeMap<String, Property>) {
@@ -228,14 +234,24 @@ fn defaults(c: &mut ClientConfig, values: &[(&str, &str)]) {
 /// What one client says while it works: librdkafka's log lines, and errors that it goes on from, since it reconnects
 /// by itself. In an outage both repeat with every attempt.
 #[derive(Default)]
-pub struct Voice(Mutex<Quiet>);
+pub struct Voice {
+    quiet: Mutex<Quiet>,
+    refusals: Refusals,
+}
 
 impl Voice {
     /// Logs an error, unless it was told a moment ago.
     pub fn error(&self, client: &str, error: &KafkaError, reason: &str) {
+        self.refusals.note(error, reason, Instant::now());
         if let Some(untold) = self.untold(&error.to_string()) {
-            tracing::warn!(target: "riskstream::kafka", client, %error, untold, "{reason}");
+            let cure = refusal::judge(error, reason).map(|refusal| refusal.cure);
+            tracing::warn!(target: "riskstream::kafka", client, %error, untold, cure, "{reason}");
         }
+    }
+
+    /// What the client has heard last, with the cure where there is one; `reason` is librdkafka's word.
+    pub fn why(&self, reason: &str) -> String {
+        self.refusals.why(Instant::now()).unwrap_or_else(|| reason.to_owned())
     }
 
     /// Logs a line of librdkafka; of those about trouble, one of a facility is enough for a while.
@@ -254,7 +270,7 @@ impl Voice {
     }
 
     fn untold(&self, what: &str) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
     }
 }
 

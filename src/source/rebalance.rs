@@ -22,9 +22,10 @@ use crate::commit::committer;
 use crate::config::{Input, OffsetReset};
 use crate::metrics::Metrics;
 use crate::source::core::Core;
+use crate::source::startup::Reasons;
 use crate::source::topics::{self, Inputs};
 use crate::source::transaction::Start;
-use crate::source::{LaneError, client, lane, recreated};
+use crate::source::{LaneError, client, lane, recreated, refusal};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(5);
@@ -252,6 +253,12 @@ fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
 }
 
+impl Reasons for Context {
+    fn why(&self, error: &KafkaError) -> String {
+        self.voice.why(&error.to_string())
+    }
+}
+
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
@@ -282,8 +289,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.voice.error("consumer", &error, reason);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.health.trouble(format!("no Kafka broker can be reached: {reason}"));
+        // A refusal may come when it has been said already that all brokers are away.
+        let refused = refusal::judge(&error, reason).is_some() && self.health.current_trouble().is_some();
+        if refused || error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.health.trouble(format!("no Kafka broker can be reached: {}", self.voice.why(reason)));
         }
     }
 

@@ -9,6 +9,7 @@
 pub mod alerts;
 pub mod check;
 pub mod freeze;
+pub mod identity;
 pub mod kafka;
 pub mod letters;
 pub mod load;

@@ -14,6 +14,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acls;
 mod away;
 mod chaos;
 mod checker;
@@ -26,6 +27,7 @@ mod memory;
 mod refusals;
 mod script;
 mod secure;
+mod tokens;
 mod topics;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -14,10 +14,9 @@ use super::letter::Letter;
 use super::marker::{Entry, State};
 use super::markers::Markers;
 use super::reader::Reader;
-use super::{Desk, ListArguments, time};
+use super::{Desk, ListArguments, Site, time};
 use crate::cli::output::{line, note, table, visible};
 use crate::cli::{End, for_people};
-use crate::config::Config;
 
 /// Rows whose columns line up.
 const PAGE: usize = 500;
@@ -67,7 +66,7 @@ pub fn run(arguments: &ListArguments) -> Result<(), End> {
 }
 
 /// The markers, as far as they can be read: a list is of use without them.
-pub fn markers(config: &Config) -> Option<Markers<'_>> {
+pub fn markers(config: &Site) -> Option<Markers<'_>> {
     match Markers::open(config) {
         Ok(markers) => markers,
         Err(error) => {

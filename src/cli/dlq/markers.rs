@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use super::Site;
 use super::letter::{Origin, Place};
 use super::marker::{Book, Claim, Marker};
 use super::reader::{Reader, Span};
 use super::topics::Topics;
 use super::writer::{Batches, Record, Writer};
-use crate::config::Config;
 
 /// Until our own intents must be seen.
 const SEEN: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ pub struct Markers<'c> {
     topic: String,
     letters: String,
     reader: Reader,
-    config: &'c Config,
+    config: &'c Site,
     /// Made when the first marker is written.
     writer: Option<Writer>,
     /// What is on record.
@@ -37,7 +37,7 @@ impl<'c> Markers<'c> {
     ///
     /// # Errors
     /// The topic cannot be read.
-    pub fn open(config: &'c Config) -> anyhow::Result<Option<Markers<'c>>> {
+    pub fn open(config: &'c Site) -> anyhow::Result<Option<Markers<'c>>> {
         let topic = config.dead_letters.markers.clone();
         let reader = Reader::new(config)?;
         if reader.partitions(&topic).context("dead_letters.markers")?.is_none() {
@@ -68,7 +68,7 @@ impl<'c> Markers<'c> {
     ///
     /// # Errors
     /// It cannot be created or read.
-    pub fn create(config: &'c Config, topics: &Topics<'_>) -> anyhow::Result<Markers<'c>> {
+    pub fn create(config: &'c Site, topics: &Topics<'_>) -> anyhow::Result<Markers<'c>> {
         topics.create_markers(&config.dead_letters.markers)?;
         // Created is not yet led.
         for _ in 0..100 {

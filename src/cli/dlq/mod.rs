@@ -35,6 +35,7 @@ mod topics;
 mod window;
 mod writer;
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ use super::{ConfigArgument, End, engine_problem, load};
 use crate::alert::{Decoder, Formats, Options, Scratch, Select};
 use crate::app::Engine;
 use crate::config::Config;
+use crate::source::identity::Identity;
 use crate::source::topics::Inputs;
 use crate::telemetry;
 use filter::{Filter, When};
@@ -209,9 +211,23 @@ pub fn run(arguments: &Arguments) -> Result<(), End> {
     }
 }
 
+/// The configuration, and who we are to the brokers that it names.
+struct Site {
+    config: Config,
+    identity: Identity,
+}
+
+impl Deref for Site {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
 /// What every command begins with.
 struct Desk {
-    config: Config,
+    config: Site,
     engine: Engine,
     recogniser: Recogniser,
     // Last, so that it outlives what runs on it.
@@ -228,7 +244,9 @@ impl Desk {
         let engine = if patient { Engine::patient(&config, handle) } else { Engine::build(&config, handle) };
         let engine = engine.map_err(|error| engine_problem(path, &error))?;
         let recogniser = Recogniser::new(&config, &engine.pipeline.formats);
-        Ok(Desk { config, engine, recogniser, runtime })
+        let identity = Identity::new(&config.kafka)?;
+        identity.start(runtime.handle(), None);
+        Ok(Desk { config: Site { config, identity }, engine, recogniser, runtime })
     }
 
     /// The selection as a filter.

@@ -14,14 +14,14 @@ use super::original::Originals;
 use super::reader::{Reader, Span};
 use super::report::{About, Outcome, Report};
 use super::window::{BYTES, LETTERS, Sender, Task};
-use super::{Recogniser, To};
+use super::{Recogniser, Site, To};
 use crate::alert::{Decoder, Scratch, Select};
 use crate::config::Config;
 
 /// Which letters, and what is allowed.
 pub struct Pass<'c> {
     /// The configuration.
-    pub config: &'c Config,
+    pub config: &'c Site,
     /// Reads the dead letters.
     pub reader: Reader,
     /// What there was of them when the command began.

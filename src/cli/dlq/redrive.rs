@@ -20,7 +20,7 @@ use super::through::Through;
 use super::topics::{Settings, Topics};
 use super::window::{Sender, Topic};
 use super::writer::{Batches, Writer};
-use super::{Desk, RedriveArguments, To};
+use super::{Desk, RedriveArguments, Site, To};
 use crate::app::Engine;
 use crate::cli::output::note;
 use crate::cli::{End, for_people};
@@ -129,7 +129,7 @@ fn confirm(total: u64, destinations: &BTreeSet<String>, yes: bool) -> Result<(),
 /// The markers, made where there are none yet.
 fn remember<'c>(
     markers: Option<Markers<'c>>,
-    config: &'c Config,
+    config: &'c Site,
     asking: &Topics<'_>,
 ) -> anyhow::Result<Markers<'c>> {
     match markers {

@@ -14,9 +14,10 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime::Runtime;
 
+use super::Site;
 use super::reader::Heard;
-use crate::config::Config;
 use crate::source::client;
+use crate::source::identity::Supplied;
 
 /// Bound of creating a topic.
 const ASK: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ impl Settings {
 
 /// Asks and creates.
 pub struct Topics<'r> {
-    admin: AdminClient<Heard>,
+    admin: Supplied<AdminClient<Heard>>,
     runtime: &'r Runtime,
 }
 
@@ -54,8 +55,9 @@ impl<'r> Topics<'r> {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(config: &Config, runtime: &'r Runtime) -> anyhow::Result<Topics<'r>> {
+    pub fn new(config: &Site, runtime: &'r Runtime) -> anyhow::Result<Topics<'r>> {
         let admin = AdminClient::from_config_and_context(&client::common(&config.kafka), Heard::default())?;
+        let admin = Supplied::new(admin, &config.identity);
         Ok(Topics { admin, runtime })
     }
 

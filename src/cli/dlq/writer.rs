@@ -16,11 +16,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 
+use super::Site;
 use super::letter::{Named, Origin, Place};
 use super::reader::Heard;
-use crate::config::Config;
 use crate::sink::input_headers;
 use crate::source::client;
+use crate::source::identity::Supplied;
 
 /// How long a record may take: a person waits, so an outage is told after a while.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -111,7 +112,7 @@ pub enum Batches {
 
 /// Writes records.
 pub struct Writer {
-    producer: ThreadedProducer<Told>,
+    producer: Supplied<ThreadedProducer<Told>>,
     mail: Receiver<Word>,
     heard: Heard,
     next: usize,
@@ -122,7 +123,7 @@ impl Writer {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(config: &Config, batches: Batches) -> anyhow::Result<Writer> {
+    pub fn new(config: &Site, batches: Batches) -> anyhow::Result<Writer> {
         let mut properties = client::producer(config, 1, None);
         if batches == Batches::Single {
             properties.set("batch.num.messages", "1").set("linger.ms", "0");
@@ -133,6 +134,7 @@ impl Writer {
         let context = Told { post, heard: heard.clone() };
         let producer = ThreadedProducer::from_config_and_context(&properties, context)
             .context("cannot set up a Kafka producer")?;
+        let producer = Supplied::new(producer, &config.identity);
         Ok(Writer { producer, mail, heard, next: 0 })
     }
 
