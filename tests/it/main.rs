@@ -15,6 +15,7 @@ mod faults;
 mod hostile;
 mod order;
 mod secrets;
+mod signals;
 mod vendor_errors;
 
 use harness::kafka::Stage;
