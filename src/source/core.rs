@@ -27,7 +27,7 @@ use crate::source::departure::{After, RETRY};
 use crate::source::limits::{TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
-use crate::source::slots::{Product, Slots, State};
+use crate::source::slots::{self, Product, Slots, State};
 use crate::source::topics::Topic;
 use crate::source::transaction::Transactions;
 
@@ -392,7 +392,7 @@ impl Core {
         let Some(slot) = self.slots.get(token) else { return true };
         let State::Answered(pending) = &slot.state else { return true };
         let pending = Arc::clone(pending);
-        if self.slots.bytes() >= self.settings.in_flight_bytes / 2 * 3 && self.slots.any_sent() {
+        if self.slots.bytes() >= slots::most(self.settings.in_flight_bytes) && self.slots.any_sent() {
             return false;
         }
         if let Some(slot) = self.slots.get(token) {

@@ -18,6 +18,12 @@ use crate::sink::dead_letter::Cause;
 /// A buffer above this many bytes is given back when its alert is done.
 const KEEP: usize = 8 * 1024;
 
+/// Bytes that alerts in flight may hold where no more are taken from `bound` on: what they become is composed as long
+/// as there is this much room, then only as outputs are delivered.
+pub const fn most(bound: usize) -> usize {
+    bound / 2 * 3
+}
+
 /// Bytes of buffers that are kept for the next users, all together.
 pub const KEPT: usize = 8 << 20;
 
