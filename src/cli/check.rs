@@ -9,14 +9,13 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::memory::{self, Part};
 use super::output::{line, table};
 use super::{End, engine_problem, for_people, load, verify};
 use crate::app::Engine;
 use crate::config::Config;
 use crate::entity::EntityKind;
-use crate::http;
 use crate::routing::Decision;
-use crate::source::client;
 
 /// Runs the command.
 pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
@@ -27,22 +26,22 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
     verify(path, &config)?;
     let people = for_people(json);
     let egress = egress(&engine, &config);
-    let memory = memory(&config);
+    let memory = memory::ceiling(&config);
     if people {
         line(&format!("{} is correct\n", path.display()))?;
         line("Which identifiers go where")?;
         let rows: Vec<Vec<String>> = egress.iter().map(Flow::row).collect();
         line(&table(&["kind", "in alerts of", "asked of", "host"], &rows))?;
         line("\nMemory, at most")?;
-        let rows: Vec<Vec<String>> =
-            memory.iter().map(|(what, bytes)| vec![(*what).to_owned(), mib(*bytes)]).collect();
-        line(&table(&["what", "MiB"], &rows))?;
+        let row = |part: &Part| vec![part.what.to_owned(), mib(part.bytes), part.by.to_owned()];
+        let rows: Vec<Vec<String>> = memory.iter().map(row).collect();
+        line(&table(&["what", "MiB", "decided by"], &rows))?;
     } else {
         for flow in &egress {
             line(&flow.json().to_string())?;
         }
-        for (what, bytes) in &memory {
-            line(&json!({ "memory": what, "bytes": bytes }).to_string())?;
+        for Part { what, by, bytes } in &memory {
+            line(&json!({ "memory": what, "bytes": bytes, "by": by }).to_string())?;
         }
     }
     if !connect {
@@ -159,29 +158,6 @@ fn egress(engine: &Engine, config: &Config) -> Vec<Flow> {
         }
     }
     flows
-}
-
-/// What bounds memory, in bytes; the process itself and the allocator come on top.
-fn memory(config: &Config) -> Vec<(&'static str, u64)> {
-    let lanes = config.pipeline.threads.max(1) as u64;
-    let in_flight = config.pipeline.in_flight_bytes as u64;
-    // One fetch may be under way from every broker; of the cluster we know those that the configuration names.
-    let fetch = client::consumer(config, 0, config.pipeline.threads.max(1));
-    let fetch =
-        fetch.get("fetch.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(client::FETCH_BYTES);
-    let prefetch = lanes * (client::PREFETCH_KIB as u64 * 1024 + fetch * config.kafka.brokers.len() as u64);
-    let produce = lanes * client::producer_kib(config, config.pipeline.threads.max(1)) as u64 * 1024;
-    let at_once: usize = config.providers.iter().map(|provider| provider.common.concurrency).sum();
-    let bodies = at_once as u64 * http::BODY_LIMIT as u64;
-    let parts = [
-        ("answers in the cache", config.cache.capacity),
-        ("alerts in flight, with their outputs", in_flight * 2),
-        ("prefetched by the consumers", prefetch),
-        ("queued in the producers", produce),
-        ("bodies of vendors' answers", bodies),
-    ];
-    let all = parts.iter().map(|(_, bytes)| bytes).sum();
-    parts.into_iter().chain([("all", all)]).collect()
 }
 
 fn mib(bytes: u64) -> String {

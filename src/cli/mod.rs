@@ -10,6 +10,7 @@ mod dlq;
 mod enrich;
 mod extract;
 mod lookup;
+mod memory;
 mod output;
 mod run;
 mod simulate;

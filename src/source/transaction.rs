@@ -305,6 +305,13 @@ impl Core {
         since: Instant,
         now: Instant,
     ) -> Result<bool, LaneError> {
+        // A partition of it was lost meanwhile: whether its offsets are in it is not known.
+        if let Some(t) = &mut self.transactions
+            && t.window.is_refused()
+        {
+            t.stage = Stage::Aborting(now);
+            return Ok(true);
+        }
         let offsets = self.offsets()?;
         let step = {
             let named =

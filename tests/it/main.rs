@@ -17,6 +17,7 @@ mod flood;
 mod hostile;
 mod order;
 mod secrets;
+mod signals;
 mod vendor_errors;
 
 use harness::kafka::Stage;

@@ -48,6 +48,7 @@ use crate::alert::{Decoder, Formats, Options, Scratch, Select};
 use crate::app::Engine;
 use crate::config::Config;
 use crate::source::identity::Identity;
+use crate::source::topics::Inputs;
 use crate::telemetry;
 use filter::{Filter, When};
 use letter::{Letter, Place};
@@ -79,10 +80,10 @@ Examples:
     Show(ShowArguments),
     /// Sends dead letters again: to the input topic they came from, or through the pipeline to the output topic.
     #[command(
-        after_help = "Each letter that is sent is remembered in the topic dead_letters.markers, so that a second redrive skips it
-(--again sends it once more). A letter that came back --max-redrives times is refused.
+        after_help = "Each letter that is sent is remembered in the topic dead_letters.markers, so that a second redrive
+skips it (--again sends it once more). A letter that came back --max-redrives times is refused.
 Where more than one letter would be sent, a terminal asks first; elsewhere --yes is needed.
-Exit code 1 when any letter was refused or failed, or may have been sent by a redrive that did not end.
+Exit code 1 when a letter was refused or failed, or may have been sent by a redrive that did not end.
 
 Examples:
   riskstream dlq redrive --config riskstream.yaml --reason too_large --dry-run
@@ -280,7 +281,7 @@ struct Recogniser {
     formats: Arc<Formats>,
     decoder: Decoder,
     scratch: Scratch,
-    topics: Vec<(String, Select)>,
+    inputs: Inputs,
 }
 
 impl Recogniser {
@@ -292,24 +293,20 @@ impl Recogniser {
             max_depth: config.pipeline.max_depth,
             max_entities: 0,
         };
-        let topics = config.input.topics.iter().map(|topic| {
-            let named = topic.format.as_deref().and_then(|format| formats.id(format));
-            (topic.name.clone(), named.map_or(Select::Auto, Select::Named))
-        });
         Recogniser {
             formats: Arc::clone(formats),
             decoder: Decoder::new(Arc::clone(formats), options),
             scratch: Scratch::default(),
-            topics: topics.collect(),
+            inputs: Inputs::new(config, formats),
         }
     }
 
     /// The format of a letter's original; `unknown` also where it cannot be read or only a pointer is there.
     fn format(&mut self, letter: &Letter) -> &str {
         let Some(value) = letter.value.as_deref().filter(|_| !letter.is_pointer()) else { return UNKNOWN };
-        let origin = letter.origin();
-        let topic = origin.and_then(|origin| self.topics.iter().find(|(name, _)| *name == origin.topic));
-        let select = topic.map_or(Select::Auto, |(_, select)| *select);
+        // As the service would find it, whatever the topic's partitions are.
+        let topic = letter.origin().and_then(|origin| self.inputs.topic(&origin.topic, 1, 1).ok());
+        let select = topic.map_or(Select::Auto, |topic| topic.select);
         let format =
             self.decoder.decode(value, select, &mut self.scratch).ok().and_then(|decoded| decoded.format);
         format.map_or(UNKNOWN, |format| self.formats.name(format))

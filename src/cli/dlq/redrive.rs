@@ -8,23 +8,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Instant;
 
-use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::destination::Rules;
 use super::markers::Markers;
 use super::pace::Pace;
-use super::pass::Pass;
+use super::pass::{Extent, Pass};
 use super::reader::Reader;
 use super::report::Report;
 use super::through::Through;
 use super::topics::{Settings, Topics};
-use super::window::{Sender, Topic};
+use super::window::{LETTERS, Sender, Topic};
 use super::writer::{Batches, Writer};
 use super::{Desk, RedriveArguments, Site, To};
+use crate::app::Engine;
 use crate::cli::output::note;
 use crate::cli::{End, for_people};
 use crate::config::Config;
+use crate::source::topics::Inputs;
 use crate::supervisor::Stop;
 
 /// Runs the command.
@@ -38,8 +39,10 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
     let spans = reader.spans(&config.dead_letters.topic, "dead_letters.topic", filter.since)?;
     let markers = if arguments.no_markers { None } else { Markers::open(&config)? };
     let limit = arguments.limit.unwrap_or(u64::MAX);
-    let mut pass =
-        Pass { config: &config, reader, spans, filter, recogniser, rules, limit, to: arguments.to };
+    // A second's worth at most.
+    let window = arguments.rate.map_or(LETTERS, |rate| rate.a_second().min(LETTERS));
+    let to = arguments.to;
+    let mut pass = Pass { config: &config, reader, spans, filter, recogniser, rules, limit, window, to };
     let book = markers.as_ref().map(|markers| &markers.book);
     let people = for_people(arguments.json);
 
@@ -49,26 +52,34 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
         return end(report.summary(started.elapsed()), result);
     }
 
-    let (total, destinations) = pass.count(book)?;
-    confirm(total, &destinations, arguments.yes)?;
+    let Extent { letters: total, hopeless, topics } = pass.count(book, &engine.pipeline.decoder)?;
+    let written = match arguments.to {
+        To::Input => topics.clone(),
+        To::Output => BTreeSet::from([config.output.topic.clone()]),
+    };
+    let but = match hopeless {
+        0 => String::new(),
+        _ => format!(", though {hopeless} cannot be read with this configuration either"),
+    };
+    confirm(total, &but, &written, arguments.yes)?;
     let asking = Topics::new(&config, &runtime)?;
     let markers =
         if total > 0 && !arguments.no_markers { Some(remember(markers, &config, &asking)?) } else { markers };
-    let settings = if total > 0 { settings(&asking, &config, &destinations) } else { Settings::default() };
+    let settings = if total > 0 { settings(&asking, &config, &written) } else { Settings::default() };
+    let through = match arguments.to {
+        To::Input => None,
+        To::Output => Some(through(&engine, &config, &pass.reader, &topics)?),
+    };
     let mut sender = Sender {
         config: &config,
         to: arguments.to,
-        topics: topics(&pass.reader, &settings, &destinations)?,
+        topics: known(&pass.reader, &settings, &written),
         writer: Writer::new(&config, Batches::Single)?,
         markers,
-        through: None,
+        through,
         pace: Pace::new(arguments.rate, Instant::now()),
         stop: Stop::default(),
     };
-    if let Some(output) = sender.topics.get(&config.output.topic) {
-        let inputs = |input: &str| partitions(&pass.reader, input);
-        sender.through = Some(Through::new(&engine, &config, output.partitions, inputs)?);
-    }
     let stop = sender.stop.clone();
     runtime.block_on(end_at_signals(stop.clone()))?;
     let mut report = Report::new(people, Some(total));
@@ -90,30 +101,29 @@ fn end(good: bool, result: anyhow::Result<()>) -> Result<(), End> {
     if good { Ok(()) } else { Err(End::Quiet) }
 }
 
-fn rules<'c>(config: &'c Config, arguments: &RedriveArguments) -> Result<Rules<'c>, End> {
+fn rules<'c>(config: &'c Config, arguments: &'c RedriveArguments) -> Result<Rules<'c>, End> {
     let topics = config.input.topics.as_slice();
-    let named = |name: &String| {
-        topics.iter().find(|topic| topic.name == *name).ok_or_else(|| {
-            let known = topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ");
-            End::Usage(format!("--topic-to {name}: not one of input.topics; write one of: {known}"))
-        })
-    };
-    let topic_to = arguments.topic_to.as_ref().map(named).transpose()?;
+    let topic_to = arguments.topic_to.as_deref();
+    if let Some(name) = topic_to.filter(|name| !topics.iter().any(|topic| topic.matches(name))) {
+        let known = topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(End::Usage(format!("--topic-to {name}: not one of input.topics; write one of: {known}")));
+    }
     Ok(Rules { topics, topic_to, max_redrives: arguments.max_redrives, again: arguments.again })
 }
 
 /// Asks whether to go on, where more than one letter would be sent.
-fn confirm(total: u64, destinations: &BTreeSet<String>, yes: bool) -> Result<(), End> {
+fn confirm(total: u64, but: &str, destinations: &BTreeSet<String>, yes: bool) -> Result<(), End> {
     if total <= 1 || yes {
         return Ok(());
     }
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         return Err(End::Usage(format!(
-            "{total} dead letters would be sent, and nobody can be asked here: add --yes, or look first with --dry-run"
+            "{total} dead letters would be sent{but}, and nobody can be asked here: add --yes, or look first with \
+             --dry-run"
         )));
     }
     let to = destinations.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    write!(std::io::stderr(), "Send {total} dead letters to {to}? [y/N] ")?;
+    write!(std::io::stderr(), "Send {total} dead letters to {to}{but}? [y/N] ")?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
@@ -149,22 +159,42 @@ fn settings(asking: &Topics<'_>, config: &Config, destinations: &BTreeSet<String
     settings
 }
 
-fn partitions(reader: &Reader, topic: &str) -> anyhow::Result<i32> {
-    reader.partitions(topic)?.with_context(|| {
-        format!("topic {topic} does not exist. Create it, or correct its name in the configuration")
-    })
-}
-
-fn topics(
+/// The topics that are written to. One that cannot be costs only its own letters: a header named it.
+fn known(
     reader: &Reader,
     settings: &Settings,
-    destinations: &BTreeSet<String>,
-) -> anyhow::Result<HashMap<String, Topic>> {
+    written: &BTreeSet<String>,
+) -> HashMap<String, Result<Topic, String>> {
     let topic = |name: &String| {
-        let topic = Topic { partitions: partitions(reader, name)?, retention: settings.retention(name) };
-        Ok((name.clone(), topic))
+        let topic = match reader.partitions(name) {
+            Ok(Some(partitions)) => Ok(Topic { partitions, retention: settings.retention(name) }),
+            Ok(None) => {
+                Err(format!("topic {name} does not exist: create it, or send to another with --topic-to"))
+            }
+            Err(error) => Err(format!("{error:#}")),
+        };
+        (name.clone(), topic)
     };
-    destinations.iter().map(topic).collect()
+    written.iter().map(topic).collect()
+}
+
+/// The pipeline, for alerts of these input topics.
+fn through(
+    engine: &Engine,
+    config: &Config,
+    reader: &Reader,
+    topics: &BTreeSet<String>,
+) -> anyhow::Result<Through> {
+    let outputs = reader.partitions(&config.output.topic)?.unwrap_or(1);
+    let inputs = Inputs::new(config, &engine.pipeline.formats);
+    let mut known = Vec::new();
+    for name in topics {
+        // Of one that is gone, outputs go by key.
+        if let Some(count) = reader.partitions(name)? {
+            known.push(inputs.topic(name, count, outputs)?);
+        }
+    }
+    Ok(Through::new(engine, known))
 }
 
 async fn end_at_signals(stop: Stop) -> anyhow::Result<()> {

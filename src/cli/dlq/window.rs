@@ -10,7 +10,6 @@ use std::time::Instant;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::To;
 use super::destination::{No, Way, timestamp};
 use super::letter::Named;
 use super::marker::{Marker, SCHEMA, State};
@@ -20,6 +19,7 @@ use super::pace::Pace;
 use super::report::{About, Outcome, Report};
 use super::through::{Begin, Through, output_headers};
 use super::writer::{Record, Undelivered, Writer};
+use super::{To, time};
 use crate::alert::DecodeError;
 use crate::compose::{Summary, headers};
 use crate::config::Config;
@@ -31,11 +31,11 @@ pub const LETTERS: usize = 200;
 pub const BYTES: usize = 8 << 20;
 
 /// A letter to be sent.
-pub struct Task<'c> {
+pub struct Task {
     /// What is said of it.
     pub about: About,
     /// Where it goes.
-    pub way: Way<'c>,
+    pub way: Way,
     /// What is sent.
     pub original: Original,
 }
@@ -55,8 +55,8 @@ pub struct Sender<'c> {
     pub config: &'c Config,
     /// Where to.
     pub to: To,
-    /// The topics that may be written to.
-    pub topics: HashMap<String, Topic>,
+    /// The topics that are written to, or why one cannot be.
+    pub topics: HashMap<String, Result<Topic, String>>,
     /// The producer.
     pub writer: Writer,
     /// What is remembered; `None` with `--no-markers`.
@@ -70,8 +70,8 @@ pub struct Sender<'c> {
 }
 
 /// A letter with what it became.
-struct Draft<'c> {
-    task: Task<'c>,
+struct Draft {
+    task: Task,
     enriched: Option<(Option<Vec<u8>>, Summary)>,
     record: Record,
 }
@@ -81,7 +81,7 @@ impl<'c> Sender<'c> {
     ///
     /// # Errors
     /// The markers or the producer are of no use: nothing more may be sent.
-    pub fn send(&mut self, tasks: Vec<Task<'c>>, report: &mut Report) -> anyhow::Result<()> {
+    pub fn send(&mut self, tasks: Vec<Task>, report: &mut Report) -> anyhow::Result<()> {
         let drafts = self.compose(tasks, report)?;
         let mut drafts = self.claim(drafts, report)?;
         let mut results = self.write(&drafts)?;
@@ -113,7 +113,7 @@ impl<'c> Sender<'c> {
     }
 
     /// Makes records of letters; one that is no alert is told.
-    fn compose(&mut self, tasks: Vec<Task<'c>>, report: &mut Report) -> anyhow::Result<Vec<Draft<'c>>> {
+    fn compose(&mut self, tasks: Vec<Task>, report: &mut Report) -> anyhow::Result<Vec<Draft>> {
         let mut drafts = Vec::new();
         let Some(through) = &mut self.through else {
             for task in tasks {
@@ -122,7 +122,7 @@ impl<'c> Sender<'c> {
             }
             return Ok(drafts);
         };
-        let begun: Vec<(Task<'c>, Result<Begin, DecodeError>)> = tasks
+        let begun: Vec<(Task, Result<Begin, DecodeError>)> = tasks
             .into_iter()
             .map(|task| {
                 let begin = through.begin(&task.original, &task.way);
@@ -145,16 +145,16 @@ impl<'c> Sender<'c> {
         Ok(drafts)
     }
 
-    fn record(&self, task: &Task<'_>, enriched: Option<&(Option<Vec<u8>>, Summary)>, now: bool) -> Record {
+    fn record(&self, task: &Task, enriched: Option<&(Option<Vec<u8>>, Summary)>, now: bool) -> Record {
         let Task { way, original, .. } = task;
         let topic = match enriched {
             Some(_) => &self.config.output.topic,
-            None => &way.topic.name,
+            None => &way.topic,
         };
-        let known = self.topics.get(topic);
+        let known = self.topics.get(topic).and_then(|topic| topic.as_ref().ok());
         let retention = known.and_then(|topic| topic.retention);
         let own = timestamp(original.time, Timestamp::now().as_millisecond(), retention).filter(|_| !now);
-        let home = way.topic.name == way.origin.topic;
+        let home = way.topic == way.origin.topic;
         let partition = way.origin.place.partition;
         let (value, headers, partition) = match enriched {
             Some((value, summary)) => {
@@ -176,7 +176,7 @@ impl<'c> Sender<'c> {
     }
 
     /// Writes intents; what another command is at is told.
-    fn claim(&mut self, drafts: Vec<Draft<'c>>, report: &mut Report) -> anyhow::Result<Vec<Draft<'c>>> {
+    fn claim(&mut self, drafts: Vec<Draft>, report: &mut Report) -> anyhow::Result<Vec<Draft>> {
         let intents: Vec<_> = drafts
             .iter()
             .filter_map(|draft| Some((draft.task.about.place, self.marker(draft, State::Intent, None)?)))
@@ -195,10 +195,7 @@ impl<'c> Sender<'c> {
         Ok(kept)
     }
 
-    fn write(
-        &mut self,
-        drafts: &[Draft<'c>],
-    ) -> anyhow::Result<Vec<Result<super::letter::Origin, Undelivered>>> {
+    fn write(&mut self, drafts: &[Draft]) -> anyhow::Result<Vec<Result<super::letter::Origin, Undelivered>>> {
         let records: Vec<&Record> = drafts.iter().map(|draft| &draft.record).collect();
         let (pace, stop) = (&mut self.pace, &self.stop);
         self.writer.write(&records, || !stop.wait(pace.take(Instant::now())))
@@ -206,7 +203,7 @@ impl<'c> Sender<'c> {
 
     fn again_with_now(
         &mut self,
-        drafts: &mut [Draft<'c>],
+        drafts: &mut [Draft],
         results: &mut [Result<super::letter::Origin, Undelivered>],
     ) -> anyhow::Result<()> {
         for (draft, result) in drafts.iter_mut().zip(results) {
@@ -220,7 +217,7 @@ impl<'c> Sender<'c> {
         Ok(())
     }
 
-    fn note(&mut self, notes: &[(&Draft<'c>, State, Option<String>)]) -> anyhow::Result<()> {
+    fn note(&mut self, notes: &[(&Draft, State, Option<String>)]) -> anyhow::Result<()> {
         let markers: Vec<_> = notes
             .iter()
             .filter_map(|(draft, state, landed)| {
@@ -233,11 +230,11 @@ impl<'c> Sender<'c> {
         }
     }
 
-    fn marker(&self, draft: &Draft<'_>, state: State, landed: Option<String>) -> Option<Marker> {
+    fn marker(&self, draft: &Draft, state: State, landed: Option<String>) -> Option<Marker> {
         Some(Marker {
             schema: SCHEMA.to_owned(),
             state,
-            at: Timestamp::now().to_string(),
+            at: time(Some(Timestamp::now().as_millisecond())),
             to: self.to.label().to_owned(),
             topic: draft.record.topic.clone(),
             landed,
