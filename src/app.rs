@@ -27,6 +27,7 @@ use crate::provider::meter::{Meter, NoMeter};
 use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
+use crate::source::identity::Identity;
 use crate::source::lane::Lane;
 use crate::source::watch::Watch;
 use crate::supervisor::Stop;
@@ -112,6 +113,12 @@ pub enum RunError {
         /// Why.
         why: String,
     },
+    /// The identity to the brokers cannot be set up.
+    #[error("kafka.sasl: {0}")]
+    Identity(#[from] crate::http::BuildError),
+    /// What renews Kafka's token is gone.
+    #[error("the task that renews the token for Kafka ended unexpectedly; this is a bug")]
+    Renewal,
     /// More dead letters than `dead_letters.flood` allows, and its action is `stop`.
     #[error(
         "dead_letters.flood: {dead} of {read} alerts within {per:?} became dead letters, and the action is stop. What was \
@@ -250,6 +257,7 @@ type RunningLane = (thread::JoinHandle<Result<(), LaneError>>, Arc<LaneHealth>);
 pub struct Service {
     lanes: Vec<RunningLane>,
     health: Arc<Health>,
+    identity: Identity,
     stop: Stop,
     shutdown: Duration,
     server: server::Running,
@@ -263,15 +271,23 @@ impl Service {
     /// Starts the admin port and the lanes.
     ///
     /// # Errors
-    /// [`RunError::Listen`] and [`RunError::Lane`].
+    /// [`RunError::Identity`], [`RunError::Listen`] and [`RunError::Lane`].
     pub async fn start(config: Arc<Config>, engine: &Engine, stop: Stop) -> Result<Service, RunError> {
         let count = config.pipeline.threads.max(1);
         let words: Vec<Arc<LaneHealth>> = (0..count).map(|_| Arc::default()).collect();
-        let health = Arc::new(Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain));
+        let identity = Identity::new(&config.kafka)?;
+        identity.start(&Handle::current(), Some(Arc::clone(&engine.metrics)));
+        let health = Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain);
+        let health = Arc::new(health.with_identity(&identity));
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
-        let watch = Watch { config: Arc::clone(&config), notes: health.notes(), stop: stop.clone() };
+        let watch = Watch {
+            config: Arc::clone(&config),
+            identity: identity.clone(),
+            notes: health.notes(),
+            stop: stop.clone(),
+        };
         // Nothing depends on it, and it ends with the process.
         if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()) {
             tracing::warn!(%error, "the watch could not be started");
@@ -283,6 +299,7 @@ impl Service {
                 config: Arc::clone(&config),
                 pipeline: Arc::clone(&engine.pipeline),
                 health: Arc::clone(&word),
+                identity: identity.clone(),
                 stop: stop.clone(),
             };
             let handle = thread::Builder::new()
@@ -293,7 +310,7 @@ impl Service {
         }
         let (shutdown, admin, flood) = (config.pipeline.shutdown, server.address, config.dead_letters.flood);
         let alarm = Alarm::new(flood, Arc::clone(&engine.metrics), Arc::clone(&health), Instant::now());
-        Ok(Service { lanes, health, stop, shutdown, server, alarm, flood, admin })
+        Ok(Service { lanes, health, identity, stop, shutdown, server, alarm, flood, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -310,6 +327,10 @@ impl Service {
         while !self.stop.requested() && self.lanes.iter().all(|(lane, _)| !lane.is_finished()) {
             if let Some(why) = self.server.ended() {
                 result = Err(RunError::Admin { address: self.admin, why });
+                break;
+            }
+            if self.identity.has_ended() {
+                result = Err(RunError::Renewal);
                 break;
             }
             if let Some(counts) = self.alarm.look(Instant::now())
@@ -396,6 +417,7 @@ mod tests {
             alarm: Alarm::new(flood, metrics, Arc::clone(&health), Instant::now()),
             flood,
             health,
+            identity: Identity::default(),
             stop,
             shutdown: Duration::from_secs(60),
             server: server::Running::new(admin, end),

@@ -146,6 +146,8 @@ pub struct Metrics {
     evicted: Mutex<u64>,
     /// Flights under way.
     pub flights: IntGauge,
+    tokens: IntCounterVec,
+    token_expires: Gauge,
     providers: Vec<ProviderMetrics>,
 }
 
@@ -201,6 +203,11 @@ impl Metrics {
         r.register(Box::new(quota.clone()))?;
         let waiting = gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", &["provider"])?;
         let breaker = gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
+        let tokens =
+            counters(r, "kafka_tokens_total", "Tokens for Kafka that were asked for.", &["outcome"])?;
+        for outcome in ["ok", "refused", "unavailable"] {
+            tokens.with_label_values(&[outcome]);
+        }
         let transactions =
             counters(r, "transactions_total", "Transactions, by how they ended.", &["result"])?;
         let ended = |result: &str| transactions.with_label_values(&[result]);
@@ -267,14 +274,17 @@ impl Metrics {
                 LATENCY,
             )?,
             assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
-            last_progress: {
-                let gauge = Gauge::with_opts(opts(
-                    "last_progress_timestamp_seconds",
-                    "Unix time of the last acknowledged alert.",
-                ))?;
-                r.register(Box::new(gauge.clone()))?;
-                gauge
-            },
+            last_progress: moment(
+                r,
+                "last_progress_timestamp_seconds",
+                "Unix time of the last acknowledged alert.",
+            )?,
+            tokens,
+            token_expires: moment(
+                r,
+                "kafka_token_expiry_timestamp_seconds",
+                "Unix time of the end of the token for Kafka; 0 without one.",
+            )?,
             cache,
             nowhere: CacheQueries {
                 hit: detached()?,
@@ -313,8 +323,17 @@ impl Metrics {
 
     /// Notes that an alert was acknowledged at `now`.
     pub fn progressed(&self, now: SystemTime) {
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_progress.set(since.as_secs_f64());
+        self.last_progress.set(unix(now));
+    }
+
+    /// Counts a request for a token for Kafka, by its outcome.
+    pub fn token(&self, outcome: &str) {
+        self.tokens.with_label_values(&[outcome]).inc();
+    }
+
+    /// Notes until when the newest one is good.
+    pub fn token_expires(&self, at: SystemTime) {
+        self.token_expires.set(unix(at));
     }
 
     /// Forgets the series of a partition that is no longer ours: its new owner tells it.
@@ -388,6 +407,17 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     let metric = IntGauge::with_opts(opts(name, help))?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
+}
+
+/// A gauge of a moment, in seconds of Unix time.
+fn moment(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let metric = Gauge::with_opts(opts(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn unix(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn gauges(

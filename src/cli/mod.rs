@@ -10,6 +10,7 @@ mod dlq;
 mod enrich;
 mod extract;
 mod lookup;
+mod memory;
 mod output;
 mod run;
 mod simulate;
@@ -23,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::EngineError;
 use crate::config::{Config, Problem, Problems};
 use crate::entity::EntityKind;
+use crate::source::identity::Identity;
 use crate::source::verify::{self, Refused};
 
 /// The arguments are wrong; clap leaves with the same.
@@ -253,14 +255,19 @@ fn engine_problem(path: &Path, error: &EngineError) -> End {
     End::Configuration(Problems::new(problems))
 }
 
-/// So are librdkafka's properties, which it tells by trying.
+/// So are librdkafka's properties, which it tells by trying, and the files of the way to an identity provider.
 fn verify(path: &Path, config: &Config) -> Result<(), End> {
     let file = path.display().to_string();
     let problem = |refused: Refused| Problem {
         key: refused.key,
         ..Problem::of_file(file.clone(), refused.what, refused.cure)
     };
-    let problems: Vec<Problem> = verify::verify(config).into_iter().map(problem).collect();
+    let mut problems: Vec<Problem> = verify::verify(config).into_iter().map(problem).collect();
+    if let Err(error) = Identity::new(&config.kafka) {
+        let mut problem = Problem::of_file(file, error.to_string(), "correct ca or proxy");
+        problem.key = "kafka.sasl".to_owned();
+        problems.push(problem);
+    }
     if problems.is_empty() { Ok(()) } else { Err(End::Configuration(Problems::new(problems))) }
 }
 

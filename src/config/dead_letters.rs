@@ -69,7 +69,7 @@ pub(super) fn read(mut section: Section<'_>, input: &Input, output: &Output) -> 
 
 fn markers(section: &mut Section<'_>, topic: &str, input: &Input, output: &Output) -> String {
     let markers = section.text("markers").unwrap_or_else(|| format!("{topic}.redriven"));
-    let taken = if input.topics.iter().any(|input| input.name == markers) {
+    let taken = if input.topics.iter().any(|input| input.matches(&markers)) {
         Some("an input topic")
     } else if markers == output.topic {
         Some("the output topic")

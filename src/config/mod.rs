@@ -13,6 +13,7 @@ pub mod provider;
 mod raw;
 mod read;
 mod routes;
+pub mod sasl;
 pub mod secret;
 pub mod section;
 mod units;
@@ -35,6 +36,7 @@ pub use document::Document;
 pub use input::TopicPattern;
 pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
+pub use sasl::Sasl;
 pub use secret::{Fingerprint, Secret};
 pub use section::Section;
 pub use units::duration;
@@ -193,17 +195,6 @@ impl Default for Tls {
     fn default() -> Self {
         Tls { ca: None, certificate: None, key: None, key_password: None, verify_hostname: true }
     }
-}
-
-/// `kafka.sasl`.
-#[derive(Clone, Debug)]
-pub struct Sasl {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    pub mechanism: String,
-    /// Who we are.
-    pub username: String,
-    /// How we prove it.
-    pub password: Secret,
 }
 
 /// `input`.

@@ -218,7 +218,7 @@ fn sasl_over_tls_is_read_whole() {
     assert!(!tls.verify_hostname);
     assert_eq!(
         format!("{sasl:?}"),
-        r#"Sasl { mechanism: "SCRAM-SHA-512", username: "u", password: Secret(env PASSWORD) }"#
+        r#"Password(Password { mechanism: "SCRAM-SHA-512", username: "u", password: Secret(env PASSWORD) })"#
     );
 }
 

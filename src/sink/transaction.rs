@@ -150,7 +150,7 @@ impl Sink {
     /// A property that librdkafka does not take.
     pub fn renew(&mut self) -> Result<(), KafkaError> {
         self.number += 1;
-        let new = producer(&self.config, self.number, &self.deliveries)?;
+        let new = producer(&self.config, self.number, &self.deliveries, &self.identity)?;
         drop(mem::replace(&mut self.producer, new));
         Ok(())
     }
@@ -184,6 +184,9 @@ fn outcome(error: *mut bindings::rd_kafka_error_t) -> Result<Step, TransactionEr
     judge(verdict, code, text)
 }
 
+/// Where the words for it are.
+const HOW: &str = "; `riskstream check --connect` says how";
+
 /// What librdkafka says of an error.
 #[derive(Clone, Copy, Default)]
 struct Verdict {
@@ -196,13 +199,13 @@ fn judge(verdict: Verdict, code: RDKafkaErrorCode, text: String) -> Result<Step,
     use RDKafkaErrorCode as Code;
     Err(match code {
         Code::TransactionalIdAuthorizationFailed => TransactionError::Denied(format!(
-            "{text}. Grant our principal Write and Describe on the transactional id"
+            "{text}. Grant our principal Write and Describe on the transactional id{HOW}"
         )),
         Code::GroupAuthorizationFailed => {
-            TransactionError::Denied(format!("{text}. Grant our principal Read on the group"))
+            TransactionError::Denied(format!("{text}. Grant our principal Read on the group{HOW}"))
         }
         Code::TopicAuthorizationFailed => TransactionError::Denied(format!(
-            "{text}. Grant our principal Write and Describe on the output and dead-letter topics"
+            "{text}. Grant our principal Write and Describe on the output and dead-letter topics{HOW}"
         )),
         Code::ClusterAuthorizationFailed => {
             TransactionError::Denied(format!("{text}. Grant our principal IdempotentWrite on the cluster"))

@@ -5,7 +5,7 @@
 //! pointer, or the end of the process, never a loss. Runs on the lane's thread only; flights and the producer
 //! reach it through the mailbox.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
@@ -27,7 +27,7 @@ use crate::source::departure::{After, RETRY};
 use crate::source::limits::{TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
-use crate::source::slots::{Product, Slots, State};
+use crate::source::slots::{self, Product, Slots, State};
 use crate::source::topics::Topic;
 use crate::source::transaction::Transactions;
 
@@ -200,9 +200,33 @@ impl Core {
     /// Notes a topic, or what is new about it.
     pub fn learn(&mut self, topic: Topic) {
         match self.topics.iter_mut().find(|known| known.name == topic.name) {
-            Some(known) => *known = topic,
+            Some(known) => (known.chooser, known.inputs) = (topic.chooser, topic.inputs),
             None => self.topics.push(topic),
         }
+    }
+
+    /// Notes which topic a name stands for.
+    pub fn identify(&mut self, name: &str, mark: String) {
+        if let Some(topic) = self.topics.iter_mut().find(|topic| topic.name == name) {
+            topic.reborn |= topic.mark.as_ref().is_some_and(|known| *known != mark);
+            topic.mark = Some(mark);
+        }
+    }
+
+    /// The topics of partitions that are ours.
+    pub fn read(&self) -> Vec<&str> {
+        let ours: HashSet<usize> = self.assignments.ours().map(|(topic, _)| topic).collect();
+        ours.into_iter().filter_map(|topic| Some(self.topics.get(topic)?.name.as_str())).collect()
+    }
+
+    /// What commits say of a topic.
+    pub fn mark(&self, name: &str) -> Option<&str> {
+        self.topic_named(name)?.mark.as_deref()
+    }
+
+    /// A topic by its name.
+    pub fn topic_named(&self, name: &str) -> Option<&Topic> {
+        self.topics.iter().find(|topic| topic.name == name)
     }
 
     /// Partitions of the output topic now.
@@ -279,7 +303,6 @@ impl Core {
         slot.key.extend_from_slice(record.key().unwrap_or_default());
         slot.tombstone = record.payload().is_none();
         slot.value.extend_from_slice(record.payload().unwrap_or_default());
-        let held = slot.key.len() + slot.header_bytes + slot.value.len();
         slot.group = match self.settings.order {
             // A transaction commits the oldest alerts of a partition: they leave in its order, whatever was asked.
             _ if self.transactions.is_some() => Some(0),
@@ -291,9 +314,9 @@ impl Core {
         if let Some(group) = slot.group {
             assignment.lines.admit(group, token.slot);
         }
-        self.slots.charge_bytes(held);
         self.metrics.consumed.inc();
         self.begin(token, now);
+        self.slots.count(token);
         self.metrics.stage_begin.observe(now.elapsed().as_secs_f64());
         self.settle(token, now)
     }
@@ -317,14 +340,11 @@ impl Core {
                 let _ = post.send(Event::Landed(token));
             })
         };
-        let mut composed = 0;
         slot.state =
             match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut slot.output, waker) {
-                Ok(Begun::Composed(summary)) => {
-                    composed = slot.output.len();
-                    State::Ready(Product::Enriched(summary))
-                }
+                Ok(Begun::Composed(summary)) => State::Ready(Product::Enriched(summary)),
                 Ok(Begun::Waiting(pending)) => {
+                    slot.waiting = pending.bytes();
                     self.deadlines.push_back((now + self.settings.deadline, token));
                     State::Waiting(pending)
                 }
@@ -334,7 +354,6 @@ impl Core {
                     stage: "VALUE_CONVERTER",
                 })),
             };
-        self.slots.charge_bytes(composed);
     }
 
     /// Lets leave what may: the alert of `token` if it waits for nobody, else the front of its line.
@@ -343,14 +362,14 @@ impl Core {
         let (assignment, group) = (slot.assignment, slot.group);
         match group {
             None => {
-                if self.compose(token, now) {
+                if self.may_leave(token) {
                     self.outbox.push_back(token);
                 }
             }
             Some(group) => {
                 while let Some(front) = self.assignments.get(assignment).and_then(|a| a.lines.front(group))
                     && let Some(token) = self.slots.at(front).map(|(token, _)| token)
-                    && self.compose(token, now)
+                    && self.may_leave(token)
                 {
                     self.outbox.push_back(token);
                     if let Some(assignment) = self.assignments.get_mut(assignment) {
@@ -362,21 +381,27 @@ impl Core {
         self.dispatch(now)
     }
 
-    /// Composes an alert that is answered; whether it can leave.
-    fn compose(&mut self, token: Token, now: Instant) -> bool {
-        let Some(slot) = self.slots.get(token) else { return false };
-        match &slot.state {
-            State::Ready(_) => true,
-            State::Answered(pending) => {
-                let pending = Arc::clone(pending);
-                let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
-                slot.state = State::Ready(Product::Enriched(summary));
-                let composed = slot.output.len();
-                self.slots.charge_bytes(composed);
-                true
-            }
-            State::Free | State::Waiting(_) | State::Sent(_) => false,
+    /// Whether nothing of an alert is awaited any more.
+    fn may_leave(&mut self, token: Token) -> bool {
+        self.slots.get(token).is_some_and(|slot| matches!(slot.state, State::Ready(_) | State::Answered(_)))
+    }
+
+    /// Composes an alert that is answered, unless so much is held already that it waits for deliveries; whether it can
+    /// be sent.
+    pub(super) fn compose(&mut self, token: Token, now: Instant) -> bool {
+        let Some(slot) = self.slots.get(token) else { return true };
+        let State::Answered(pending) = &slot.state else { return true };
+        let pending = Arc::clone(pending);
+        if self.slots.bytes() >= slots::most(self.settings.in_flight_bytes) && self.slots.any_sent() {
+            return false;
         }
+        if let Some(slot) = self.slots.get(token) {
+            let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
+            slot.state = State::Ready(Product::Enriched(summary));
+            slot.waiting = 0;
+        }
+        self.slots.count(token);
+        true
     }
 
     /// Everything that waits for this thread: the mailbox, deadlines, retries, the outbox.
@@ -474,7 +499,10 @@ impl Core {
         let Some(slot) = self.slots.get(token) else { return Ok(()) };
         slot.state = match std::mem::replace(&mut slot.state, State::Free) {
             State::Waiting(pending) => State::Answered(pending),
-            other => other,
+            other => {
+                slot.state = other;
+                return Ok(());
+            }
         };
         self.settle(token, now)
     }
@@ -492,8 +520,13 @@ impl Core {
         self.sink.withdraw();
         self.outbox.clear();
         self.retries.clear();
+        if let Some(transactions) = &mut self.transactions {
+            transactions.refuse();
+        }
         for token in self.slots.used() {
-            if self.slots.get(token).is_some_and(|slot| !matches!(slot.state, State::Sent(_))) {
+            // What the producer has may still be acknowledged; in a transaction, all of it is taken back.
+            let is_sent = self.slots.get(token).is_some_and(|slot| matches!(slot.state, State::Sent(_)));
+            if self.transactions.is_some() || !is_sent {
                 self.slots.release(token);
             }
         }

@@ -21,9 +21,12 @@ use crate::commit::policy::Policy;
 use crate::config::{Config, InputTopic};
 use crate::pipeline::Pipeline;
 use crate::sink::Sink;
+use crate::source::access::demand;
 use crate::source::core::{Core, Settings};
+use crate::source::identity::{Identity, Supplied};
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
+use crate::source::recreated::{self, Inquiry};
 use crate::source::startup::Unheard;
 use crate::source::topics::Inputs;
 use crate::source::transaction::Transactions;
@@ -51,6 +54,8 @@ pub struct Lane {
     pub pipeline: Arc<Pipeline>,
     /// What it says of itself.
     pub health: Arc<LaneHealth>,
+    /// Who we are to the brokers, where that is a token.
+    pub identity: Identity,
     /// When to end.
     pub stop: Stop,
 }
@@ -77,7 +82,7 @@ impl Lane {
     }
 
     /// Sets up clients and asks about topics; `None` when the process is to stop before the broker answered.
-    fn start(&self) -> Result<Option<BaseConsumer<Context>>, LaneError> {
+    fn start(&self) -> Result<Option<Supplied<BaseConsumer<Context>>>, LaneError> {
         let config = &self.config;
         let lanes = config.pipeline.threads.max(1);
         let in_flight = config.pipeline.in_flight.div_ceil(lanes);
@@ -86,14 +91,16 @@ impl Lane {
         // Threaded, so that somebody takes its errors while it waits for a broker.
         let asking = client::common(&config.kafka);
         let asking: ThreadedProducer<Unheard> =
-            ThreadedProducer::from_config_and_context(&asking, Unheard).map_err(LaneError::Client)?;
+            ThreadedProducer::from_config_and_context(&asking, Unheard::new(&config.kafka, &self.identity))
+                .map_err(LaneError::Client)?;
+        let asking = Supplied::new(asking, &self.identity);
         let ask =
             |role, topic: &str| startup::partitions(asking.client(), role, topic, &self.health, &self.stop);
         let Some(outputs) = ask("output", &config.output.topic)? else { return Ok(None) };
         if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
             return Ok(None);
         }
-        let inputs = Inputs::new(config, &self.pipeline.formats);
+        let mut inputs = Inputs::new(config, &self.pipeline.formats);
         let mut topics = Vec::new();
         for InputTopic { name, .. } in config.input.topics.iter().filter(|topic| topic.pattern.is_none()) {
             let Some(count) = ask("input", name)? else { return Ok(None) };
@@ -101,11 +108,21 @@ impl Lane {
             if inputs.is_misfit(&topic) && self.number == 0 {
                 topics::tell_misfit(&topic, outputs);
             }
+            inputs.found(name, count);
             topics.push(topic);
+        }
+        if config.input.topics.iter().any(|topic| topic.pattern.is_some()) {
+            let all = || asking.client().fetch_metadata(None, topics::ASK);
+            inputs.found_by_patterns(&topics::patient(Instant::now() + topics::BOUND, &self.health, all)?);
+        }
+        if self.number == 0 {
+            let (config, health) = (Arc::clone(config), Arc::clone(&self.health));
+            demand::ask(asking, config, self.identity.clone(), health, self.stop.clone())?;
         }
         let producer = client::producer(config, lanes, None);
         let mut limits = startup::limits(
-            &client::common(&config.kafka),
+            &config.kafka,
+            &self.identity,
             client::compresses(&producer),
             &[config.output.topic.as_str(), config.dead_letters.topic.as_str()],
         )
@@ -117,7 +134,7 @@ impl Lane {
             client::transactional(&mut producer, &id);
             Transactions::new(id, client::transaction_timeout(&producer))
         });
-        let mut sink = Sink::new(&producer, deliveries).map_err(LaneError::Client)?;
+        let mut sink = Sink::new(&producer, deliveries, &self.identity).map_err(LaneError::Client)?;
         // Before subscribing: what an earlier process of our name left open ends here.
         let topic = topics.first().map(|topic| (config.input.group.as_str(), topic.name.as_str()));
         if transactions.is_some() && !startup::transactions(&mut sink, topic, &self.health, &self.stop)? {
@@ -139,7 +156,7 @@ impl Lane {
         let context = Context::new(
             core,
             config.pipeline.drain,
-            config.input.offset_reset,
+            config.input.clone(),
             inputs,
             Arc::clone(&self.pipeline.metrics),
             Arc::clone(&self.health),
@@ -147,6 +164,7 @@ impl Lane {
         let consumer: BaseConsumer<Context> =
             BaseConsumer::from_config_and_context(&client::consumer(config, self.number, lanes), context)
                 .map_err(LaneError::Client)?;
+        let consumer = Supplied::new(consumer, &self.identity);
         let names: Vec<String> = config.input.topics.iter().map(InputTopic::subscription).collect();
         consumer
             .subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())
@@ -158,6 +176,7 @@ impl Lane {
     fn poll(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
         let mut policy = Policy::new(Instant::now());
         let mut full_since: Option<Instant> = None;
+        let mut inquiry = Inquiry::new(consumer.client(), Instant::now());
         while !self.stop.requested() {
             self.health.beat();
             if let Some(error) = self.health.failed() {
@@ -170,6 +189,8 @@ impl Lane {
                 core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
+                    let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
+                    topics::compare(core.topics(), &ids.unwrap_or_default())?;
                 }
                 if core.is_full() && !core.paused {
                     let since = *full_since.get_or_insert(now);
@@ -221,16 +242,22 @@ impl Lane {
         }
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                let core = consumer.context().core();
+                let ids = recreated::ids(consumer.client(), &core.read(), topics::ASK);
+                topics::compare(core.topics(), &ids)?;
                 return Err(LaneError::OutOfRange(error.to_string()));
             }
             Some(Code::TopicAuthorizationFailed) => {
+                let names: Vec<_> =
+                    self.config.input.topics.iter().map(|topic| topic.name.as_str()).collect();
                 return Err(LaneError::Consumer(format!(
-                    "{error}. Grant our principal Read on the input topics"
+                    "{error}. Grant our principal Read and Describe on {}; `riskstream check --connect` says how",
+                    names.join(", ")
                 )));
             }
             Some(Code::GroupAuthorizationFailed) => {
                 return Err(LaneError::Consumer(format!(
-                    "{error}. Grant our principal Read on the group {}",
+                    "{error}. Grant our principal Read on the group {}; `riskstream check --connect` says how",
                     self.config.input.group
                 )));
             }
@@ -271,7 +298,7 @@ impl Lane {
 }
 
 fn store(consumer: &BaseConsumer<Context>, core: &mut Core) {
-    match committer::store(consumer, &core.frontiers()) {
+    match committer::store(consumer, &core.frontiers(), |topic| core.mark(topic)) {
         Ok(()) => core.stored(),
         Err(error) => tracing::warn!(%error, "could not store offsets; trying again"),
     }

@@ -9,8 +9,12 @@
 //! | [`rebalance`] | what happens when partitions come and go |
 //! | [`transaction`], [`doubt`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
+//! | [`recreated`] | topics that were deleted and created again |
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
+//! | [`identity`] | tokens for the connections, where a token is our identity |
+//! | [`refusal`], [`certificate`] | what brokers refuse at the door |
+//! | [`access`] | what their ACLs must allow us |
 //! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
 //! | [`watch`] | what is looked at beside the way of alerts |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
@@ -18,11 +22,14 @@
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
 //! bytes; hits run through on the lane's thread, only misses go to the runtime.
 
+pub mod access;
 pub mod assignments;
+pub mod certificate;
 pub mod client;
 pub mod core;
 pub mod departure;
 pub mod doubt;
+pub mod identity;
 pub mod lane;
 pub mod limits;
 pub mod mailbox;
@@ -30,6 +37,8 @@ pub mod membership;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;
+pub mod recreated;
+pub mod refusal;
 pub mod slots;
 pub mod startup;
 pub mod topics;
@@ -60,12 +69,28 @@ pub enum LaneError {
         /// What to do.
         cure: &'static str,
     },
+    /// The brokers refuse us, or we them: only a person can change that.
+    #[error("no connection to Kafka: {0}")]
+    Refused(refusal::Refusal),
+    /// The identity provider refuses us.
+    #[error(transparent)]
+    Token(identity::TokenError),
+    /// ACLs do not allow what we need.
+    #[error(transparent)]
+    Denied(#[from] access::Denied),
     /// The committed offset is gone from the topic: alerts were deleted before we read them.
     #[error(
         "the committed offset no longer exists in an input topic ({0}): alerts were deleted before they were read. \
          Set input.out_of_range to earliest or latest to go on, and look at the topic's retention"
     )]
     OutOfRange(String),
+    /// An input topic was deleted and created again: offsets of the old one mean nothing in the new one.
+    #[error(
+        "input topic {0:?} was deleted and created again, and the group's offsets are of the old one: going on there would \
+         pass over alerts of the new one. Start with input.out_of_range: earliest (all of it is read; what was read \
+         already comes again) or latest, or set the group's offsets of that topic"
+    )]
+    Recreated(String),
     /// The consumer cannot go on.
     #[error("the consumer cannot go on: {0}")]
     Consumer(String),

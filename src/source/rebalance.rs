@@ -3,7 +3,7 @@
 //! Contract: partitions that are taken away are drained within a bound, their frontiers stored, their ledgers
 //! forgotten, in this order and before they go; partitions that were lost are forgotten without a word to the
 //! broker. A partition without a committed offset starts where the configuration says; one whose committed
-//! offset is gone is an error that stops the process.
+//! offset is gone, or of a topic that is gone, is an error that stops the process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,30 +12,41 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
 
 use crate::admin::health::LaneHealth;
 use crate::commit::committer;
-use crate::config::OffsetReset;
+use crate::config::{Input, OffsetReset};
 use crate::metrics::Metrics;
 use crate::source::core::Core;
+use crate::source::startup::Reasons;
 use crate::source::topics::{self, Inputs};
 use crate::source::transaction::Start;
-use crate::source::{LaneError, client, lane};
+use crate::source::{LaneError, client, lane, recreated, refusal};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(5);
 /// Before it is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// Where partitions start that are assigned.
+struct Starts {
+    /// All of them.
+    from: TopicPartitionList,
+    /// Those that start at their end.
+    at_end: Vec<Start>,
+    /// A topic that cannot be read, since all that is committed is of an older one.
+    recreated: Option<String>,
+}
+
 /// The consumer's callbacks, which run on the lane's thread inside its poll.
 pub struct Context {
     core: Mutex<Core>,
     drain: Duration,
-    start: OffsetReset,
+    input: Input,
     transactional: bool,
     inputs: Inputs,
     starts: Mutex<BTreeMap<(String, i32), i64>>,
@@ -49,14 +60,14 @@ impl Context {
     pub fn new(
         core: Core,
         drain: Duration,
-        start: OffsetReset,
+        input: Input,
         inputs: Inputs,
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
         let transactional = core.transactions.is_some();
         let (core, starts, voice) = (Mutex::new(core), Mutex::default(), client::Voice::default());
-        Context { core, drain, start, transactional, inputs, starts, metrics, health, voice }
+        Context { core, drain, input, transactional, inputs, starts, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -69,21 +80,44 @@ impl Context {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where partitions were committed when they were assigned.
+    fn starts(&self) -> MutexGuard<'_, BTreeMap<(String, i32), i64>> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Prepares partitions that become ours: where each is read from, and the frontiers of those that start at the
     /// end.
-    ///
-    /// librdkafka would ask for committed offsets by itself, but it gives up when the coordinator refuses (it may just
-    /// have moved) and then never reads the partition, without a word. So they are asked for here until they are known.
     fn assigned(
         &self,
         consumer: &BaseConsumer<Self>,
         list: &TopicPartitionList,
     ) -> (TopicPartitionList, Vec<Start>) {
-        let (from, starts) = loop {
+        let mut partitions = named(list);
+        tracing::info!(partitions = partitions.len(), "partitions assigned");
+        let learnt = topics::learn(consumer, &mut self.core(), &self.inputs, &partitions, &self.health);
+        if let Err(error) = learnt {
+            self.health.fail(error);
+        }
+        let starts = self.known_starts(consumer, list);
+        if let Some(topic) = &starts.recreated {
+            // Not taken: nothing of it may be committed.
+            partitions.retain(|(name, _)| name != topic);
+            self.health.fail(LaneError::Recreated(topic.clone()));
+        }
+        self.core().assign(&partitions);
+        (starts.from, starts.at_end)
+    }
+
+    /// Where partitions start, once it is known.
+    ///
+    /// librdkafka would ask for committed offsets by itself, but it gives up when the coordinator refuses (it may just
+    /// have moved) and then never reads the partition, without a word. So they are asked for here until they are known.
+    fn known_starts(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Starts {
+        loop {
             let error = match self.start_offsets(consumer, list) {
                 Ok(known) => {
                     self.health.well();
-                    break known;
+                    return known;
                 }
                 Err(error) => error,
             };
@@ -101,20 +135,13 @@ impl Context {
             };
             if let Err(error) = end {
                 self.health.fail(error);
-                break (list.clone(), Vec::new());
+                return Starts { from: list.clone(), at_end: Vec::new(), recreated: None };
             }
-        };
-        let partitions = named(list);
-        tracing::info!(partitions = partitions.len(), "partitions assigned");
-        let mut core = self.core();
-        if let Err(error) = topics::learn(consumer, &mut core, &self.inputs, &partitions, &self.health) {
-            self.health.fail(error);
         }
-        core.assign(&partitions);
-        (from, starts)
     }
 
-    /// Where partitions are read from: where they were committed, else where the configuration says.
+    /// Where partitions are read from: where they were committed, unless that is of a topic that is gone, else where
+    /// the configuration says.
     ///
     /// One that starts at its end gets that offset in figures and stored as its frontier, so that what arrives
     /// before the first commit is not passed over by a second start.
@@ -122,33 +149,47 @@ impl Context {
         &self,
         consumer: &BaseConsumer<Self>,
         list: &TopicPartitionList,
-    ) -> Result<(TopicPartitionList, Vec<Start>), KafkaError> {
-        let mut committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
-        let mut starts = Vec::new();
-        for (topic, partition) in named(list) {
-            let Some(element) = committed.find_partition(&topic, partition) else { continue };
+    ) -> Result<Starts, KafkaError> {
+        let committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
+        let marks = recreated::marks(&committed);
+        let core = self.core();
+        let mut starts = Starts { from: committed.clone(), at_end: Vec::new(), recreated: None };
+        for (element, was) in committed.elements().iter().zip(marks) {
+            let (topic, partition) = (element.topic(), element.partition());
             element.error()?;
-            let start = match (element.offset(), self.start) {
-                (Offset::Offset(offset), _) => {
-                    self.starts().insert((topic, partition), offset);
+            let known = core.topic_named(topic);
+            let worthless = known
+                .and_then(|known| known.mark.as_deref())
+                .is_some_and(|mark| recreated::is_of_another(&was, mark));
+            if let (Offset::Offset(offset), false) = (element.offset(), worthless) {
+                self.starts().insert((topic.to_owned(), partition), offset);
+                continue;
+            }
+            let is_new = self.inputs.is_new(topic, partition) || known.is_some_and(|known| known.reborn);
+            let reset = match (worthless, self.input.out_of_range) {
+                (true, None) => {
+                    starts.recreated = Some(topic.to_owned());
                     continue;
                 }
-                (_, OffsetReset::Earliest) => Offset::Beginning,
-                (_, OffsetReset::Latest) => {
-                    let (_, end) = consumer.fetch_watermarks(&topic, partition, COMMITTED)?;
-                    starts.push((topic.clone(), partition, end));
+                (true, Some(reset)) => {
+                    tracing::warn!(topic, partition, ?reset, "the topic was deleted and created again");
+                    reset
+                }
+                // All of it came after the group had begun.
+                (false, _) if is_new => OffsetReset::Earliest,
+                (false, _) => self.input.offset_reset,
+            };
+            let start = match reset {
+                OffsetReset::Earliest => Offset::Beginning,
+                OffsetReset::Latest => {
+                    let (_, end) = consumer.fetch_watermarks(topic, partition, COMMITTED)?;
+                    starts.at_end.push((topic.to_owned(), partition, end));
                     Offset::Offset(end)
                 }
             };
-            committed.set_partition_offset(&topic, partition, start)?;
+            starts.from.set_partition_offset(topic, partition, start)?;
         }
-        Ok((committed, starts))
-    }
-
-    /// Where partitions of ours were committed when they were assigned, for what is told of them before their first
-    /// record.
-    fn starts(&self) -> MutexGuard<'_, BTreeMap<(String, i32), i64>> {
-        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(starts)
     }
 
     /// Commits where partitions start.
@@ -158,7 +199,8 @@ impl Context {
             return Ok(());
         }
         let starts: Vec<(&str, i32, i64)> = starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
-        committer::store(consumer, &starts)
+        let core = self.core();
+        committer::store(consumer, &starts, |topic| core.mark(topic))
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -186,7 +228,7 @@ impl Context {
                 "the drain's bound is over; these alerts will be read again by their new owner"
             );
         }
-        match committer::store(consumer, &core.frontiers()) {
+        match committer::store(consumer, &core.frontiers(), |topic| core.mark(topic)) {
             Ok(()) => core.stored(),
             Err(error) => {
                 tracing::warn!(%error, "could not store offsets; the new owner repeats a few alerts")
@@ -197,8 +239,24 @@ impl Context {
     }
 }
 
+/// Where a partition stands: behind the last record that we took, and behind what is no record (the markers of
+/// transactions, and what they took back) once nothing is left to take.
+fn position(partition: &Partition, committed: i64, paused: bool) -> i64 {
+    // A pause throws away what was fetched, and not how far.
+    let fetched = (partition.fetchq_cnt == 0 && partition.fetch_state == "active" && !paused)
+        .then_some(partition.next_offset);
+    // Before its first record it stands where it was committed.
+    partition.app_offset.max(committed).max(fetched.unwrap_or(-1))
+}
+
 fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+impl Reasons for Context {
+    fn why(&self, error: &KafkaError) -> String {
+        self.voice.why(&error.to_string())
+    }
 }
 
 impl ConsumerContext for Context {
@@ -231,8 +289,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.voice.error("consumer", &error, reason);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.health.trouble(format!("no Kafka broker can be reached: {reason}"));
+        // A refusal may come when it has been said already that all brokers are away.
+        let refused = refusal::judge(&error, reason).is_some() && self.health.current_trouble().is_some();
+        if refused || error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.health.trouble(format!("no Kafka broker can be reached: {}", self.voice.why(reason)));
         }
     }
 
@@ -241,16 +301,14 @@ impl ClientContext for Context {
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
             self.health.well();
         }
-        let starts = self.starts();
+        let (starts, paused) = (self.starts(), self.core().paused);
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.desired) {
                 let number = partition.partition.to_string();
                 let labels = [topic.topic.as_str(), number.as_str()];
-                // Before its first record a partition stands where it was committed.
                 let start = starts.get(&(topic.topic.clone(), partition.partition));
-                let committed =
-                    start.map_or(partition.committed_offset, |o| partition.committed_offset.max(*o));
-                let position = partition.app_offset.max(committed);
+                let committed = start.map_or(-1, |offset| *offset).max(partition.committed_offset);
+                let position = position(partition, committed, paused);
                 if position >= 0 && partition.hi_offset >= 0 {
                     let lag = (partition.hi_offset - position).max(0);
                     self.metrics.lag.with_label_values(&labels).set(lag);
@@ -260,5 +318,29 @@ impl ClientContext for Context {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_stands_behind_markers_once_everything_that_was_fetched_is_taken() {
+        let of = |fetchq_cnt, next_offset, app_offset| Partition {
+            fetch_state: "active".to_owned(),
+            fetchq_cnt,
+            next_offset,
+            app_offset,
+            ..Partition::default()
+        };
+        let none = -1001;
+        assert_eq!(position(&of(0, 12, 11), 9, false), 12, "a marker at 11");
+        assert_eq!(position(&of(3, 12, 9), 9, false), 9, "three are fetched and not taken");
+        assert_eq!(position(&of(0, 12, 9), 9, true), 9, "a pause threw them away");
+        assert_eq!(position(&of(0, none, none), 9, false), 9, "nothing was read yet");
+        assert!(position(&of(0, none, none), none, false) < 0);
+        let starting = Partition { fetch_state: "offset-query".to_owned(), ..of(0, 12, 9) };
+        assert_eq!(position(&starting, 9, false), 9);
     }
 }

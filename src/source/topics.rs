@@ -4,6 +4,7 @@
 //! assigned, before their first alert; no output goes to a partition that does not exist. A topic that the configuration
 //! does not mean is an error and never read past. [`Inputs`] is pure; [`learn`] asks the broker.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::BaseConsumer;
@@ -18,11 +19,12 @@ use crate::config::{Config, InputTopic, OutputPartition};
 use crate::sink::partition::Chooser;
 use crate::source::LaneError;
 use crate::source::core::Core;
+use crate::source::recreated::{self, Ids};
 
 /// Bound of one question.
-const ASK: Duration = Duration::from_secs(2);
+pub const ASK: Duration = Duration::from_secs(2);
 /// How long is asked before the process ends rather than guess.
-const BOUND: Duration = Duration::from_secs(60);
+pub const BOUND: Duration = Duration::from_secs(20);
 
 /// An input topic as a lane sees it.
 #[derive(Clone, Debug)]
@@ -35,6 +37,10 @@ pub struct Topic {
     pub chooser: Chooser,
     /// Its partitions, when they were last counted.
     pub inputs: i32,
+    /// What commits say of it: which of all topics that ever had its name it is. `None` where the broker does not tell.
+    pub mark: Option<String>,
+    /// Whether it is another one than at the start.
+    pub reborn: bool,
 }
 
 /// What the configuration says of input topics.
@@ -43,6 +49,8 @@ pub struct Inputs {
     rules: Vec<(InputTopic, Select)>,
     output: String,
     wanted: Option<OutputPartition>,
+    /// Topics and their partitions when the lane started.
+    first: HashMap<String, i32>,
 }
 
 impl Inputs {
@@ -61,7 +69,28 @@ impl Inputs {
             },
             output: config.output.topic.clone(),
             wanted: config.output.partition,
+            first: HashMap::new(),
         }
+    }
+
+    /// Notes a topic that is there at the start.
+    pub fn found(&mut self, topic: &str, count: i32) {
+        self.first.insert(topic.to_owned(), count);
+    }
+
+    /// Notes those that patterns match.
+    pub fn found_by_patterns(&mut self, metadata: &Metadata) {
+        let patterns: Vec<_> = self.rules.iter().filter(|(rule, _)| rule.pattern.is_some()).collect();
+        let names = metadata.topics().iter().map(|topic| topic.name());
+        let matching = names.filter(|name| patterns.iter().any(|(rule, _)| rule.matches(name)));
+        let found = matching.filter_map(|name| Some((name.to_owned(), count(metadata, name)?)));
+        self.first.extend(found.collect::<Vec<_>>());
+    }
+
+    /// Whether a partition came after the start. All of it is read then, wherever a new group starts: it is the group
+    /// that is not new.
+    pub fn is_new(&self, topic: &str, partition: i32) -> bool {
+        self.first.get(topic).is_none_or(|first| partition >= *first)
     }
 
     /// What a lane notes of topic `name`, of `inputs` partitions, while the output has `outputs`.
@@ -86,7 +115,7 @@ impl Inputs {
                 cure: "Give the output at least as many partitions, or set output.partition to key",
             });
         }
-        Ok(Topic { name: name.to_owned(), select: *select, chooser, inputs })
+        Ok(Topic { name: name.to_owned(), select: *select, chooser, inputs, mark: None, reborn: false })
     }
 
     /// Whether the outputs of a topic are placed by key though nobody asked for that.
@@ -122,11 +151,31 @@ pub fn tell_misfit(topic: &Topic, outputs: i32) {
 }
 
 /// Looks at the topics of partitions that become ours, where there is something to learn. Blocks for as long as the
-/// broker takes, a minute at most.
+/// broker takes, within a bound.
 ///
 /// # Errors
 /// [`LaneError::Topic`], and a broker that does not tell.
 pub fn learn<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    core: &mut Core,
+    inputs: &Inputs,
+    partitions: &[(String, i32)],
+    health: &LaneHealth,
+) -> Result<(), LaneError> {
+    count_partitions(consumer, core, inputs, partitions, health)?;
+    let mut names: Vec<&str> = partitions.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let ids = recreated::ids(consumer.client(), &names, ASK);
+    if let Some(cluster) = consumer.client().fetch_cluster_id(ASK) {
+        for (name, id) in ids {
+            core.identify(&name, recreated::mark(&cluster, &id));
+        }
+    }
+    Ok(())
+}
+
+fn count_partitions<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     core: &mut Core,
     inputs: &Inputs,
@@ -154,13 +203,29 @@ pub fn learn<C: ConsumerContext>(
     Ok(())
 }
 
+/// Holds what the broker says now against the topics that we read.
+///
+/// # Errors
+/// [`LaneError::Recreated`].
+pub fn compare(known: &[Topic], ids: &Ids) -> Result<(), LaneError> {
+    let recreated = known.iter().find(|topic| {
+        let other = |mark: &str| ids.get(&topic.name).is_some_and(|id| !mark.ends_with(&format!(" {id}")));
+        topic.mark.as_deref().is_some_and(other)
+    });
+    recreated.map_or(Ok(()), |topic| Err(LaneError::Recreated(topic.name.clone())))
+}
+
 /// Partitions of a topic, by metadata that should tell of it.
 pub fn count(metadata: &Metadata, topic: &str) -> Option<i32> {
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none())?;
     i32::try_from(found.partitions().len()).ok().filter(|count| *count > 0)
 }
 
-fn patient<T>(
+/// Asks until there is an answer, and says in readiness that one is waited for.
+///
+/// # Errors
+/// None came in time.
+pub fn patient<T>(
     until: Instant,
     health: &LaneHealth,
     mut ask: impl FnMut() -> Result<T, KafkaError>,
@@ -226,6 +291,18 @@ mod tests {
         assert_eq!(of(&[("b", 0), ("b", 1)]), ["b"], "the output may fit by now");
         assert_eq!(of(&[("c", 0), ("a", 0)]), ["c"]);
         assert_eq!(inputs.topic("b", 8, 8).unwrap().chooser.choose(7, true), Some(7), "it fits now");
+    }
+
+    #[test]
+    fn a_topic_with_another_id_is_another_topic_and_one_that_is_not_told_of_may_be_the_same() {
+        let mut topic = inputs("input: {topics: [a]}").topic("a", 1, 1).unwrap();
+        let told = |id: &str| Ids::from([("a".to_owned(), id.to_owned())]);
+        assert!(compare(&[topic.clone()], &told("id-1")).is_ok(), "nothing is known of it");
+        topic.mark = Some(recreated::mark("cluster", "id-1"));
+        assert!(compare(&[topic.clone()], &told("id-1")).is_ok());
+        assert!(compare(&[topic.clone()], &Ids::new()).is_ok());
+        let error = compare(&[topic], &told("id-2")).unwrap_err().to_string();
+        assert!(error.contains("\"a\" was deleted and created again"), "{error}");
     }
 
     #[test]

@@ -16,10 +16,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::topic_partition_list::Offset;
 
+use crate::commit::committer;
 use crate::sink::transaction::{Step, TransactionError};
 use crate::sink::{SinkError, Token};
 use crate::source::LaneError;
@@ -306,13 +305,19 @@ impl Core {
         since: Instant,
         now: Instant,
     ) -> Result<bool, LaneError> {
+        // A partition of it was lost meanwhile: whether its offsets are in it is not known.
+        if let Some(t) = &mut self.transactions
+            && t.window.is_refused()
+        {
+            t.stage = Stage::Aborting(now);
+            return Ok(true);
+        }
         let offsets = self.offsets()?;
         let step = {
-            let mut list = TopicPartitionList::with_capacity(offsets.len());
-            for (topic, partition, offset) in &offsets {
-                list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
-                    .map_err(|error| LaneError::Consumer(error.to_string()))?;
-            }
+            let named =
+                offsets.iter().map(|(topic, partition, offset)| (topic.as_str(), *partition, *offset));
+            let list = committer::list(named, |topic| self.mark(topic))
+                .map_err(|error| LaneError::Consumer(error.to_string()))?;
             match Membership::of(consumer).filter(|_| !consumer.assignment_lost()) {
                 Some(membership) => self.sink.add_offsets(&list, &membership, SLICE),
                 None => Err(TransactionError::Abort("we are no member of the group".to_owned())),

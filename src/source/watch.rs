@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 
 use crate::admin::health::Notes;
 use crate::config::{Config, InputTopic};
+use crate::source::identity::{Identity, Supplied};
 use crate::source::startup::Unheard;
 use crate::source::{client, limits, startup};
 use crate::supervisor::Stop;
@@ -29,6 +30,8 @@ const MOST: usize = 200;
 pub struct Watch {
     /// The configuration.
     pub config: Arc<Config>,
+    /// Who we are to the brokers, where that is a token.
+    pub identity: Identity,
     /// Where people are told.
     pub notes: Arc<Notes>,
     /// When to end.
@@ -38,8 +41,9 @@ pub struct Watch {
 impl Watch {
     /// Watches until the process stops.
     pub fn run(self) {
-        let consumer = match BaseConsumer::from_config_and_context(&client::watch(&self.config), Unheard) {
-            Ok(consumer) => consumer,
+        let context = Unheard::new(&self.config.kafka, &self.identity);
+        let consumer = match BaseConsumer::from_config_and_context(&client::watch(&self.config), context) {
+            Ok(consumer) => Supplied::new(consumer, &self.identity),
             Err(error) => {
                 let error = super::verify::without_value(&error);
                 tracing::warn!(error, "the watch could not be set up");
@@ -65,7 +69,7 @@ impl Watch {
             .chain(topics.iter().take(MOST).map(String::as_str))
             .collect();
         // Only sizes depend on compression, and these are not asked about here.
-        let limits = startup::limits(&client::common(&self.config.kafka), false, &names);
+        let limits = startup::limits(&self.config.kafka, &self.identity, false, &names);
         if let [output_limits, dead_limits, inputs @ ..] = limits.as_slice() {
             for notice in limits::notices(output_limits, dead_limits, inputs, output.max_bytes) {
                 if told.insert(notice.clone()) {

@@ -75,7 +75,8 @@ impl Stage {
     }
 
     fn nodes(count: i32, partitions: i32) -> Stage {
-        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1)];
+        // The last one it cannot create when asked to.
+        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1)];
         let broker = Broker::nodes(count, &topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),

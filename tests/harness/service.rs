@@ -121,6 +121,16 @@ impl Service {
         self.admin.clone().unwrap()
     }
 
+    /// Bytes of memory that it has now, and the most that it ever had.
+    pub fn resident(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let of = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        (of("VmRSS:"), of("VmHWM:"))
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
@@ -223,6 +233,16 @@ pub fn config(text: &str) -> (tempfile::TempDir, PathBuf) {
     let file = folder.path().join("riskstream.yaml");
     std::fs::write(&file, text).unwrap();
     (folder, file)
+}
+
+/// Bytes that `check` says a configuration can take at most, by what they are for.
+pub fn ceiling(text: &str) -> Vec<(String, u64)> {
+    let (_folder, file) = config(text);
+    let output = command(&["check", "--json", "--config", file.to_str().unwrap()], b"", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|line| Some((line["memory"].as_str()?.to_owned(), line["bytes"].as_u64()?))).collect()
 }
 
 /// Runs a command to its end.

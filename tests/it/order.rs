@@ -56,3 +56,30 @@ fn without_an_order_whoever_is_ready_leaves() {
     sorted.sort_unstable();
     assert_eq!(sorted, [0, 1, 2, 3, 4]);
 }
+
+#[test]
+fn a_slow_alert_is_overtaken_within_a_bound_and_then_waited_for() {
+    let stage = Stage::embedded(1);
+    let vendors = Vendors::start(5);
+    vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(8_000)).times(1));
+    let rest = format!("providers:\n{}", vendors.provider("datadog", ", timeout: 20s"));
+    let pipeline = "deadline: 30s, drain: 40s, shutdown: 50s, order: none, in_flight: 50";
+    let mut service = Service::start(&Settings::of(&stage, pipeline, rest).text());
+    service.assigned(1);
+    let alert = |entity: usize, n: usize| {
+        NewRecord::value(0, alerts::of("datadog", &alerts::entity("datadog", entity), n))
+    };
+    let mut inputs = stage.produce(vec![alert(0, 0)]);
+    crate::harness::wait("the slow call", Duration::from_secs(10), || vendors.requests() == 1);
+    inputs.extend(stage.produce((1..2_000).map(|n| alert(1, n)).collect()));
+    // Four times what may be in flight stands behind it in the ledger: a crash now would repeat no more.
+    crate::harness::wait("no more is taken", Duration::from_secs(7), || {
+        service.metric("riskstream_pauses_total") == Some(1.0)
+    });
+    assert_eq!(service.metric("riskstream_alerts_consumed_total"), Some(200.0));
+    assert_eq!(vendors.requests(), 2, "the slow call has not ended");
+    stage.wait_for(2_000, Duration::from_secs(30));
+    assert_eq!(service.terminate().code, Some(0));
+    check::all_committed(&stage);
+    check::compare(&stage, &inputs, false);
+}

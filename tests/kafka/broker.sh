@@ -9,24 +9,31 @@
 #   broker.sh status            a line for each node; exit 0 only when all run
 #   broker.sh env               how to reach it, for: eval "$(broker.sh env)"
 #   broker.sh topic NAME N [KEY=VALUE...]   create a topic of N partitions; topics are never created by themselves
+#   broker.sh acl ARGUMENT...   Kafka's kafka-acls against the first node
 #
 # Needs bash, Java 17 or newer, Maven for the first start, openssl for KAFKA_SECURE=1. Installs nothing.
 #
 #   KAFKA_DIR        where state and data are (default: riskstream-kafka in the temporary directory)
 #   KAFKA_NODES      1 (the default), or 3: topics then have three replicas, two of which must have a record
 #   KAFKA_PORT       port of the first plaintext listener; 0, the default, picks one so that all that follow are free
-#   KAFKA_SECURE     1 adds TLS on port + 2, and SASL over TLS on port + 3 (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512)
+#   KAFKA_SECURE     1 adds TLS on port + 2, SASL over TLS on port + 3 (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and
+#                    OAUTHBEARER with tokens that tls/jwt.der signs), TLS with an expired certificate on port + 6 and
+#                    with one for another name on port + 7, and ACLs: alice may do everything, as may whoever comes
+#                    without a name, and bob only what is granted to him
 #   KAFKA_DATA       a directory for the data outside KAFKA_DIR: it is not removed by stop
 #   KAFKA_READY      seconds to wait for it (default 120)
 #   RISKSTREAM_CACHE where the jars are kept (default ~/.cache/riskstream)
 #
-# A node has six ports: plaintext, controller, TLS, SASL over TLS, one that sends its clients to the sixth, and that one,
-# which nobody listens on: a proxy in between sees all that clients of the fifth say (KAFKA_PROXY and KAFKA_PROXIED).
+# A node has eight ports: plaintext, controller, TLS, SASL over TLS, one that sends its clients to the sixth, that one,
+# which nobody listens on, and the two with bad certificates. A proxy on the sixth sees all that clients of the fifth say
+# (KAFKA_PROXY and KAFKA_PROXIED).
 set -euo pipefail
 
 readonly KAFKA=4.3.1 SLF4J=1.7.36 PLUGIN=3.8.1
-readonly CLUSTER=riskstream-test-broker USERNAME=alice PASSWORD=alice-secret
-readonly PORTS=6
+readonly CLUSTER=riskstream-test-broker
+readonly USERNAME=alice PASSWORD=alice-secret LIMITED_USERNAME=bob LIMITED_PASSWORD=bob-secret
+readonly TOKEN_ISSUER=https://login.example.com TOKEN_AUDIENCE=kafka
+readonly PORTS=8
 
 dir=$(realpath -m "${KAFKA_DIR:-${TMPDIR:-/tmp}/riskstream-kafka}")
 jars=${RISKSTREAM_CACHE:-$HOME/.cache/riskstream}/kafka-$KAFKA
@@ -109,6 +116,21 @@ pick() {
     die "no free port"
 }
 
+# The modulus that openssl prints, in base64 for addresses.
+modulus() {
+    local hex
+    IFS== read -r _ hex
+    # shellcheck disable=SC2059 # The escapes are the point.
+    printf "$(sed 's/../\\x&/g' <<<"$hex")" | base64 -w0 | tr -d = | tr '+/' '-_'
+}
+
+certificate() { # name days alternative-names
+    openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$1"
+    openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -out "$1.crt" -days "$2" \
+        -extfile <(echo "subjectAltName=$3")
+    cat "$1.key" "$1.crt" ca.pem >"$1.pem"
+}
+
 certificates() {
     need openssl "KAFKA_SECURE=1 makes certificates"
     mkdir -p "$dir/tls"
@@ -116,13 +138,15 @@ certificates() {
         cd "$dir/tls"
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 3650 -subj /CN=riskstream-test-ca \
             -addext basicConstraints=critical,CA:TRUE
-        local name
-        for name in server client; do
-            openssl req -newkey rsa:2048 -nodes -keyout $name.key -out $name.csr -subj /CN=$name
-            openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $name.crt -days 3650 \
-                -extfile <(echo subjectAltName=DNS:localhost,IP:127.0.0.1)
-        done
-        cat server.key server.crt ca.pem >server.pem
+        certificate client 3650 DNS:localhost,IP:127.0.0.1
+        certificate server 3650 DNS:localhost,IP:127.0.0.1
+        certificate expired -1 DNS:localhost,IP:127.0.0.1
+        certificate elsewhere 3650 DNS:kafka.example.com
+        # What signs tokens, as the tests need it, and as the broker does.
+        openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out jwt.key
+        openssl pkcs8 -topk8 -nocrypt -in jwt.key -outform DER -out jwt.der
+        printf '{"keys":[{"kty":"RSA","use":"sig","alg":"RS256","kid":"tests","e":"AQAB","n":"%s"}]}' \
+            "$(openssl rsa -in jwt.key -noout -modulus | modulus)" >jwks.json
     ) 2>"$dir/openssl.log" || { cat "$dir/openssl.log" >&2; die "openssl could not make the certificates"; }
 }
 
@@ -136,6 +160,7 @@ properties() { # node
     for node in $all; do voters+=("$node@127.0.0.1:$(($(port "$node") + 1))"); done
     listeners="PLAINTEXT://127.0.0.1:$p"
     secure && listeners+=",SSL://127.0.0.1:$((p + 2)),SASL_SSL://127.0.0.1:$((p + 3))"
+    secure && listeners+=",EXPIRED://127.0.0.1:$((p + 6)),ELSEWHERE://127.0.0.1:$((p + 7))"
     advertised="$listeners,PROXIED://127.0.0.1:$((p + 5))"
     listeners+=",PROXIED://127.0.0.1:$((p + 4))"
     cat <<PROPERTIES
@@ -145,7 +170,7 @@ controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 controller.listener.names=CONTROLLER
 listeners=$listeners,CONTROLLER://127.0.0.1:$((p + 1))
 advertised.listeners=$advertised
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,EXPIRED:SSL,ELSEWHERE:SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/data/$1
 auto.create.topics.enable=false
@@ -178,7 +203,19 @@ ssl.keystore.location=$dir/tls/server.pem
 ssl.truststore.type=PEM
 ssl.truststore.location=$dir/tls/ca.pem
 listener.name.ssl.ssl.client.auth=requested
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.expired.ssl.keystore.location=$dir/tls/expired.pem
+listener.name.elsewhere.ssl.keystore.location=$dir/tls/elsewhere.pem
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:CN=client;User:$USERNAME
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+# Whoever has a token must show a new one as often.
+listener.name.sasl_ssl.oauthbearer.connections.max.reauth.ms=4000
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+listener.name.sasl_ssl.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+sasl.oauthbearer.jwks.endpoint.url=file://$dir/tls/jwks.json
+sasl.oauthbearer.expected.issuer=$TOKEN_ISSUER
+sasl.oauthbearer.expected.audience=$TOKEN_AUDIENCE
+sasl.oauthbearer.clock.skew.seconds=0
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$USERNAME="$PASSWORD";
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
@@ -190,6 +227,7 @@ format() { # node
     secure && users=(
         --add-scram "SCRAM-SHA-256=[name=$USERNAME,password=$PASSWORD]"
         --add-scram "SCRAM-SHA-512=[name=$USERNAME,password=$PASSWORD]"
+        --add-scram "SCRAM-SHA-512=[name=$LIMITED_USERNAME,password=$LIMITED_PASSWORD]"
     )
     tool kafka.tools.StorageTool format -t $CLUSTER -c "$dir/$1.properties" ${users[@]+"${users[@]}"} \
         >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; die "the data directory could not be formatted"; }
@@ -203,6 +241,8 @@ launch() { # node
     setsid java -Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
         -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info \
+        "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$dir/tls/jwks.json" \
+        "-Dorg.apache.kafka.sasl.oauthbearer.allowed.files=$dir/tls/jwks.json" \
         -cp "$jars/*" kafka.Kafka "$dir/$1.properties" >>"$dir/$1.log" 2>&1 </dev/null &
     echo $! >"$dir/$1.pid"
 }
@@ -278,6 +318,10 @@ environment() {
     echo "export KAFKA_SASL_TLS_BROKERS=127.0.0.1:$((p + 3))"
     printf 'export KAFKA_CA=%q KAFKA_CERTIFICATE=%q KAFKA_KEY=%q\n' "$dir"/tls/{ca.pem,client.crt,client.key}
     echo "export KAFKA_USERNAME=$USERNAME KAFKA_PASSWORD=$PASSWORD"
+    echo "export KAFKA_LIMITED_USERNAME=$LIMITED_USERNAME KAFKA_LIMITED_PASSWORD=$LIMITED_PASSWORD"
+    echo "export KAFKA_EXPIRED_BROKERS=127.0.0.1:$((p + 6)) KAFKA_ELSEWHERE_BROKERS=127.0.0.1:$((p + 7))"
+    printf 'export KAFKA_TOKEN_KEY=%q\n' "$dir/tls/jwt.der"
+    echo "export KAFKA_TOKEN_ISSUER=$TOKEN_ISSUER KAFKA_TOKEN_AUDIENCE=$TOKEN_AUDIENCE"
 }
 
 topic() { # name partitions [key=value...]
@@ -287,6 +331,10 @@ topic() { # name partitions [key=value...]
     for setting; do settings+=(--config "$setting"); done
     tool org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$(port 1)" --create --if-not-exists \
         --topic "$name" --partitions "$partitions" ${settings[@]+"${settings[@]}"} >&2
+}
+
+acl() {
+    tool org.apache.kafka.tools.AclCommand --bootstrap-server "127.0.0.1:$(port 1)" "$@"
 }
 
 status() {
@@ -310,7 +358,7 @@ case "${1:-}" in
     kill) end KILL "${@:2}" ;;
     term) end TERM "${@:2}" ;;
     env) environment ;;
-    topic) topic "${@:2}" ;;
+    topic | acl) "$1" "${@:2}" ;;
     *)
         sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2
         exit 2

@@ -14,7 +14,7 @@ pub struct Rules<'c> {
     /// The configured input topics.
     pub topics: &'c [InputTopic],
     /// `--topic-to`: one of them, for every letter.
-    pub topic_to: Option<&'c InputTopic>,
+    pub topic_to: Option<&'c str>,
     /// `--max-redrives`.
     pub max_redrives: u8,
     /// `--again`: what is on record does not count.
@@ -23,9 +23,9 @@ pub struct Rules<'c> {
 
 /// A letter that may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way<'c> {
+pub struct Way {
     /// The input topic that it goes to, or stands for.
-    pub topic: &'c InputTopic,
+    pub topic: String,
     /// Where the original stood.
     pub origin: Origin,
     /// How often it will have been sent again.
@@ -54,12 +54,15 @@ pub enum No {
         /// Where to.
         to: String,
     },
+    /// Another command is at it.
+    #[error("another redrive has just taken it")]
+    Taken,
     /// Its headers do not say where it came from.
     #[error(
         "its headers do not say which topic, partition and offset it came from (__connect.errors.*): it is not a dead \
          letter of riskstream"
     )]
-    NoOrigin,
+    Nowhere,
     /// It came from a topic that is not configured.
     #[error(
         "came from topic {0:?}, which is not one of input.topics: nothing is sent there. --topic-to NAME sends it to one \
@@ -82,10 +85,11 @@ pub enum No {
 ///
 /// # Errors
 /// [`No`] says why not.
-pub fn decide<'c>(letter: &Letter, book: Option<&Book>, rules: Rules<'c>) -> Result<Way<'c>, No> {
+pub fn decide(letter: &Letter, book: Option<&Book>, rules: Rules<'_>) -> Result<Way, No> {
     if let Some(entry) = book.and_then(|book| book.about(letter)).filter(|_| !rules.again) {
         match entry.state {
             State::Done => return Err(No::Done { at: entry.at.clone(), to: entry.to.clone() }),
+            State::Intent if entry.under_way => return Err(No::Taken),
             State::Intent => {
                 let at = if entry.at.is_empty() { String::new() } else { format!(" at {}", entry.at) };
                 let to = if entry.to.is_empty() { "the input topics".to_owned() } else { entry.to.clone() };
@@ -94,15 +98,13 @@ pub fn decide<'c>(letter: &Letter, book: Option<&Book>, rules: Rules<'c>) -> Res
             State::NotSent => {}
         }
     }
-    let origin = letter.origin().ok_or(No::NoOrigin)?;
+    let origin = letter.origin().ok_or(No::Nowhere)?;
     let topic = match rules.topic_to {
         Some(topic) => topic,
-        None => rules
-            .topics
-            .iter()
-            .find(|topic| topic.name == origin.topic)
-            .ok_or_else(|| No::NotConfigured(origin.topic.clone()))?,
+        None if rules.topics.iter().any(|topic| topic.matches(&origin.topic)) => &origin.topic,
+        None => return Err(No::NotConfigured(origin.topic)),
     };
+    let topic = topic.to_owned();
     // Our own notes know what came of a redrive, also where the header was lost on the way.
     let count = letter.redriven().max(book.map_or(0, |book| book.count(&origin)));
     if count >= rules.max_redrives {
@@ -131,11 +133,14 @@ pub fn timestamp(original: Option<i64>, now: i64, retention: Option<i64>) -> Opt
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::cli::dlq::letter::Named;
     use crate::cli::dlq::marker::{Marker, SCHEMA};
+    use crate::config::Config;
 
     fn topics() -> Vec<InputTopic> {
         ["a", "b"].map(|name| InputTopic { name: name.to_owned(), format: None, pattern: None }).into()
@@ -184,12 +189,25 @@ mod tests {
     fn a_letter_goes_home_if_its_home_is_configured_and_nowhere_else() {
         let topics = topics();
         let way = decide(&letter("b", 0), None, rules(&topics)).unwrap();
-        assert_eq!((way.topic.name.as_str(), way.origin.to_string().as_str(), way.count), ("b", "b/0/9", 1));
+        assert_eq!((way.topic.as_str(), way.origin.to_string().as_str(), way.count), ("b", "b/0/9", 1));
         assert_eq!(decide(&letter("c", 0), None, rules(&topics)), Err(No::NotConfigured("c".to_owned())));
-        assert_eq!(decide(&Letter::default(), None, rules(&topics)), Err(No::NoOrigin));
-        let to = Rules { topic_to: topics.first(), ..rules(&topics) };
-        assert_eq!(decide(&letter("c", 0), None, to).unwrap().topic.name, "a");
-        assert_eq!(decide(&letter("b", 0), None, to).unwrap().topic.name, "a");
+        assert_eq!(decide(&Letter::default(), None, rules(&topics)), Err(No::Nowhere));
+        let to = Rules { topic_to: Some("a"), ..rules(&topics) };
+        assert_eq!(decide(&letter("c", 0), None, to).unwrap().topic, "a");
+        assert_eq!(decide(&letter("b", 0), None, to).unwrap().topic, "a");
+    }
+
+    #[test]
+    fn a_pattern_allows_what_it_matches() {
+        let text = "input: {topics: ['^sec[.]', plain]}";
+        let config = Config::parse("r.yaml", text, Path::new(""), []).unwrap();
+        let of =
+            |topic: &str| decide(&letter(topic, 0), None, rules(&config.input.topics)).map(|way| way.topic);
+        assert_eq!(of("sec.aws"), Ok("sec.aws".to_owned()));
+        assert_eq!(of("plain"), Ok("plain".to_owned()));
+        for other in ["secrets", "plain2", "^sec[.]", "x.sec.aws"] {
+            assert_eq!(of(other), Err(No::NotConfigured(other.to_owned())), "{other}");
+        }
     }
 
     #[test]
@@ -219,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn what_another_command_is_at_is_left_to_it() {
+        let topics = topics();
+        let mut book = noted(State::Done, "dead/0/7", "a/0/50", 1);
+        book.watch();
+        let other = r#"{"schema":"","state":"intent","at":"","to":"","topic":"a","source":"","letter_time":1,"count":1,"run":"b","command":""}"#;
+        book.read(Some(b"dead/0/0"), Some(other.as_bytes()));
+        assert_eq!(decide(&letter("a", 0), Some(&book), rules(&topics)), Err(No::Taken));
+    }
+
+    #[test]
     fn a_timestamp_that_retention_would_delete_is_replaced_by_now() {
         let (now, week, hour) = (1_000_000_000_000, 604_800_000, 3_600_000);
         assert_eq!(timestamp(Some(now - week - 1), now, Some(week)), None);
@@ -237,11 +265,11 @@ mod tests {
         ) {
             let topics = topics();
             let rules = Rules {
-                topic_to: to.and_then(|index| topics.get(index)), max_redrives: max, ..rules(&topics)
+                topic_to: to.and_then(|index| topics.get(index)).map(|topic| topic.name.as_str()), max_redrives: max, ..rules(&topics)
             };
             if let Ok(way) = decide(&letter(&topic, redriven), None, rules) {
-                prop_assert!(topics.contains(way.topic));
-                prop_assert!(to.is_some() || way.topic.name == topic);
+                prop_assert!(topics.iter().any(|configured| configured.name == way.topic));
+                prop_assert!(to.is_some() || way.topic == topic);
                 prop_assert!((1..=max).contains(&way.count));
             }
         }

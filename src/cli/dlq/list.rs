@@ -14,7 +14,7 @@ use super::letter::Letter;
 use super::marker::{Entry, State};
 use super::markers::Markers;
 use super::reader::Reader;
-use super::{Desk, ListArguments, time};
+use super::{Desk, ListArguments, Site, time};
 use crate::cli::output::{line, note, table, visible};
 use crate::cli::{End, for_people};
 
@@ -33,7 +33,7 @@ pub fn run(arguments: &ListArguments) -> Result<(), End> {
     let reader = Reader::new(&desk.config)?;
     let topic = desk.config.dead_letters.topic.clone();
     let spans = reader.spans(&topic, "dead_letters.topic", filter.since)?;
-    let markers = markers(&desk);
+    let markers = markers(&desk.config);
     let mut out = Out { people: for_people(arguments.json), rows: Vec::new(), counts: Counts::default() };
     let mut lines = BufWriter::new(std::io::stdout());
     let limit = arguments.limit.unwrap_or(u64::MAX);
@@ -66,8 +66,8 @@ pub fn run(arguments: &ListArguments) -> Result<(), End> {
 }
 
 /// The markers, as far as they can be read: a list is of use without them.
-pub fn markers(desk: &Desk) -> Option<Markers> {
-    match Markers::open(&desk.config) {
+pub fn markers(config: &Site) -> Option<Markers<'_>> {
+    match Markers::open(config) {
         Ok(markers) => markers,
         Err(error) => {
             note(&format!("what was redriven is not known: {error:#}"));

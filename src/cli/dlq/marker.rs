@@ -7,7 +7,7 @@
 //! Pure: the records are handed in, in their order. Contract: a marker that cannot be read counts as an intent; one of
 //! another letter that once stood at the same place (the topic was made anew) counts as none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,8 @@ pub struct Entry {
     pub at: String,
     /// Where it stands now, or the topic it was meant for.
     pub to: String,
+    /// Whether another run wrote it while this one watched.
+    pub under_way: bool,
     letter_time: Option<Option<i64>>,
 }
 
@@ -88,6 +90,8 @@ pub struct Book {
     landed: HashMap<Origin, u8>,
     /// Since the book is watched: whether the first marker of a place was ours.
     first: Option<HashMap<Place, bool>>,
+    /// Since then: the places of our own markers.
+    ours: HashSet<Place>,
     /// Since then: the last one of another run that says how its redrive ended.
     theirs: HashMap<Place, Vec<u8>>,
 }
@@ -101,6 +105,7 @@ impl Book {
             entries: HashMap::new(),
             landed: HashMap::new(),
             first: None,
+            ours: HashSet::new(),
             theirs: HashMap::new(),
         }
     }
@@ -124,6 +129,9 @@ impl Book {
         let ours = marker.as_ref().is_some_and(|marker| marker.run == self.run);
         if let Some(first) = &mut self.first {
             first.entry(place).or_insert(ours);
+            if ours {
+                self.ours.insert(place);
+            }
             if marker.as_ref().is_some_and(|marker| !ours && marker.state != State::Intent) {
                 self.theirs.insert(place, value.to_vec());
             }
@@ -139,10 +147,17 @@ impl Book {
                     state: marker.state,
                     at: marker.at,
                     to: marker.landed.unwrap_or(marker.topic),
+                    under_way: self.first.is_some() && !ours,
                     letter_time: Some(marker.letter_time),
                 }
             }
-            None => Entry { state: State::Intent, at: String::new(), to: String::new(), letter_time: None },
+            None => Entry {
+                state: State::Intent,
+                at: String::new(),
+                to: String::new(),
+                under_way: false,
+                letter_time: None,
+            },
         };
         self.entries.insert(place, entry);
     }
@@ -158,12 +173,12 @@ impl Book {
         self.landed.get(origin).copied().unwrap_or(0)
     }
 
-    /// Whose the letter at `place` is, once our intent is written.
+    /// Whose the letter at `place` is, once our intent was read: everything that stands before it was, too.
     pub fn claim(&self, place: Place) -> Claim {
         match self.first.as_ref().and_then(|first| first.get(&place)) {
+            _ if !self.ours.contains(&place) => Claim::Unseen,
             Some(true) => Claim::Ours,
-            Some(false) => Claim::Theirs,
-            None => Claim::Unseen,
+            _ => Claim::Theirs,
         }
     }
 
@@ -257,7 +272,11 @@ mod tests {
         book.watch();
         let place = "0/2".parse().unwrap();
         write(&mut book, "dead/0/2", &marker("b", State::Intent));
-        assert_eq!((book.claim(place), book.theirs(place)), (Claim::Theirs, None));
+        assert_eq!(
+            (book.claim(place), book.theirs(place)),
+            (Claim::Unseen, None),
+            "more may stand before ours"
+        );
         write(&mut book, "dead/0/2", &marker("b", State::Done));
         write(&mut book, "dead/0/2", &marker("a", State::Intent));
         assert_eq!(book.claim(place), Claim::Theirs);

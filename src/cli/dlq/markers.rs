@@ -8,33 +8,36 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use super::Site;
 use super::letter::{Origin, Place};
 use super::marker::{Book, Claim, Marker};
 use super::reader::{Reader, Span};
 use super::topics::Topics;
-use super::writer::{Record, Writer};
-use crate::config::Config;
+use super::writer::{Batches, Record, Writer};
 
 /// Until our own intents must be seen.
 const SEEN: Duration = Duration::from_secs(30);
 
 /// The markers of the configured dead-letter topic.
-pub struct Markers {
+pub struct Markers<'c> {
     topic: String,
     letters: String,
     reader: Reader,
+    config: &'c Site,
+    /// Made when the first marker is written.
+    writer: Option<Writer>,
     /// What is on record.
     pub book: Book,
     /// The run of this command.
     pub run: String,
 }
 
-impl Markers {
+impl<'c> Markers<'c> {
     /// Reads what there is; `None` when the topic does not exist.
     ///
     /// # Errors
     /// The topic cannot be read.
-    pub fn open(config: &Config) -> anyhow::Result<Option<Markers>> {
+    pub fn open(config: &'c Site) -> anyhow::Result<Option<Markers<'c>>> {
         let topic = config.dead_letters.markers.clone();
         let reader = Reader::new(config)?;
         if reader.partitions(&topic).context("dead_letters.markers")?.is_none() {
@@ -50,14 +53,22 @@ impl Markers {
         // What comes from here on is followed.
         book.watch();
         reader.assign(&topic, spans.iter().map(|span| Span { from: span.end, ..*span }))?;
-        Ok(Some(Markers { topic, letters: config.dead_letters.topic.clone(), reader, book, run }))
+        Ok(Some(Markers {
+            topic,
+            letters: config.dead_letters.topic.clone(),
+            reader,
+            config,
+            writer: None,
+            book,
+            run,
+        }))
     }
 
     /// The same for a command that writes: a topic that does not exist is created.
     ///
     /// # Errors
     /// It cannot be created or read.
-    pub fn create(config: &Config, topics: &Topics<'_>) -> anyhow::Result<Markers> {
+    pub fn create(config: &'c Site, topics: &Topics<'_>) -> anyhow::Result<Markers<'c>> {
         topics.create_markers(&config.dead_letters.markers)?;
         // Created is not yet led.
         for _ in 0..100 {
@@ -78,8 +89,8 @@ impl Markers {
     ///
     /// # Errors
     /// The intents cannot be written or read back: then nothing may be sent.
-    pub fn claim(&mut self, writer: &mut Writer, intents: &[(Place, Marker)]) -> anyhow::Result<Vec<bool>> {
-        self.note(writer, intents)?;
+    pub fn claim(&mut self, intents: &[(Place, Marker)]) -> anyhow::Result<Vec<bool>> {
+        self.note(intents)?;
         let book = &mut self.book;
         let unseen = |book: &Book| intents.iter().any(|(place, _)| book.claim(*place) == Claim::Unseen);
         if unseen(book) {
@@ -97,7 +108,7 @@ impl Markers {
         let lost = intents.iter().zip(&ours).filter(|(_, ours)| !**ours);
         let again =
             lost.filter_map(|((place, _), _)| Some(self.record(*place, self.book.theirs(*place)?.to_vec())));
-        self.write(writer, &again.collect::<Vec<_>>())?;
+        self.write(&again.collect::<Vec<_>>())?;
         Ok(ours)
     }
 
@@ -105,12 +116,12 @@ impl Markers {
     ///
     /// # Errors
     /// One was not.
-    pub fn note(&self, writer: &mut Writer, markers: &[(Place, Marker)]) -> anyhow::Result<()> {
+    pub fn note(&mut self, markers: &[(Place, Marker)]) -> anyhow::Result<()> {
         let record = |(place, marker): &(Place, Marker)| -> anyhow::Result<Record> {
             Ok(self.record(*place, serde_json::to_vec(marker)?))
         };
         let records: Vec<Record> = markers.iter().map(record).collect::<anyhow::Result<_>>()?;
-        self.write(writer, &records)
+        self.write(&records)
     }
 
     fn record(&self, place: Place, value: Vec<u8>) -> Record {
@@ -124,7 +135,14 @@ impl Markers {
         }
     }
 
-    fn write(&self, writer: &mut Writer, records: &[Record]) -> anyhow::Result<()> {
+    fn write(&mut self, records: &[Record]) -> anyhow::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(Writer::new(self.config, Batches::Full)?),
+        };
         let written = writer.write(&records.iter().collect::<Vec<_>>(), || true)?;
         let failed = written.into_iter().find_map(Result::err);
         failed.map_or(Ok(()), |error| Err(error).context("dead_letters.markers"))

@@ -35,6 +35,7 @@ mod topics;
 mod window;
 mod writer;
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ use super::{ConfigArgument, End, engine_problem, load};
 use crate::alert::{Decoder, Formats, Options, Scratch, Select};
 use crate::app::Engine;
 use crate::config::Config;
+use crate::source::identity::Identity;
+use crate::source::topics::Inputs;
 use crate::telemetry;
 use filter::{Filter, When};
 use letter::{Letter, Place};
@@ -208,9 +211,23 @@ pub fn run(arguments: &Arguments) -> Result<(), End> {
     }
 }
 
+/// The configuration, and who we are to the brokers that it names.
+struct Site {
+    config: Config,
+    identity: Identity,
+}
+
+impl Deref for Site {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
 /// What every command begins with.
 struct Desk {
-    config: Config,
+    config: Site,
     engine: Engine,
     recogniser: Recogniser,
     // Last, so that it outlives what runs on it.
@@ -227,7 +244,9 @@ impl Desk {
         let engine = if patient { Engine::patient(&config, handle) } else { Engine::build(&config, handle) };
         let engine = engine.map_err(|error| engine_problem(path, &error))?;
         let recogniser = Recogniser::new(&config, &engine.pipeline.formats);
-        Ok(Desk { config, engine, recogniser, runtime })
+        let identity = Identity::new(&config.kafka)?;
+        identity.start(runtime.handle(), None);
+        Ok(Desk { config: Site { config, identity }, engine, recogniser, runtime })
     }
 
     /// The selection as a filter.
@@ -262,7 +281,7 @@ struct Recogniser {
     formats: Arc<Formats>,
     decoder: Decoder,
     scratch: Scratch,
-    topics: Vec<(String, Select)>,
+    inputs: Inputs,
 }
 
 impl Recogniser {
@@ -274,24 +293,20 @@ impl Recogniser {
             max_depth: config.pipeline.max_depth,
             max_entities: 0,
         };
-        let topics = config.input.topics.iter().map(|topic| {
-            let named = topic.format.as_deref().and_then(|format| formats.id(format));
-            (topic.name.clone(), named.map_or(Select::Auto, Select::Named))
-        });
         Recogniser {
             formats: Arc::clone(formats),
             decoder: Decoder::new(Arc::clone(formats), options),
             scratch: Scratch::default(),
-            topics: topics.collect(),
+            inputs: Inputs::new(config, formats),
         }
     }
 
     /// The format of a letter's original; `unknown` also where it cannot be read or only a pointer is there.
     fn format(&mut self, letter: &Letter) -> &str {
         let Some(value) = letter.value.as_deref().filter(|_| !letter.is_pointer()) else { return UNKNOWN };
-        let origin = letter.origin();
-        let topic = origin.and_then(|origin| self.topics.iter().find(|(name, _)| *name == origin.topic));
-        let select = topic.map_or(Select::Auto, |(_, select)| *select);
+        // As the service would find it, whatever the topic's partitions are.
+        let topic = letter.origin().and_then(|origin| self.inputs.topic(&origin.topic, 1, 1).ok());
+        let select = topic.map_or(Select::Auto, |topic| topic.select);
         let format =
             self.decoder.decode(value, select, &mut self.scratch).ok().and_then(|decoded| decoded.format);
         format.map_or(UNKNOWN, |format| self.formats.name(format))

@@ -4,10 +4,10 @@
 //! only a pointer, the record is read again at its coordinates, in a configured input topic and nowhere else, and used
 //! only if its size and digest are the pointer's.
 
+use super::Site;
 use super::destination::Way;
 use super::letter::{self, Letter, Named, Origin};
 use super::reader::Reader;
-use crate::config::Config;
 use crate::sink::dead_letter;
 
 /// The alert.
@@ -63,14 +63,14 @@ pub enum Missing {
 
 /// Finds originals.
 pub struct Originals<'c> {
-    config: &'c Config,
+    config: &'c Site,
     /// Made when the first pointer comes by: the other reader is in the middle of the dead letters.
     reader: Option<Reader>,
 }
 
 impl<'c> Originals<'c> {
     /// With the configuration's connection and topics.
-    pub fn new(config: &'c Config) -> Originals<'c> {
+    pub fn new(config: &'c Site) -> Originals<'c> {
         Originals { config, reader: None }
     }
 
@@ -78,7 +78,7 @@ impl<'c> Originals<'c> {
     ///
     /// # Errors
     /// [`Missing`].
-    pub fn of(&mut self, letter: Letter, way: &Way<'_>) -> Result<Original, Missing> {
+    pub fn of(&mut self, letter: Letter, way: &Way) -> Result<Original, Missing> {
         if !letter.is_pointer() {
             let (headers, time) =
                 (letter::foreign(&letter.headers).cloned().collect(), letter.original_time());
@@ -91,7 +91,7 @@ impl<'c> Originals<'c> {
         if at != way.origin {
             return Err(Missing::Contradiction(at, way.origin.clone()));
         }
-        if !self.config.input.topics.iter().any(|topic| topic.name == at.topic) {
+        if !self.config.input.topics.iter().any(|topic| topic.matches(&at.topic)) {
             return Err(Missing::Foreign(at.topic));
         }
         let record = match self.read(&at) {
@@ -124,7 +124,8 @@ impl<'c> Originals<'c> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::InputTopic;
+    use crate::config::Config;
+    use crate::source::identity::Identity;
 
     fn named(name: &str, value: &str) -> Named {
         (name.as_bytes().to_vec(), Some(value.as_bytes().to_vec()))
@@ -145,9 +146,8 @@ mod tests {
             ],
             ..Letter::default()
         };
-        let config = Config::default();
-        let topic = InputTopic { name: "t".to_owned(), format: None, pattern: None };
-        let way = Way { topic: &topic, origin: "t/0/1".parse().unwrap(), count: 2 };
+        let config = Site { config: Config::default(), identity: Identity::default() };
+        let way = Way { topic: "t".to_owned(), origin: "t/0/1".parse().unwrap(), count: 2 };
         let original = Originals::new(&config).of(letter, &way).unwrap();
         assert_eq!(original.headers, [named("trace", "1"), (b"\xff".to_vec(), None)]);
         assert_eq!(
@@ -158,8 +158,7 @@ mod tests {
 
     #[test]
     fn a_pointer_that_contradicts_itself_or_points_elsewhere_is_not_followed() {
-        let config = Config::default();
-        let topic = config.input.topics.first().unwrap();
+        let config = Site { config: Config::default(), identity: Identity::default() };
         let pointer = |to: &str| Letter {
             value: Some(
                 format!(r#"{{"topic":"{to}","partition":0,"offset":1,"bytes":5,"sha256":"ab"}}"#)
@@ -169,7 +168,7 @@ mod tests {
             ..Letter::default()
         };
         let of = |letter: Letter, origin: &str| {
-            let way = Way { topic, origin: origin.parse().unwrap(), count: 1 };
+            let way = Way { topic: "t".to_owned(), origin: origin.parse().unwrap(), count: 1 };
             Originals::new(&config).of(letter, &way).unwrap_err()
         };
         assert!(matches!(of(pointer("secrets"), "security.alerts/0/1"), Missing::Contradiction(..)));

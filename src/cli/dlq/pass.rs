@@ -14,14 +14,14 @@ use super::original::Originals;
 use super::reader::{Reader, Span};
 use super::report::{About, Outcome, Report};
 use super::window::{BYTES, LETTERS, Sender, Task};
-use super::{Recogniser, To};
+use super::{Recogniser, Site, To};
 use crate::alert::{Decoder, Scratch, Select};
 use crate::config::Config;
 
 /// Which letters, and what is allowed.
 pub struct Pass<'c> {
     /// The configuration.
-    pub config: &'c Config,
+    pub config: &'c Site,
     /// Reads the dead letters.
     pub reader: Reader,
     /// What there was of them when the command began.
@@ -38,8 +38,14 @@ pub struct Pass<'c> {
     pub to: To,
 }
 
-/// How many letters would be sent, and to which topics.
-pub type Extent = (u64, BTreeSet<String>);
+/// What would be sent.
+#[derive(Debug, Default)]
+pub struct Extent {
+    /// How many letters.
+    pub letters: u64,
+    /// The input topics that they go to, or stand for.
+    pub topics: BTreeSet<String>,
+}
 
 impl<'c> Pass<'c> {
     /// Counts what would be sent.
@@ -47,17 +53,13 @@ impl<'c> Pass<'c> {
     /// # Errors
     /// The letters cannot be read.
     pub fn count(&mut self, book: Option<&Book>) -> anyhow::Result<Extent> {
-        let (rules, limit, to, config) = (self.rules, self.limit, self.to, self.config);
+        let (rules, limit) = (self.rules, self.limit);
         let mut extent = Extent::default();
         self.each(|letter| {
             let Ok(way) = decide(&letter, book, rules) else { return Ok(ControlFlow::Continue(())) };
-            let (total, topics) = &mut extent;
-            *total += 1;
-            let topic = destination(to, &way, config);
-            if !topics.contains(topic) {
-                topics.insert(topic.to_owned());
-            }
-            Ok(if *total >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            extent.letters += 1;
+            extent.topics.insert(way.topic);
+            Ok(if extent.letters >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(extent)
     }
@@ -110,9 +112,9 @@ impl<'c> Pass<'c> {
     /// # Errors
     /// The letters cannot be read, or the markers or the producer are of no use any more.
     pub fn send(&mut self, sender: &mut Sender<'c>, report: &mut Report) -> anyhow::Result<()> {
-        let rules = self.rules;
+        let (rules, to, config) = (self.rules, self.to, self.config);
         let mut left = self.limit;
-        let mut originals = Originals::new(self.config);
+        let mut originals = Originals::new(config);
         let mut window = Window::default();
         self.each(|letter| {
             if sender.stop.requested() || left == 0 {
@@ -127,6 +129,10 @@ impl<'c> Pass<'c> {
                     return Ok(ControlFlow::Continue(()));
                 }
             };
+            if let Some(Err(why)) = sender.topics.get(destination(to, &way, config)) {
+                report.tell(&about, &Outcome::Failed(why.clone()))?;
+                return Ok(ControlFlow::Continue(()));
+            }
             left -= 1;
             match originals.of(letter, &way).map(|original| (too_often(original.count, rules), original)) {
                 Ok((None, original)) => {
@@ -172,14 +178,14 @@ impl<'c> Pass<'c> {
 }
 
 #[derive(Default)]
-struct Window<'c> {
-    tasks: Vec<Task<'c>>,
+struct Window {
+    tasks: Vec<Task>,
     bytes: usize,
 }
 
-fn destination<'c>(to: To, way: &Way<'c>, config: &'c Config) -> &'c str {
+fn destination<'w>(to: To, way: &'w Way, config: &'w Config) -> &'w str {
     match to {
-        To::Input => &way.topic.name,
+        To::Input => &way.topic,
         To::Output => &config.output.topic,
     }
 }
@@ -192,8 +198,8 @@ fn too_often(count: u8, rules: Rules<'_>) -> Option<No> {
 fn not_sent(no: No) -> Outcome {
     let why = no.to_string();
     match no {
-        No::Done { .. } => Outcome::Skipped(why),
+        No::Done { .. } | No::Taken => Outcome::Skipped(why),
         No::Unsure { .. } => Outcome::Unsure(why),
-        No::NoOrigin | No::NotConfigured(_) | No::TooOften { .. } => Outcome::Refused(why),
+        No::Nowhere | No::NotConfigured(_) | No::TooOften { .. } => Outcome::Refused(why),
     }
 }

@@ -19,10 +19,11 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
+use super::Site;
 use super::letter::{Letter, Named, Place};
-use crate::config::Config;
 use crate::sink::input_headers;
 use crate::source::client;
+use crate::source::identity::Supplied;
 
 /// Bound of one question to the broker.
 const ASK: Duration = Duration::from_secs(15);
@@ -69,7 +70,7 @@ pub struct Span {
 
 /// Reads topics.
 pub struct Reader {
-    consumer: BaseConsumer<Heard>,
+    consumer: Supplied<BaseConsumer<Heard>>,
     heard: Heard,
 }
 
@@ -78,7 +79,7 @@ impl Reader {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(config: &Config) -> anyhow::Result<Reader> {
+    pub fn new(config: &Site) -> anyhow::Result<Reader> {
         // As the service reads, but for itself: the group's name is only there because librdkafka asks for one.
         let mut properties = client::consumer(config, 0, 1);
         properties.remove("group.instance.id");
@@ -90,6 +91,7 @@ impl Reader {
         let heard = Heard::default();
         let consumer = BaseConsumer::from_config_and_context(&properties, heard.clone())
             .context("cannot set up a Kafka consumer")?;
+        let consumer = Supplied::new(consumer, &config.identity);
         Ok(Reader { consumer, heard })
     }
 

@@ -8,23 +8,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Instant;
 
-use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::destination::Rules;
 use super::markers::Markers;
 use super::pace::Pace;
-use super::pass::Pass;
+use super::pass::{Extent, Pass};
 use super::reader::Reader;
 use super::report::Report;
 use super::through::Through;
-use super::topics::Topics;
-use super::window::{LETTERS, Sender, Topic};
-use super::writer::Writer;
-use super::{Desk, RedriveArguments, To};
+use super::topics::{Settings, Topics};
+use super::window::{Sender, Topic};
+use super::writer::{Batches, Writer};
+use super::{Desk, RedriveArguments, Site, To};
+use crate::app::Engine;
 use crate::cli::output::note;
 use crate::cli::{End, for_people};
 use crate::config::Config;
+use crate::source::topics::Inputs;
 use crate::supervisor::Stop;
 
 /// Runs the command.
@@ -49,27 +50,30 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
         return end(report.summary(started.elapsed()), result);
     }
 
-    let (total, destinations) = pass.count(book)?;
-    confirm(total, &destinations, arguments.yes)?;
+    let Extent { letters: total, topics } = pass.count(book)?;
+    let written = match arguments.to {
+        To::Input => topics.clone(),
+        To::Output => BTreeSet::from([config.output.topic.clone()]),
+    };
+    confirm(total, &written, arguments.yes)?;
     let asking = Topics::new(&config, &runtime)?;
+    let markers =
+        if total > 0 && !arguments.no_markers { Some(remember(markers, &config, &asking)?) } else { markers };
+    let settings = if total > 0 { settings(&asking, &config, &written) } else { Settings::default() };
+    let through = match arguments.to {
+        To::Input => None,
+        To::Output => Some(through(&engine, &config, &pass.reader, &topics)?),
+    };
     let mut sender = Sender {
         config: &config,
         to: arguments.to,
-        topics: topics(&pass.reader, &asking, &destinations)?,
-        writer: Writer::new(&config, LETTERS)?,
-        markers: if total > 0 && !arguments.no_markers {
-            Some(remember(markers, &config, &asking)?)
-        } else {
-            markers
-        },
-        through: None,
+        topics: known(&pass.reader, &settings, &written),
+        writer: Writer::new(&config, Batches::Single)?,
+        markers,
+        through,
         pace: Pace::new(arguments.rate, Instant::now()),
         stop: Stop::default(),
     };
-    if let Some(output) = sender.topics.get(&config.output.topic) {
-        let inputs = |input: &str| partitions(&pass.reader, input);
-        sender.through = Some(Through::new(&engine, &config, output.partitions, inputs)?);
-    }
     let stop = sender.stop.clone();
     runtime.block_on(end_at_signals(stop.clone()))?;
     let mut report = Report::new(people, Some(total));
@@ -91,15 +95,13 @@ fn end(good: bool, result: anyhow::Result<()>) -> Result<(), End> {
     if good { Ok(()) } else { Err(End::Quiet) }
 }
 
-fn rules<'c>(config: &'c Config, arguments: &RedriveArguments) -> Result<Rules<'c>, End> {
+fn rules<'c>(config: &'c Config, arguments: &'c RedriveArguments) -> Result<Rules<'c>, End> {
     let topics = config.input.topics.as_slice();
-    let named = |name: &String| {
-        topics.iter().find(|topic| topic.name == *name).ok_or_else(|| {
-            let known = topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ");
-            End::Usage(format!("--topic-to {name}: not one of input.topics; write one of: {known}"))
-        })
-    };
-    let topic_to = arguments.topic_to.as_ref().map(named).transpose()?;
+    let topic_to = arguments.topic_to.as_deref();
+    if let Some(name) = topic_to.filter(|name| !topics.iter().any(|topic| topic.matches(name))) {
+        let known = topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(End::Usage(format!("--topic-to {name}: not one of input.topics; write one of: {known}")));
+    }
     Ok(Rules { topics, topic_to, max_redrives: arguments.max_redrives, again: arguments.again })
 }
 
@@ -125,36 +127,67 @@ fn confirm(total: u64, destinations: &BTreeSet<String>, yes: bool) -> Result<(),
 }
 
 /// The markers, made where there are none yet.
-fn remember(markers: Option<Markers>, config: &Config, asking: &Topics<'_>) -> anyhow::Result<Markers> {
-    let markers = match markers {
-        Some(markers) => markers,
-        None => Markers::create(config, asking)?,
-    };
-    let topic = &config.dead_letters.markers;
-    if asking.setting(topic, "cleanup.policy").is_some_and(|policy| policy != "compact") {
+fn remember<'c>(
+    markers: Option<Markers<'c>>,
+    config: &'c Site,
+    asking: &Topics<'_>,
+) -> anyhow::Result<Markers<'c>> {
+    match markers {
+        Some(markers) => Ok(markers),
+        None => Markers::create(config, asking),
+    }
+}
+
+/// What is known of the topics that are written to; says so where that of the markers forgets them.
+fn settings(asking: &Topics<'_>, config: &Config, destinations: &BTreeSet<String>) -> Settings {
+    let markers = config.dead_letters.markers.as_str();
+    let names: Vec<&str> = destinations.iter().map(String::as_str).chain([markers]).collect();
+    let settings = asking.settings(&names);
+    if settings.get(markers, "cleanup.policy").is_some_and(|policy| policy != "compact") {
         note(&format!(
-            "topic {topic} is not only compacted, so what was redriven will be forgotten: set its cleanup.policy to compact"
+            "topic {markers} is not only compacted, so what was redriven will be forgotten: set its cleanup.policy to \
+             compact"
         ));
     }
-    Ok(markers)
+    settings
 }
 
-fn partitions(reader: &Reader, topic: &str) -> anyhow::Result<i32> {
-    reader.partitions(topic)?.with_context(|| {
-        format!("topic {topic} does not exist. Create it, or correct its name in the configuration")
-    })
-}
-
-fn topics(
+/// The topics that are written to. One that cannot be costs only its own letters: a header named it.
+fn known(
     reader: &Reader,
-    asking: &Topics<'_>,
-    destinations: &BTreeSet<String>,
-) -> anyhow::Result<HashMap<String, Topic>> {
+    settings: &Settings,
+    written: &BTreeSet<String>,
+) -> HashMap<String, Result<Topic, String>> {
     let topic = |name: &String| {
-        let topic = Topic { partitions: partitions(reader, name)?, retention: asking.retention(name) };
-        Ok((name.clone(), topic))
+        let topic = match reader.partitions(name) {
+            Ok(Some(partitions)) => Ok(Topic { partitions, retention: settings.retention(name) }),
+            Ok(None) => {
+                Err(format!("topic {name} does not exist: create it, or send to another with --topic-to"))
+            }
+            Err(error) => Err(format!("{error:#}")),
+        };
+        (name.clone(), topic)
     };
-    destinations.iter().map(topic).collect()
+    written.iter().map(topic).collect()
+}
+
+/// The pipeline, for alerts of these input topics.
+fn through(
+    engine: &Engine,
+    config: &Config,
+    reader: &Reader,
+    topics: &BTreeSet<String>,
+) -> anyhow::Result<Through> {
+    let outputs = reader.partitions(&config.output.topic)?.unwrap_or(1);
+    let inputs = Inputs::new(config, &engine.pipeline.formats);
+    let mut known = Vec::new();
+    for name in topics {
+        // Of one that is gone, outputs go by key.
+        if let Some(count) = reader.partitions(name)? {
+            known.push(inputs.topic(name, count, outputs)?);
+        }
+    }
+    Ok(Through::new(engine, known))
 }
 
 async fn end_at_signals(stop: Stop) -> anyhow::Result<()> {

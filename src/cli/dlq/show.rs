@@ -27,7 +27,7 @@ pub fn run(arguments: &ShowArguments) -> Result<(), End> {
             "no dead letter stands at {topic}/{place}: it is past its retention, or was never there"
         )
     })?;
-    let markers = markers(&desk);
+    let markers = markers(&desk.config);
     let entry = markers.as_ref().and_then(|markers| markers.book.about(&letter));
     let format = desk.recogniser.format(&letter);
     if for_people(arguments.json) {
@@ -118,6 +118,7 @@ fn one_line(bytes: Option<&[u8]>) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use serde_json::json;
 
     use super::*;

@@ -13,9 +13,8 @@ use super::original::Original;
 use crate::alert::{DecodeError, Scratch, Select};
 use crate::app::Engine;
 use crate::compose::{Summary, headers};
-use crate::config::Config;
 use crate::pipeline::{Begun, Origin, Pending, Pipeline};
-use crate::sink::partition::Chooser;
+use crate::source::topics::Topic;
 
 /// An alert on its way.
 pub enum Begin {
@@ -30,44 +29,29 @@ pub enum Begin {
     },
 }
 
-/// The pipeline, and which partition an alert of each input topic goes to.
+/// The pipeline, and what is known of the input topics.
 pub struct Through {
     pipeline: Arc<Pipeline>,
     scratch: Scratch,
-    topics: Vec<(String, Select, Chooser)>,
+    topics: Vec<Topic>,
 }
 
 impl Through {
-    /// Through `engine` to an output of `outputs` partitions; `inputs` tells those of an input topic.
-    ///
-    /// # Errors
-    /// What `inputs` returns.
-    pub fn new(
-        engine: &Engine,
-        config: &Config,
-        outputs: i32,
-        inputs: impl Fn(&str) -> anyhow::Result<i32>,
-    ) -> anyhow::Result<Through> {
-        let mut topics = Vec::new();
-        for topic in &config.input.topics {
-            let named = topic.format.as_deref().and_then(|format| engine.pipeline.formats.id(format));
-            let select = named.map_or(Select::Auto, Select::Named);
-            let chooser = Chooser::new(config.output.partition, inputs(&topic.name)?, outputs);
-            topics.push((topic.name.clone(), select, chooser));
-        }
-        Ok(Through { pipeline: Arc::clone(&engine.pipeline), scratch: Scratch::default(), topics })
+    /// Through `engine`, for alerts of `topics`.
+    pub fn new(engine: &Engine, topics: Vec<Topic>) -> Through {
+        Through { pipeline: Arc::clone(&engine.pipeline), scratch: Scratch::default(), topics }
     }
 
     /// Takes an alert as far as it goes without waiting.
     ///
     /// # Errors
     /// It is no alert.
-    pub fn begin(&mut self, original: &Original, way: &Way<'_>) -> Result<Begin, DecodeError> {
+    pub fn begin(&mut self, original: &Original, way: &Way) -> Result<Begin, DecodeError> {
         let Some(value) = &original.value else { return Ok(Begin::Done(None, Summary::NO_ENTITIES)) };
-        let select = self.of(way).map_or(Select::Auto, |(_, select, _)| *select);
+        let select = self.of(way).map_or(Select::Auto, |topic| topic.select);
         let frame = headers::RESERVED + way.origin.to_string().len() + 64;
         let overhead = original.bytes() - value.len() + frame;
-        let origin = Origin { topic: &way.topic.name, select, overhead };
+        let origin = Origin { topic: &way.topic, select, overhead };
         let (post, landed) = sync_channel(1);
         let waker = || -> Box<dyn Fn() + Send + Sync> {
             Box::new(move || {
@@ -99,26 +83,18 @@ impl Through {
     }
 
     /// Which output partition the alert goes to; `None` is by key.
-    pub fn partition(&self, original: &Original, way: &Way<'_>) -> Option<i32> {
-        let (name, _, chooser) = self.of(way)?;
-        if *name != way.origin.topic {
-            return None;
-        }
-        chooser.choose(way.origin.place.partition, original.key.is_some())
+    pub fn partition(&self, original: &Original, way: &Way) -> Option<i32> {
+        let topic = self.of(way).filter(|topic| topic.name == way.origin.topic)?;
+        topic.chooser.choose(way.origin.place.partition, original.key.is_some())
     }
 
-    fn of(&self, way: &Way<'_>) -> Option<&(String, Select, Chooser)> {
-        self.topics.iter().find(|(name, ..)| *name == way.topic.name)
+    fn of(&self, way: &Way) -> Option<&Topic> {
+        self.topics.iter().find(|topic| topic.name == way.topic)
     }
 }
 
 /// The headers of an output that was redriven; `original` is the alert's time where the record has another.
-pub fn output_headers(
-    foreign: &[Named],
-    summary: &Summary,
-    way: &Way<'_>,
-    original: Option<i64>,
-) -> Vec<Named> {
+pub fn output_headers(foreign: &[Named], summary: &Summary, way: &Way, original: Option<i64>) -> Vec<Named> {
     let mut all = foreign.to_vec();
     let mut add =
         |name: &str, value: &str| all.push((name.as_bytes().to_vec(), Some(value.as_bytes().to_vec())));

@@ -3,24 +3,50 @@
 //! Contract: what cannot be learned (an old broker, no DescribeConfigs) is `None`, never a guess; creating says what is
 //! missing and what to do about it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::bail;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime::Runtime;
 
+use super::Site;
 use super::reader::Heard;
-use crate::config::Config;
 use crate::source::client;
+use crate::source::identity::Supplied;
 
-/// Bound of one question.
+/// Bound of creating a topic.
 const ASK: Duration = Duration::from_secs(10);
+/// Bound of a question that can go without an answer.
+const DESCRIBE: Duration = Duration::from_secs(2);
+
+/// What is known of the settings of topics.
+#[derive(Debug, Default)]
+pub struct Settings(HashMap<String, HashMap<String, String>>);
+
+impl Settings {
+    /// One setting of a topic.
+    pub fn get(&self, topic: &str, name: &str) -> Option<&str> {
+        self.0.get(topic)?.get(name).map(String::as_str)
+    }
+
+    /// For how many milliseconds a topic keeps records, by their timestamps; `None` when that is not known or does not
+    /// depend on the timestamps that we write.
+    pub fn retention(&self, topic: &str) -> Option<i64> {
+        if self.get(topic, "message.timestamp.type") == Some("LogAppendTime") {
+            return None;
+        }
+        self.get(topic, "retention.ms")?.parse().ok()
+    }
+}
 
 /// Asks and creates.
 pub struct Topics<'r> {
-    admin: AdminClient<Heard>,
+    admin: Supplied<AdminClient<Heard>>,
     runtime: &'r Runtime,
 }
 
@@ -29,27 +55,24 @@ impl<'r> Topics<'r> {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(config: &Config, runtime: &'r Runtime) -> anyhow::Result<Topics<'r>> {
+    pub fn new(config: &Site, runtime: &'r Runtime) -> anyhow::Result<Topics<'r>> {
         let admin = AdminClient::from_config_and_context(&client::common(&config.kafka), Heard::default())?;
+        let admin = Supplied::new(admin, &config.identity);
         Ok(Topics { admin, runtime })
     }
 
-    /// One setting of a topic.
-    pub fn setting(&self, topic: &str, name: &str) -> Option<String> {
-        let options = AdminOptions::new().request_timeout(Some(ASK));
-        let resources = [ResourceSpecifier::Topic(topic)];
-        let described = self.runtime.block_on(self.admin.describe_configs(&resources, &options)).ok()?;
-        let topic = described.into_iter().next()?.ok()?;
-        topic.entries.into_iter().find(|entry| entry.name == name)?.value
-    }
-
-    /// For how many milliseconds a topic keeps records, by their timestamps; `None` when that is not known or does not
-    /// depend on the timestamps that we write.
-    pub fn retention(&self, topic: &str) -> Option<i64> {
-        if self.setting(topic, "message.timestamp.type").as_deref() == Some("LogAppendTime") {
-            return None;
+    /// The settings of topics, in one question.
+    pub fn settings(&self, topics: &[&str]) -> Settings {
+        let options = AdminOptions::new().request_timeout(Some(DESCRIBE));
+        let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let described = self.runtime.block_on(self.admin.describe_configs(&resources, &options));
+        let mut settings = Settings::default();
+        for topic in described.unwrap_or_default().into_iter().flatten() {
+            let OwnedResourceSpecifier::Topic(name) = topic.specifier else { continue };
+            let values = topic.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            settings.0.insert(name, values.collect());
         }
-        self.setting(topic, "retention.ms")?.parse().ok()
+        settings
     }
 
     /// Creates the topic of the markers.

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::To;
-use super::destination::{Way, timestamp};
+use super::destination::{No, Way, timestamp};
 use super::letter::Named;
 use super::marker::{Marker, SCHEMA, State};
 use super::markers::Markers;
@@ -31,11 +31,11 @@ pub const LETTERS: usize = 200;
 pub const BYTES: usize = 8 << 20;
 
 /// A letter to be sent.
-pub struct Task<'c> {
+pub struct Task {
     /// What is said of it.
     pub about: About,
     /// Where it goes.
-    pub way: Way<'c>,
+    pub way: Way,
     /// What is sent.
     pub original: Original,
 }
@@ -55,12 +55,12 @@ pub struct Sender<'c> {
     pub config: &'c Config,
     /// Where to.
     pub to: To,
-    /// The topics that may be written to.
-    pub topics: HashMap<String, Topic>,
+    /// The topics that are written to, or why one cannot be.
+    pub topics: HashMap<String, Result<Topic, String>>,
     /// The producer.
     pub writer: Writer,
     /// What is remembered; `None` with `--no-markers`.
-    pub markers: Option<Markers>,
+    pub markers: Option<Markers<'c>>,
     /// The pipeline, for `--to output`.
     pub through: Option<Through>,
     /// How fast.
@@ -70,8 +70,8 @@ pub struct Sender<'c> {
 }
 
 /// A letter with what it became.
-struct Draft<'c> {
-    task: Task<'c>,
+struct Draft {
+    task: Task,
     enriched: Option<(Option<Vec<u8>>, Summary)>,
     record: Record,
 }
@@ -81,7 +81,7 @@ impl<'c> Sender<'c> {
     ///
     /// # Errors
     /// The markers or the producer are of no use: nothing more may be sent.
-    pub fn send(&mut self, tasks: Vec<Task<'c>>, report: &mut Report) -> anyhow::Result<()> {
+    pub fn send(&mut self, tasks: Vec<Task>, report: &mut Report) -> anyhow::Result<()> {
         let drafts = self.compose(tasks, report)?;
         let mut drafts = self.claim(drafts, report)?;
         let mut results = self.write(&drafts)?;
@@ -113,7 +113,7 @@ impl<'c> Sender<'c> {
     }
 
     /// Makes records of letters; one that is no alert is told.
-    fn compose(&mut self, tasks: Vec<Task<'c>>, report: &mut Report) -> anyhow::Result<Vec<Draft<'c>>> {
+    fn compose(&mut self, tasks: Vec<Task>, report: &mut Report) -> anyhow::Result<Vec<Draft>> {
         let mut drafts = Vec::new();
         let Some(through) = &mut self.through else {
             for task in tasks {
@@ -122,7 +122,7 @@ impl<'c> Sender<'c> {
             }
             return Ok(drafts);
         };
-        let begun: Vec<(Task<'c>, Result<Begin, DecodeError>)> = tasks
+        let begun: Vec<(Task, Result<Begin, DecodeError>)> = tasks
             .into_iter()
             .map(|task| {
                 let begin = through.begin(&task.original, &task.way);
@@ -145,16 +145,16 @@ impl<'c> Sender<'c> {
         Ok(drafts)
     }
 
-    fn record(&self, task: &Task<'_>, enriched: Option<&(Option<Vec<u8>>, Summary)>, now: bool) -> Record {
+    fn record(&self, task: &Task, enriched: Option<&(Option<Vec<u8>>, Summary)>, now: bool) -> Record {
         let Task { way, original, .. } = task;
         let topic = match enriched {
             Some(_) => &self.config.output.topic,
-            None => &way.topic.name,
+            None => &way.topic,
         };
-        let known = self.topics.get(topic);
+        let known = self.topics.get(topic).and_then(|topic| topic.as_ref().ok());
         let retention = known.and_then(|topic| topic.retention);
         let own = timestamp(original.time, Timestamp::now().as_millisecond(), retention).filter(|_| !now);
-        let home = way.topic.name == way.origin.topic;
+        let home = way.topic == way.origin.topic;
         let partition = way.origin.place.partition;
         let (value, headers, partition) = match enriched {
             Some((value, summary)) => {
@@ -176,30 +176,26 @@ impl<'c> Sender<'c> {
     }
 
     /// Writes intents; what another command is at is told.
-    fn claim(&mut self, drafts: Vec<Draft<'c>>, report: &mut Report) -> anyhow::Result<Vec<Draft<'c>>> {
+    fn claim(&mut self, drafts: Vec<Draft>, report: &mut Report) -> anyhow::Result<Vec<Draft>> {
         let intents: Vec<_> = drafts
             .iter()
             .filter_map(|draft| Some((draft.task.about.place, self.marker(draft, State::Intent, None)?)))
             .collect();
         let Some(markers) = &mut self.markers else { return Ok(drafts) };
-        let ours = markers.claim(&mut self.writer, &intents)?;
+        let ours = markers.claim(&intents)?;
         let mut kept = Vec::new();
         for (draft, ours) in drafts.into_iter().zip(ours) {
             if ours {
                 kept.push(draft);
                 continue;
             }
-            let why = "another redrive has just taken it".to_owned();
-            report.tell(&draft.task.about, &Outcome::Skipped(why))?;
+            report.tell(&draft.task.about, &Outcome::Skipped(No::Taken.to_string()))?;
             report.progress.inc(1);
         }
         Ok(kept)
     }
 
-    fn write(
-        &mut self,
-        drafts: &[Draft<'c>],
-    ) -> anyhow::Result<Vec<Result<super::letter::Origin, Undelivered>>> {
+    fn write(&mut self, drafts: &[Draft]) -> anyhow::Result<Vec<Result<super::letter::Origin, Undelivered>>> {
         let records: Vec<&Record> = drafts.iter().map(|draft| &draft.record).collect();
         let (pace, stop) = (&mut self.pace, &self.stop);
         self.writer.write(&records, || !stop.wait(pace.take(Instant::now())))
@@ -207,7 +203,7 @@ impl<'c> Sender<'c> {
 
     fn again_with_now(
         &mut self,
-        drafts: &mut [Draft<'c>],
+        drafts: &mut [Draft],
         results: &mut [Result<super::letter::Origin, Undelivered>],
     ) -> anyhow::Result<()> {
         for (draft, result) in drafts.iter_mut().zip(results) {
@@ -221,20 +217,20 @@ impl<'c> Sender<'c> {
         Ok(())
     }
 
-    fn note(&mut self, notes: &[(&Draft<'c>, State, Option<String>)]) -> anyhow::Result<()> {
+    fn note(&mut self, notes: &[(&Draft, State, Option<String>)]) -> anyhow::Result<()> {
         let markers: Vec<_> = notes
             .iter()
             .filter_map(|(draft, state, landed)| {
                 Some((draft.task.about.place, self.marker(draft, *state, landed.clone())?))
             })
             .collect();
-        match &self.markers {
-            Some(kept) => kept.note(&mut self.writer, &markers),
+        match &mut self.markers {
+            Some(kept) => kept.note(&markers),
             None => Ok(()),
         }
     }
 
-    fn marker(&self, draft: &Draft<'_>, state: State, landed: Option<String>) -> Option<Marker> {
+    fn marker(&self, draft: &Draft, state: State, landed: Option<String>) -> Option<Marker> {
         Some(Marker {
             schema: SCHEMA.to_owned(),
             state,

@@ -1,12 +1,11 @@
 //! Writes records and waits for each one's delivery.
 //!
-//! Contract: the producer is idempotent, `acks` is `all`, and each record is a batch of its own, so that a refusal is
-//! about it and nothing else. Every record that was taken is reported once: where it stands, or why it does not; a
+//! Contract: the producer is idempotent and `acks` is `all`. Every record that was taken is reported once: where it stands, or why it does not; a
 //! record of which nobody can say is told apart from one that was certainly refused.
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -17,11 +16,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 
+use super::Site;
 use super::letter::{Named, Origin, Place};
 use super::reader::Heard;
-use crate::config::Config;
 use crate::sink::input_headers;
 use crate::source::client;
+use crate::source::identity::Supplied;
 
 /// How long a record may take: a person waits, so an outage is told after a while.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ type Word = (usize, Result<Origin, Undelivered>);
 
 /// The producer's callbacks.
 struct Told {
-    post: SyncSender<Word>,
+    post: Sender<Word>,
     heard: Heard,
 }
 
@@ -101,30 +101,40 @@ impl ProducerContext for Told {
     }
 }
 
+/// How records are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batches {
+    /// Each alone, so that a refusal is about it and nothing else.
+    Single,
+    /// Together.
+    Full,
+}
+
 /// Writes records.
 pub struct Writer {
-    producer: ThreadedProducer<Told>,
+    producer: Supplied<ThreadedProducer<Told>>,
     mail: Receiver<Word>,
     heard: Heard,
     next: usize,
 }
 
 impl Writer {
-    /// A writer that has at most `window` records under way.
+    /// A writer with the configuration's connection.
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(config: &Config, window: usize) -> anyhow::Result<Writer> {
+    pub fn new(config: &Site, batches: Batches) -> anyhow::Result<Writer> {
         let mut properties = client::producer(config, 1, None);
-        properties
-            .set("batch.num.messages", "1")
-            .set("linger.ms", "0")
-            .set("message.timeout.ms", TIMEOUT.as_millis().to_string());
-        let (post, mail) = sync_channel(window + 1);
+        if batches == Batches::Single {
+            properties.set("batch.num.messages", "1").set("linger.ms", "0");
+        }
+        properties.set("message.timeout.ms", TIMEOUT.as_millis().to_string());
+        let (post, mail) = channel();
         let heard = Heard::default();
         let context = Told { post, heard: heard.clone() };
         let producer = ThreadedProducer::from_config_and_context(&properties, context)
             .context("cannot set up a Kafka producer")?;
+        let producer = Supplied::new(producer, &config.identity);
         Ok(Writer { producer, mail, heard, next: 0 })
     }
 

@@ -1,0 +1,62 @@
+//! Figures about partitions: what they say on a real broker.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use crate::harness::kafka::Stage;
+use crate::harness::service::{Service, Settings};
+use crate::harness::vendors::Vendors;
+use crate::harness::{alerts, until, wait};
+use crate::{DEFAULT, broker};
+
+/// A series of partition 0 of the input.
+fn series(stage: &Stage, name: &str) -> String {
+    format!("{name}{{partition=\"0\",topic=\"{}\"}}", stage.input)
+}
+
+#[test]
+fn markers_of_transactions_in_the_input_do_not_show_as_lag() {
+    let Some(_broker) = broker() else { return };
+    let stage = Stage::real(1, DEFAULT, DEFAULT);
+    let vendors = Vendors::start(5);
+    let mut service = Service::start(&Settings::of(&stage, "", vendors.providers("")).text());
+    service.assigned(1);
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", &stage.brokers)
+        .set("transactional.id", format!("{}-writer", stage.group))
+        .create()
+        .unwrap();
+    let bound = Duration::from_secs(30);
+    producer.init_transactions(bound).unwrap();
+    for transaction in 0..10 {
+        producer.begin_transaction().unwrap();
+        for n in 0..20 {
+            let value = alerts::of("datadog", &alerts::entity("datadog", n), n);
+            let record = BaseRecord::<[u8], [u8]>::to(&stage.input).partition(0).payload(value.as_slice());
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(bound).unwrap();
+        // Every third takes back what it wrote; the last one, too.
+        match transaction % 3 {
+            0 => producer.abort_transaction(bound).unwrap(),
+            _ => producer.commit_transaction(bound).unwrap(),
+        }
+    }
+    stage.wait_for(6 * 20, Duration::from_secs(60));
+    let end = stage.ends()[&0];
+    assert!(end >= 6 * 20 + 10, "there are markers");
+    wait("no lag", Duration::from_secs(30), || {
+        service.metric(&series(&stage, "riskstream_consumer_lag_records")) == Some(0.0)
+    });
+    let (committed, _) = until("committed", Duration::from_secs(30), || {
+        service.metric(&series(&stage, "riskstream_committed_offset"))
+    });
+    assert!(
+        (committed as i64) < end,
+        "what is committed is behind the last alert, not behind the last marker"
+    );
+    assert_eq!(service.terminate().code, Some(0));
+    assert_eq!(stage.count(&stage.output), 6 * 20);
+}
