@@ -41,7 +41,7 @@ fn members_join_and_leave_with_the_brokers_protocol(chaos: &mut Chaos) {
 }
 
 /// Alerts a second.
-const RATE: usize = 1_000;
+const RATE: usize = 500;
 
 /// What may be published between two commits and a rebalance in which the later one is refused.
 const COMMITS: usize = 3 * RATE;

@@ -16,7 +16,7 @@ in_each_mode!(
     a_lane_that_does_not_poll_for_too_long_commits_nothing,
 );
 
-const RATE: usize = 1_000;
+const RATE: usize = 500;
 
 /// SIGSTOP for longer than the session, and SIGCONT.
 fn a_process_that_wakes_after_others_took_its_partitions_commits_nothing(chaos: &mut Chaos) {
