@@ -18,11 +18,12 @@ use riskstream::metrics::Metrics;
 use riskstream::provider::FailureKind;
 use riskstream::provider::registry::TYPES;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/guarantees.md",
     "docs/operating.md",
     "docs/vendors.md",
     "helm/riskstream/README.md",
