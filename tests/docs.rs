@@ -19,11 +19,12 @@ use riskstream::provider::FailureKind;
 use riskstream::provider::registry::TYPES;
 use riskstream::source::access;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/guarantees.md",
     "docs/kafka.md",
     "docs/operating.md",
     "docs/vendors.md",

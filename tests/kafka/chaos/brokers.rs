@@ -29,13 +29,18 @@ fn a_broker_killed_and_brought_back_costs_nothing(chaos: &mut Chaos) {
 }
 
 fn a_broker_stopped_and_brought_back_costs_nothing(chaos: &mut Chaos) {
-    let times = chaos.size(1, 3);
+    if !chaos.is_full() {
+        return;
+    }
+    let times = 3;
     outages(chaos, &format!("broker SIGTERM and back x {times}"), "term", times, Duration::ZERO);
 }
 
 fn a_broker_that_is_away_for_a_minute_costs_nothing(chaos: &mut Chaos) {
-    let away = chaos.size(20, 60);
-    outages(chaos, &format!("broker away for {away} s"), "kill", 1, Duration::from_secs(away));
+    if !chaos.is_full() {
+        return;
+    }
+    outages(chaos, "broker away for a minute", "kill", 1, Duration::from_secs(60));
 }
 
 /// Brings the broker back at the end, also of a test that fails.
@@ -77,8 +82,11 @@ fn outages(chaos: &mut Chaos, fault: &str, how: &str, times: usize, away: Durati
 }
 
 fn each_of_three_brokers_killed_costs_nothing(chaos: &mut Chaos) {
+    if !chaos.is_full() {
+        return;
+    }
     let cluster = Cluster::start(&[("KAFKA_NODES", "3")]);
-    let nodes = chaos.size(1, 3);
+    let nodes = 3;
     let stage = Stage::on(&cluster.brokers(), 12, crate::DEFAULT, crate::DEFAULT);
     let vendors = Vendors::start(20);
     let crew = Crew::new(chaos, &stage, &vendors);

@@ -53,6 +53,9 @@ impl Drop for Small {
 }
 
 fn a_disk_that_is_full_for_a_while_costs_nothing(chaos: &mut Chaos) {
+    if !chaos.is_full() {
+        return;
+    }
     let Some(disk) = Small::mount(512) else {
         return say("skipped: a full disk needs root, to mount a small file system");
     };

@@ -12,21 +12,24 @@ fn kills_at_random_moments_lose_nothing_and_repeat_only_what_was_not_committed(c
     let (alerts, kills) = chaos.size((60_000, 3), (500_000, 20));
     let stage = chaos.stage();
     let vendors = Vendors::start(50);
-    let load = Load::new(&stage, 12_000, 1024).write(&stage, alerts);
+    // Every second alert is a miss, so that kills meet alerts that wait for their vendors, and the load lasts.
+    let load = Load::new(&stage, alerts / 24 * 12, 1024).write(&stage, alerts);
     let mut crew = Crew::new(chaos, &stage, &vendors);
     crew.is_static = true;
-    // Below nine tenths, so that the last one comes in time.
-    let mut moments: Vec<usize> =
-        (0..kills).map(|_| chaos.random.below(alerts as u64 * 9 / 10) as usize).collect();
-    moments.sort_unstable();
+    // One in each part of the first nine tenths.
+    let part = alerts * 9 / 10 / kills;
+    let moments = (0..kills).map(|kill| kill * part + chaos.random.below(part as u64) as usize);
+    let moments: Vec<usize> = moments.collect();
     let mut progress = Progress::new(&stage);
     let (mut ahead, mut beyond, mut largest, mut midway) = (0, 0, 0, 0);
     let mut service = crew.start("kills");
     for moment in moments {
         if chaos.random.below(4) > 0 {
             out(&mut progress, moment, &mut service);
+            chaos.random.pass(Duration::from_millis(300));
+        } else {
+            chaos.random.pass(Duration::from_millis(1200));
         }
-        chaos.random.pass(Duration::from_millis(1500));
         service.kill();
         if chaos.is_exact() {
             // What it left open ends when its successor comes, not before.

@@ -6,7 +6,8 @@
 //!
 //! Each scenario prints one row: what was injected, into how many alerts, and how many were missing, repeated, out of
 //! order, altered, or committed before they came out. Random moments follow from a seed, which is printed and can be
-//! given (`CHAOS_SEED`). `CHAOS=full` is the long form, `CHAOS_MODES` names the modes, `CHAOS_TABLE` a file for rows.
+//! given (`CHAOS_SEED`). `CHAOS=full` is the long form, with scenarios that the short one leaves out; `CHAOS_MODES` names
+//! the modes, `CHAOS_TABLE` a file for rows.
 
 mod answers;
 mod brokers;
@@ -62,8 +63,8 @@ impl Mode {
     }
 }
 
-/// The modes that run unless `CHAOS_MODES` names them.
-const MODES: &str = "at_least_once";
+/// The modes that run unless `CHAOS_MODES` names others.
+const MODES: &str = "at_least_once,exactly_once";
 
 /// Bound of whatever must happen in the end; machines are slow at times.
 const BOUND: Duration = Duration::from_secs(300);
@@ -101,6 +102,14 @@ impl Chaos {
     /// One of two, by the form.
     pub fn size<T>(&self, short: T, full: T) -> T {
         if self.full { full } else { short }
+    }
+
+    /// Whether this is the long form; says so when a scenario is left out of the short one.
+    pub fn is_full(&self) -> bool {
+        if !self.full {
+            say("skipped: only in the long form, CHAOS=full");
+        }
+        self.full
     }
 
     /// Whether nothing may be repeated.
