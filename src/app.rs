@@ -27,6 +27,7 @@ use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
 use crate::source::lane::Lane;
+use crate::source::limits::Latest;
 use crate::source::watch::Watch;
 use crate::supervisor::Stop;
 
@@ -254,7 +255,14 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
-        let watch = Watch { config: Arc::clone(&config), notes: health.notes(), stop: stop.clone() };
+        let limits = Arc::<Latest>::default();
+        let watch = Watch {
+            config: Arc::clone(&config),
+            metrics: Arc::clone(&engine.metrics),
+            notes: health.notes(),
+            limits: Arc::clone(&limits),
+            stop: stop.clone(),
+        };
         // Nothing depends on it, and it ends with the process.
         if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()) {
             tracing::warn!(%error, "the watch could not be started");
@@ -266,6 +274,7 @@ impl Service {
                 config: Arc::clone(&config),
                 pipeline: Arc::clone(&engine.pipeline),
                 health: Arc::clone(&word),
+                limits: Arc::clone(&limits),
                 stop: stop.clone(),
             };
             let handle = thread::Builder::new()

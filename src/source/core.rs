@@ -24,7 +24,7 @@ use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
 use crate::source::departure::{After, RETRY};
-use crate::source::limits::{TopicLimits, Wall};
+use crate::source::limits::{Latest, TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{Product, Slots, State};
@@ -116,6 +116,17 @@ impl Core {
             assigned_before: 0,
             paused: false,
             voice: Quiet::default(),
+        }
+    }
+
+    /// Takes over what the topics allow now.
+    pub fn take_over(&mut self, limits: &Latest) {
+        if let Some(latest) = limits.get()
+            && let [output, dead_letters] = &*latest
+            && (&self.settings.output_limits, &self.settings.dead_limits) != (output, dead_letters)
+        {
+            tracing::info!(?output, ?dead_letters, "the topics' limits have changed");
+            (self.settings.output_limits, self.settings.dead_limits) = (output.clone(), dead_letters.clone());
         }
     }
 

@@ -23,6 +23,7 @@ use crate::pipeline::Pipeline;
 use crate::sink::Sink;
 use crate::source::core::{Core, Settings};
 use crate::source::identity::{self, Inquiry};
+use crate::source::limits::Latest;
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
 use crate::source::startup::Unheard;
@@ -52,6 +53,8 @@ pub struct Lane {
     pub pipeline: Arc<Pipeline>,
     /// What it says of itself.
     pub health: Arc<LaneHealth>,
+    /// What topics allow, as it changes.
+    pub limits: Arc<Latest>,
     /// When to end.
     pub stop: Stop,
 }
@@ -173,6 +176,7 @@ impl Lane {
                 core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
+                    core.take_over(&self.limits);
                     let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
                     topics::compare(core.topics(), &ids.unwrap_or_default())?;
                 }

@@ -13,13 +13,14 @@
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
 //! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
-//! | [`watch`] | what is looked at beside the way of alerts |
+//! | [`watch`], [`audit`] | what is looked at beside the way of alerts; whether the broker holds what was committed |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
 //! bytes; hits run through on the lane's thread, only misses go to the runtime.
 
 pub mod assignments;
+pub mod audit;
 pub mod client;
 pub mod core;
 pub mod departure;
