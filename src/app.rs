@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use crate::admin::alarm::Alarm;
 use crate::admin::health::{Health, LaneHealth};
 use crate::admin::server;
 use crate::alert::{Decoder, FormatProblem, Formats, Options};
 use crate::cache::flight::Carrier;
 use crate::cache::{Cache, Flights, Lifetimes};
 use crate::compose::Composer;
-use crate::config::{Config, words};
+use crate::config::{Config, Flood, FloodAction, words};
 use crate::metrics::{Metrics, MetricsError};
 use crate::pipeline::Pipeline;
 use crate::provider::gate::Limiters;
@@ -26,6 +27,7 @@ use crate::provider::meter::{Meter, NoMeter};
 use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
+use crate::source::identity::Identity;
 use crate::source::lane::Lane;
 use crate::source::limits::Latest;
 use crate::source::watch::Watch;
@@ -111,6 +113,26 @@ pub enum RunError {
         address: std::net::SocketAddr,
         /// Why.
         why: String,
+    },
+    /// The identity to the brokers cannot be set up.
+    #[error("kafka.sasl: {0}")]
+    Identity(#[from] crate::http::BuildError),
+    /// What renews Kafka's token is gone.
+    #[error("the task that renews the token for Kafka ended unexpectedly; this is a bug")]
+    Renewal,
+    /// More dead letters than `dead_letters.flood` allows, and its action is `stop`.
+    #[error(
+        "dead_letters.flood: {dead} of {read} alerts within {per:?} became dead letters, and the action is stop. What was \
+         acknowledged is committed, the rest is read again: look at them with `riskstream dlq list`, correct what writes \
+         them, then start again, or set dead_letters.flood.action to report"
+    )]
+    Flood {
+        /// Dead letters within the span.
+        dead: u64,
+        /// Alerts read within it.
+        read: u64,
+        /// The span.
+        per: Duration,
     },
     /// A second signal ended the stop.
     #[error("stopped at once by a second signal; what was in flight will be read again")]
@@ -236,9 +258,12 @@ type RunningLane = (thread::JoinHandle<Result<(), LaneError>>, Arc<LaneHealth>);
 pub struct Service {
     lanes: Vec<RunningLane>,
     health: Arc<Health>,
+    identity: Identity,
     stop: Stop,
     shutdown: Duration,
     server: server::Running,
+    alarm: Alarm,
+    flood: Flood,
     /// Where the admin port listens, once chosen.
     pub admin: std::net::SocketAddr,
 }
@@ -247,17 +272,21 @@ impl Service {
     /// Starts the admin port and the lanes.
     ///
     /// # Errors
-    /// [`RunError::Listen`] and [`RunError::Lane`].
+    /// [`RunError::Identity`], [`RunError::Listen`] and [`RunError::Lane`].
     pub async fn start(config: Arc<Config>, engine: &Engine, stop: Stop) -> Result<Service, RunError> {
         let count = config.pipeline.threads.max(1);
         let words: Vec<Arc<LaneHealth>> = (0..count).map(|_| Arc::default()).collect();
-        let health = Arc::new(Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain));
+        let identity = Identity::new(&config.kafka)?;
+        identity.start(&Handle::current(), Some(Arc::clone(&engine.metrics)));
+        let health = Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain);
+        let health = Arc::new(health.with_identity(&identity));
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
         let limits = Arc::<Latest>::default();
         let watch = Watch {
             config: Arc::clone(&config),
+            identity: identity.clone(),
             metrics: Arc::clone(&engine.metrics),
             notes: health.notes(),
             limits: Arc::clone(&limits),
@@ -275,6 +304,7 @@ impl Service {
                 pipeline: Arc::clone(&engine.pipeline),
                 health: Arc::clone(&word),
                 limits: Arc::clone(&limits),
+                identity: identity.clone(),
                 stop: stop.clone(),
             };
             let handle = thread::Builder::new()
@@ -283,8 +313,9 @@ impl Service {
                 .map_err(|error| RunError::Lane { lane: number, error: LaneError::Thread(error) })?;
             lanes.push((handle, word));
         }
-        let (shutdown, admin) = (config.pipeline.shutdown, server.address);
-        Ok(Service { lanes, health, stop, shutdown, server, admin })
+        let (shutdown, admin, flood) = (config.pipeline.shutdown, server.address, config.dead_letters.flood);
+        let alarm = Alarm::new(flood, Arc::clone(&engine.metrics), Arc::clone(&health), Instant::now());
+        Ok(Service { lanes, health, identity, stop, shutdown, server, alarm, flood, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -301,6 +332,16 @@ impl Service {
         while !self.stop.requested() && self.lanes.iter().all(|(lane, _)| !lane.is_finished()) {
             if let Some(why) = self.server.ended() {
                 result = Err(RunError::Admin { address: self.admin, why });
+                break;
+            }
+            if self.identity.has_ended() {
+                result = Err(RunError::Renewal);
+                break;
+            }
+            if let Some(counts) = self.alarm.look(Instant::now())
+                && self.flood.action == FloodAction::Stop
+            {
+                result = Err(RunError::Flood { dead: counts.dead, read: counts.read, per: self.flood.per });
                 break;
             }
             self.stop.wait(Duration::from_millis(50));
@@ -373,9 +414,15 @@ mod tests {
             }
         });
         let admin = "127.0.0.1:9464".parse().unwrap();
+        let health = Arc::new(Health::new(vec![Arc::clone(&word)], Vec::new(), Duration::from_secs(1)));
+        let flood = Config::default().dead_letters.flood;
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
         Service {
-            lanes: vec![(lane, Arc::clone(&word))],
-            health: Arc::new(Health::new(vec![word], Vec::new(), Duration::from_secs(1))),
+            lanes: vec![(lane, word)],
+            alarm: Alarm::new(flood, metrics, Arc::clone(&health), Instant::now()),
+            flood,
+            health,
+            identity: Identity::default(),
             stop,
             shutdown: Duration::from_secs(60),
             server: server::Running::new(admin, end),

@@ -107,6 +107,8 @@ pub struct Metrics {
     /// Enriched alerts acknowledged by the output topic.
     pub published: IntCounter,
     dead_lettered: IntCounterVec,
+    /// 1 while there is a flood of dead letters.
+    pub flood: IntGauge,
     by_status: [IntCounter; AlertStatus::ALL.len()],
     /// Seconds from polling an alert to the acknowledgement of its output.
     pub latency: Histogram,
@@ -150,6 +152,8 @@ pub struct Metrics {
     evicted: Mutex<u64>,
     /// Flights under way.
     pub flights: IntGauge,
+    tokens: IntCounterVec,
+    token_expires: Gauge,
     providers: Vec<ProviderMetrics>,
 }
 
@@ -205,6 +209,11 @@ impl Metrics {
         r.register(Box::new(quota.clone()))?;
         let waiting = gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", &["provider"])?;
         let breaker = gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
+        let tokens =
+            counters(r, "kafka_tokens_total", "Tokens for Kafka that were asked for.", &["outcome"])?;
+        for outcome in ["ok", "refused", "unavailable"] {
+            tokens.with_label_values(&[outcome]);
+        }
         let transactions =
             counters(r, "transactions_total", "Transactions, by how they ended.", &["result"])?;
         let ended = |result: &str| transactions.with_label_values(&[result]);
@@ -242,6 +251,7 @@ impl Metrics {
             consumed: counter(r, "alerts_consumed_total", "Alerts read from the input.")?,
             published: counter(r, "alerts_published_total", "Alerts acknowledged by the output topic.")?,
             dead_lettered,
+            flood: gauge(r, "dead_letter_flood", "1 while there is a flood of dead letters.")?,
             by_status,
             latency: histogram(r, "alert_seconds", "From polling to the output's acknowledgement.", LATENCY)?,
             stage_begin: stage.with_label_values(&["begin"]),
@@ -277,14 +287,17 @@ impl Metrics {
                 LATENCY,
             )?,
             assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
-            last_progress: {
-                let gauge = Gauge::with_opts(opts(
-                    "last_progress_timestamp_seconds",
-                    "Unix time of the last acknowledged alert.",
-                ))?;
-                r.register(Box::new(gauge.clone()))?;
-                gauge
-            },
+            last_progress: moment(
+                r,
+                "last_progress_timestamp_seconds",
+                "Unix time of the last acknowledged alert.",
+            )?,
+            tokens,
+            token_expires: moment(
+                r,
+                "kafka_token_expiry_timestamp_seconds",
+                "Unix time of the end of the token for Kafka; 0 without one.",
+            )?,
             cache,
             nowhere: CacheQueries {
                 hit: detached()?,
@@ -323,8 +336,17 @@ impl Metrics {
 
     /// Notes that an alert was acknowledged at `now`.
     pub fn progressed(&self, now: SystemTime) {
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_progress.set(since.as_secs_f64());
+        self.last_progress.set(unix(now));
+    }
+
+    /// Counts a request for a token for Kafka, by its outcome.
+    pub fn token(&self, outcome: &str) {
+        self.tokens.with_label_values(&[outcome]).inc();
+    }
+
+    /// Notes until when the newest one is good.
+    pub fn token_expires(&self, at: SystemTime) {
+        self.token_expires.set(unix(at));
     }
 
     /// Forgets the series of a partition that is no longer ours: its new owner tells it.
@@ -439,6 +461,17 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     Ok(metric)
 }
 
+/// A gauge of a moment, in seconds of Unix time.
+fn moment(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let metric = Gauge::with_opts(opts(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn unix(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 fn gauges(
     registry: &Registry,
     name: &str,
@@ -509,6 +542,7 @@ mod tests {
             "riskstream_cache_entries",
             "riskstream_cache_evictions_total",
             "riskstream_cache_queries_total",
+            "riskstream_dead_letter_flood",
             "riskstream_dead_letters_total",
             "riskstream_flights",
             "riskstream_in_flight_alerts",

@@ -71,7 +71,20 @@ enum Place {
     Unrouted,
 }
 
+/// Bytes that a question under way takes beside its alert, and the answer that it brings, which is some hundred bytes.
+const QUESTION: usize = 4 * 1024;
+
 impl Pending {
+    /// Bytes that an alert waits with: about its entities and the questions about them.
+    pub fn bytes(&self) -> usize {
+        let entity = |entity: &PendingEntity| {
+            let paths: usize = entity.paths.iter().map(|path| size_of::<String>() + path.len()).sum();
+            let question = if entity.landing.get().is_none() { QUESTION } else { 0 };
+            size_of::<PendingEntity>() + entity.value.len() + paths + question
+        };
+        size_of::<Self>() + self.entities.iter().map(entity).sum::<usize>()
+    }
+
     /// Nobody waits any more: landings from here on wake no one.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! Logging: readable on a terminal, JSON lines in a pipe.
 //!
 //! Contract: logs go to stderr, so that results on stdout stay clean. No alert content and no identifier is
-//! logged at `info` and above, no secret ever: that is each caller's duty, and tested end to end.
+//! logged at `info` and above, no secret ever: that is each caller's duty, and tested end to end. A log that nobody
+//! reads stops nothing.
 
 use std::io::IsTerminal;
 
@@ -13,7 +14,12 @@ use crate::config::{Log, LogFormat};
 pub fn start(log: &Log) {
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would tell of a line that cannot be written on the same stderr, and panic: whoever logs must not end
+        // because nobody reads.
+        .log_internal_errors(false);
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,

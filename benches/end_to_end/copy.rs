@@ -58,7 +58,7 @@ pub fn run() {
     consumer.subscribe(&[input]).unwrap();
     let done = Done((0..1024).map(|_| AtomicI64::new(0)).collect());
     let producer: ThreadedProducer<Done> =
-        ThreadedProducer::from_config_and_context(&client::producer(&config, 0, 1, None), done).unwrap();
+        ThreadedProducer::from_config_and_context(&client::producer(&config, 1, None), done).unwrap();
     let mut store_at = Instant::now();
     loop {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::provider::guard::Guard;
 use crate::source::LaneError;
+use crate::source::identity::Identity;
 
 /// One lane's word.
 #[derive(Debug)]
@@ -115,6 +116,7 @@ pub struct Health {
     lanes: Vec<Arc<LaneHealth>>,
     notes: Arc<Notes>,
     guards: Vec<Arc<Guard>>,
+    identity: Identity,
     /// A lane that is silent for longer is not alive.
     silence: Duration,
     stopping: AtomicBool,
@@ -127,6 +129,9 @@ pub struct Readiness {
     pub ready: bool,
     /// What keeps it from being ready, for people.
     pub reasons: Vec<String>,
+    /// What is wrong with the way to Kafka and does not stop it yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kafka: Vec<String>,
     /// What is wrong with vendors. Alerts still flow, marked, so it does not make the process unready.
     pub providers: Vec<String>,
     /// What else people should know; alerts go on.
@@ -140,9 +145,17 @@ impl Health {
             lanes,
             notes: Arc::default(),
             guards,
+            identity: Identity::default(),
             silence: drain + Duration::from_secs(10),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// With an identity to the brokers that has to be renewed.
+    #[must_use]
+    pub fn with_identity(mut self, identity: &Identity) -> Self {
+        self.identity = identity.clone();
+        self
     }
 
     /// Where to note what people should know.
@@ -176,8 +189,14 @@ impl Health {
                 None => {}
             }
         }
+        let mut kafka = Vec::new();
+        match self.identity.trouble(Instant::now()) {
+            Some(trouble) if trouble.blocked => reasons.push(trouble.what),
+            Some(trouble) => kafka.push(trouble.what),
+            None => {}
+        }
         let providers = self.guards.iter().filter_map(|guard| guard.state().problem()).collect();
-        Readiness { ready: reasons.is_empty(), reasons, providers, notes: self.notes.all() }
+        Readiness { ready: reasons.is_empty(), reasons, kafka, providers, notes: self.notes.all() }
     }
 }
 

@@ -111,6 +111,7 @@ async fn page(State(parts): State<Parts>) -> Html<String> {
     let notes: String = readiness
         .reasons
         .iter()
+        .chain(&readiness.kafka)
         .chain(&readiness.providers)
         .chain(&readiness.notes)
         .map(|note| format!("<li>{}</li>", escape(note)))

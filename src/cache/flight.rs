@@ -3,9 +3,10 @@
 //! Contract: at most one flight per question at any time. A flight hands its answer to everyone who joined it
 //! **and** stores it, in such an order that a question which misses the cache either joins the flight or finds
 //! its answer. A flight always lands: when its task is dropped (the process stops) its waiters are told so.
-//! A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert.
+//! A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert. It is not kept
+//! alive for that either: an alert leaves at its deadline with all that it holds, however long its flights take.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -33,7 +34,7 @@ pub enum Landing {
     Failed(FailureKind),
 }
 
-/// Somebody who waits for answers; `index` is the waiter's own number for the question.
+/// Somebody who waits for answers, for as long as somebody holds it; `index` is its own number for the question.
 pub trait Waiter: Send + Sync {
     /// Called once for each question joined, from any thread. Must not block.
     fn land(&self, index: u32, landing: Landing);
@@ -50,9 +51,24 @@ pub struct Carrier {
 /// A flight as seen from the ground.
 struct Open {
     /// Who waits for it, each with its own number for the question.
-    passengers: Vec<(Arc<dyn Waiter>, u32)>,
+    passengers: Vec<Passenger>,
     /// How urgent it is: as the most urgent of those who joined it.
     urgency: watch::Sender<Priority>,
+}
+
+/// Somebody who waits, unless they gave up, and their number for the question.
+type Passenger = (Weak<dyn Waiter>, u32);
+
+impl Open {
+    fn board(&mut self, waiter: &Arc<dyn Waiter>, index: u32) {
+        // Before the list grows, whoever gave up leaves it. Then it has room for as many again as wait, so that this is
+        // not done for each.
+        if self.passengers.len() == self.passengers.capacity() {
+            self.passengers.retain(|(waiter, _)| waiter.strong_count() > 0);
+            self.passengers.reserve(self.passengers.len().max(1));
+        }
+        self.passengers.push((Arc::downgrade(waiter), index));
+    }
 }
 
 /// The flights under way.
@@ -117,7 +133,7 @@ impl Flights {
         match self.open.entry(question.to_key()) {
             Place::Occupied(mut place) => {
                 let open = place.get_mut();
-                open.passengers.push((Arc::clone(waiter), index));
+                open.board(waiter, index);
                 open.urgency.send_if_modified(|urgency| {
                     let raised = priority < *urgency;
                     *urgency = priority.min(*urgency);
@@ -134,7 +150,7 @@ impl Flights {
                     Found::Failed(kind, standby) => return Some(stand_in(kind, standby)),
                     Found::Miss(standby) => standby,
                 };
-                self.depart(place, vec![(Arc::clone(waiter), index)], standby, priority);
+                self.depart(place, vec![(Arc::downgrade(waiter), index)], standby, priority);
                 None
             }
         }
@@ -175,7 +191,7 @@ impl Flights {
     fn depart(
         self: &Arc<Self>,
         place: VacantEntry<'_, Key, Open>,
-        passengers: Vec<(Arc<dyn Waiter>, u32)>,
+        passengers: Vec<Passenger>,
         standby: Option<Arc<Entry>>,
         priority: Priority,
     ) {
@@ -265,7 +281,9 @@ impl Flight {
         self.landed = true;
         if let Some((_, open)) = self.flights.open.remove(&self.key) {
             for (waiter, index) in open.passengers {
-                waiter.land(index, landing.clone());
+                if let Some(waiter) = waiter.upgrade() {
+                    waiter.land(index, landing.clone());
+                }
             }
         }
     }

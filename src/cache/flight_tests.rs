@@ -105,6 +105,29 @@ async fn ten_thousand_alerts_about_one_entity_make_one_call() {
 }
 
 #[tokio::test]
+async fn whoever_gives_up_is_not_remembered_by_a_flight_that_takes_long() {
+    let scene = scene(false);
+    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let patient = Arc::new(Landed::default());
+    let waiter: Arc<dyn Waiter> = Arc::clone(&patient) as Arc<dyn Waiter>;
+    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0).is_none());
+    let mut gone = Vec::new();
+    for index in 0..10_000 {
+        let waiter: Arc<dyn Waiter> = Arc::new(Landed::default());
+        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index).is_none());
+        gone.push(Arc::downgrade(&waiter));
+    }
+    assert!(gone.iter().all(|waiter| waiter.strong_count() == 0), "an alert that left is kept");
+    let passengers = scene.flights.open.get(&question.to_key()).unwrap().passengers.len();
+    assert!(passengers <= 4, "{passengers} are remembered, and one waits");
+    scene.gate.add_permits(1);
+    while scene.flights.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(patient.0.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_failure_is_handed_out_and_remembered() {
     let scene = scene(true);
     scene.gate.add_permits(10);

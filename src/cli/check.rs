@@ -1,26 +1,21 @@
 //! `riskstream check`: what is wrong with a configuration, and what leaves the network for where.
 //!
-//! Contract: without `--connect` nothing is contacted. With it, the broker is asked about our topics and every
+//! Contract: without `--connect` nothing is contacted. With it, the broker is asked about our topics and rights, and every
 //! vendor about its credentials; what fails is said with its cure, and the exit code is 1.
 
-use std::path::Path;
-use std::time::Duration;
+mod broker;
 
-use rdkafka::producer::{BaseProducer, Producer};
+use std::path::Path;
+
 use serde_json::json;
 
+use super::memory::{self, Part};
 use super::output::{line, table};
 use super::{End, engine_problem, for_people, load, verify};
 use crate::app::Engine;
 use crate::config::Config;
 use crate::entity::EntityKind;
-use crate::http;
 use crate::routing::Decision;
-use crate::source::client;
-use crate::source::verify::without_value;
-
-/// Bound of asking the broker.
-const BROKER: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
@@ -31,28 +26,29 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
     verify(path, &config)?;
     let people = for_people(json);
     let egress = egress(&engine, &config);
-    let memory = memory(&config);
+    let memory = memory::ceiling(&config);
     if people {
         line(&format!("{} is correct\n", path.display()))?;
         line("Which identifiers go where")?;
         let rows: Vec<Vec<String>> = egress.iter().map(Flow::row).collect();
         line(&table(&["kind", "in alerts of", "asked of", "host"], &rows))?;
         line("\nMemory, at most")?;
-        let rows: Vec<Vec<String>> =
-            memory.iter().map(|(what, bytes)| vec![(*what).to_owned(), mib(*bytes)]).collect();
-        line(&table(&["what", "MiB"], &rows))?;
+        let row = |part: &Part| vec![part.what.to_owned(), mib(part.bytes), part.by.to_owned()];
+        let rows: Vec<Vec<String>> = memory.iter().map(row).collect();
+        line(&table(&["what", "MiB", "decided by"], &rows))?;
     } else {
         for flow in &egress {
             line(&flow.json().to_string())?;
         }
-        for (what, bytes) in &memory {
-            line(&json!({ "memory": what, "bytes": bytes }).to_string())?;
+        for Part { what, by, bytes } in &memory {
+            line(&json!({ "memory": what, "bytes": bytes, "by": by }).to_string())?;
         }
     }
     if !connect {
         return Ok(());
     }
-    let mut results = broker(&config);
+    let kafka = broker::ask(&config, runtime.handle());
+    let mut results = kafka.topics.clone();
     runtime.block_on(async {
         for guard in &engine.guards {
             let answer = guard.provider().probe().await;
@@ -73,7 +69,9 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
             line(&json!({ "connection": who, "ok": error.is_none(), "error": error }).to_string())?;
         }
     }
-    if results.iter().all(|(_, result)| result.is_ok()) { Ok(()) } else { Err(End::Quiet) }
+    kafka.print_access(people)?;
+    let fine = kafka.is_fine() && results.iter().all(|(_, result)| result.is_ok());
+    if fine { Ok(()) } else { Err(End::Quiet) }
 }
 
 fn verdict(result: &Result<(), String>) -> String {
@@ -162,77 +160,6 @@ fn egress(engine: &Engine, config: &Config) -> Vec<Flow> {
     flows
 }
 
-/// What bounds memory, in bytes; the process itself and the allocator come on top.
-fn memory(config: &Config) -> Vec<(&'static str, u64)> {
-    let lanes = config.pipeline.threads.max(1) as u64;
-    let in_flight = config.pipeline.in_flight_bytes as u64;
-    // One fetch may be under way from every broker; of the cluster we know those that the configuration names.
-    let fetch = client::consumer(config, 0, config.pipeline.threads.max(1));
-    let fetch =
-        fetch.get("fetch.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(client::FETCH_BYTES);
-    let prefetch = lanes * (client::PREFETCH_KIB as u64 * 1024 + fetch * config.kafka.brokers.len() as u64);
-    let produce = lanes * client::producer_kib(config, config.pipeline.threads.max(1)) as u64 * 1024;
-    let at_once: usize = config.providers.iter().map(|provider| provider.common.concurrency).sum();
-    let bodies = at_once as u64 * http::BODY_LIMIT as u64;
-    let parts = [
-        ("answers in the cache", config.cache.capacity),
-        ("alerts in flight, with their outputs", in_flight * 2),
-        ("prefetched by the consumers", prefetch),
-        ("queued in the producers", produce),
-        ("bodies of vendors' answers", bodies),
-    ];
-    let all = parts.iter().map(|(_, bytes)| bytes).sum();
-    parts.into_iter().chain([("all", all)]).collect()
-}
-
 fn mib(bytes: u64) -> String {
     format!("{:.0}", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Asks the broker about every topic of ours.
-fn broker(config: &Config) -> Vec<(String, Result<(), String>)> {
-    let producer: BaseProducer = match client::common(&config.kafka).create() {
-        Ok(producer) => producer,
-        Err(error) => return vec![("kafka".to_owned(), Err(without_value(&error)))],
-    };
-    let named = config.input.topics.iter().filter(|topic| topic.pattern.is_none());
-    let topics = named.map(|topic| ("input", topic.name.as_str())).chain([
-        ("output", config.output.topic.as_str()),
-        ("dead-letter", config.dead_letters.topic.as_str()),
-    ]);
-    let ask = |(role, topic): (&str, &str)| {
-        let result = match producer.client().fetch_metadata(Some(topic), BROKER) {
-            Err(error) => Err(format!(
-                "{error}. Check kafka.brokers, kafka.security and that the broker's port is open to us"
-            )),
-            Ok(metadata) => match metadata.topics().first() {
-                Some(found) if found.error().is_none() && !found.partitions().is_empty() => Ok(()),
-                Some(found) => Err(match found.error() {
-                    Some(error) => {
-                        format!(
-                            "{}. Create it, or grant us access",
-                            rdkafka::error::RDKafkaErrorCode::from(error)
-                        )
-                    }
-                    None => "it has no partitions".to_owned(),
-                }),
-                None => Err("no such topic".to_owned()),
-            },
-        };
-        (format!("{role} topic {topic}"), result)
-    };
-    let mut results: Vec<_> = topics.map(ask).collect();
-    for pattern in config.input.topics.iter().filter(|topic| topic.pattern.is_some()) {
-        // None is no fault: topics may come later.
-        let matching = producer
-            .client()
-            .fetch_metadata(None, BROKER)
-            .map(|metadata| metadata.topics().iter().filter(|topic| pattern.matches(topic.name())).count());
-        let (count, result) = match matching {
-            Ok(count) => (count.to_string(), Ok(())),
-            Err(error) => ("?".to_owned(), Err(error.to_string())),
-        };
-        results.push((format!("input topics {} ({count} match)", pattern.name), result));
-    }
-    results
 }

@@ -6,9 +6,11 @@
 mod alerts;
 mod check;
 mod demo;
+mod dlq;
 mod enrich;
 mod extract;
 mod lookup;
+mod memory;
 mod output;
 mod run;
 mod simulate;
@@ -22,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::EngineError;
 use crate::config::{Config, Problem, Problems};
 use crate::entity::EntityKind;
+use crate::source::identity::Identity;
 use crate::source::verify::{self, Refused};
 
 /// The arguments are wrong; clap leaves with the same.
@@ -87,6 +90,8 @@ Examples:
   riskstream simulate
   riskstream simulate --listen 127.0.0.1:8900 --latency 50ms")]
     Simulate(SimulateArguments),
+    /// Dead letters: list them, look at one, send them again.
+    Dlq(dlq::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +189,7 @@ pub fn main() -> ExitCode {
         }
         Command::Demo(a) => demo::run(a.seconds, a.rate),
         Command::Simulate(a) => simulate::run(a.listen, &a.latency),
+        Command::Dlq(a) => dlq::run(&a),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -249,14 +255,19 @@ fn engine_problem(path: &Path, error: &EngineError) -> End {
     End::Configuration(Problems::new(problems))
 }
 
-/// So are librdkafka's properties, which it tells by trying.
+/// So are librdkafka's properties, which it tells by trying, and the files of the way to an identity provider.
 fn verify(path: &Path, config: &Config) -> Result<(), End> {
     let file = path.display().to_string();
     let problem = |refused: Refused| Problem {
         key: refused.key,
         ..Problem::of_file(file.clone(), refused.what, refused.cure)
     };
-    let problems: Vec<Problem> = verify::verify(config).into_iter().map(problem).collect();
+    let mut problems: Vec<Problem> = verify::verify(config).into_iter().map(problem).collect();
+    if let Err(error) = Identity::new(&config.kafka) {
+        let mut problem = Problem::of_file(file, error.to_string(), "correct ca or proxy");
+        problem.key = "kafka.sasl".to_owned();
+        problems.push(problem);
+    }
     if problems.is_empty() { Ok(()) } else { Err(End::Configuration(Problems::new(problems))) }
 }
 

@@ -1,7 +1,8 @@
 //! An answer as text: rendered once when it is fetched, copied into every alert that it answers.
 //!
 //! Owns the members of a scored or unknown entity that do not depend on the alert. Contract: the text is
-//! valid JSON members without braces, and can be written with or without its bulky part without parsing.
+//! valid JSON members without braces, and can be written with or without its bulky part, which is bounded, without
+//! parsing.
 
 use jiff::Timestamp;
 use serde_json::Number;
@@ -9,6 +10,10 @@ use serde_json::Number;
 use super::json;
 use crate::provider::{Answer, Scored};
 use crate::score::{Level, Score};
+
+/// Bytes of an answer's details. Longer ones are left out whole, and that is marked: the cache and alerts in flight hold
+/// many answers.
+const MOST_DETAILS: usize = 32 * 1024;
 
 /// What is constant of an answer; what the cache holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,10 @@ impl Rendered {
                 facts(scored, &mut out);
                 let start = out.len();
                 details(scored, &mut out);
+                if out.len() - start > MOST_DETAILS {
+                    out.truncate(start);
+                    out.extend_from_slice(br#","truncated":true"#);
+                }
                 ((start, out.len()), Some((scored.score, scored.level)), scored.raw.score.clone())
             }
             Answer::Unknown { detail } => {
@@ -192,6 +201,29 @@ mod tests {
             r#"{"status":"scored","score":0,"level":"info","raw":{"scale":"levels"},"as_of":"2026-05-29T14:23:27Z"}"#
         );
         assert_eq!(text(&rendered, true), text(&rendered, false));
+    }
+
+    #[test]
+    fn details_without_end_are_left_out_and_that_is_marked() {
+        let scored = |reason: usize| {
+            Answer::Scored(Box::new(Scored {
+                score: Score::ZERO,
+                level: Level::Info,
+                raw: Raw { score: None, level: None, scale: "levels" },
+                delta: None,
+                signals: None,
+                first_seen: None,
+                last_seen: None,
+                reasons: vec!["x".repeat(reason)],
+                attributes: Default::default(),
+            }))
+        };
+        let longest = MOST_DETAILS - r#","reasons":[""]"#.len();
+        assert!(text(&Rendered::of(&scored(longest), at()), true).contains("xxx"));
+        let cut = Rendered::of(&scored(longest + 1), at());
+        let value: Value = serde_json::from_str(&text(&cut, true)).unwrap();
+        assert_eq!((&value["truncated"], &value["reasons"]), (&json!(true), &Value::Null));
+        assert!(cut.bytes() < 1_000);
     }
 
     #[test]

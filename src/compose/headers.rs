@@ -21,6 +21,9 @@ pub const SOURCE: &str = "risk-source";
 pub const TRUNCATED: &str = "risk-truncated";
 /// Marks an output whose timestamp is not the alert's, because the broker refused that one.
 pub const TIMESTAMP: &str = "risk-timestamp";
+/// How often the record had been sent again after it became a dead letter: on what was sent again, and on a dead
+/// letter that came of it.
+pub const REDRIVEN: &str = "risk-redriven";
 
 /// An upper bound on the bytes, names included, of everything that [`of`] yields.
 pub const RESERVED: usize = 128;
@@ -31,6 +34,15 @@ pub fn is_ours(name: &str) -> bool {
     ["risk-", "__connect.errors."].iter().any(|prefix| {
         name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     })
+}
+
+/// The count that a [`REDRIVEN`] header holds: 1 to 99, in digits. Whoever writes alerts may forge one, which only keeps
+/// that very alert from being sent again; whatever is no such number counts as none.
+pub fn redriven(value: &[u8]) -> Option<u8> {
+    match value {
+        [b'1'..=b'9'] | [b'1'..=b'9', b'0'..=b'9'] => std::str::from_utf8(value).ok()?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// The headers that follow from composing. [`SOURCE`] and [`TIMESTAMP`] depend on the record, not on the
@@ -67,6 +79,16 @@ mod tests {
     }
 
     #[test]
+    fn a_count_of_redrives_is_a_small_number_or_nothing() {
+        for count in 1..=99u8 {
+            assert_eq!(redriven(count.to_string().as_bytes()), Some(count));
+        }
+        for forged in [&b""[..], b"0", b"01", b"100", b"-1", b"+1", b" 1", b"1\n", b"1e1", b"\xff"] {
+            assert_eq!(redriven(forged), None, "{forged:?}");
+        }
+    }
+
+    #[test]
     fn the_headers_of_a_scored_alert_carry_status_score_and_level() {
         let summary = Summary {
             status: AlertStatus::Complete,
@@ -91,7 +113,7 @@ mod tests {
     fn an_alert_without_a_score_has_no_score_header_and_every_name_is_ours() {
         let names: Vec<_> = of(&Summary::NO_ENTITIES).map(|(name, _)| name).collect();
         assert_eq!(names, [STATUS, SCHEMA_VERSION]);
-        for name in [STATUS, SCORE, LEVEL, SCHEMA_VERSION, SOURCE, TRUNCATED, TIMESTAMP] {
+        for name in [STATUS, SCORE, LEVEL, SCHEMA_VERSION, SOURCE, TRUNCATED, TIMESTAMP, REDRIVEN] {
             assert!(is_ours(name), "{name}");
         }
     }

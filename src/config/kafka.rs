@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::raw::{Place, Value};
-use crate::config::{Kafka, Property, Sasl, Section, Security, Tls};
+use crate::config::{Kafka, Property, Sasl, Section, Security, Tls, sasl};
 
 const OFFSETS: &str = "remove it: an offset is committed once its output is acknowledged, never on a timer";
 const PRODUCER: &str =
@@ -15,6 +15,7 @@ const PRODUCER: &str =
 const MEMORY: &str = "remove it: pipeline.in_flight and pipeline.in_flight_bytes bound the memory";
 const GROUP: &str = "use input.group";
 const BROKERS: &str = "use kafka.brokers";
+const TOKENS: &str = "use kafka.sasl with mechanism: OAUTHBEARER";
 const MECHANISM: &str = "use kafka.sasl.mechanism";
 
 /// Properties that are refused, and what to do instead.
@@ -153,7 +154,7 @@ fn security(section: &mut Section<'_>, brokers: &[String]) -> Security {
             "write security: sasl_tls (or tls, sasl_plaintext, plaintext)",
         );
     }
-    let (tls, sasl) = (section.section("tls").map(tls), section.section("sasl").map(sasl));
+    let (tls, sasl) = (section.section("tls").map(tls), section.section("sasl").map(sasl::read));
     // A form that is wrong has been reported; complaints about what belongs to it would only be noise.
     let Some(form) = form.or((!written).then_some(Form::Plaintext)) else { return Security::Plaintext };
     let (uses_tls, uses_sasl) = match form {
@@ -174,7 +175,11 @@ fn security(section: &mut Section<'_>, brokers: &[String]) -> Security {
         let cure = "write sasl: {mechanism: SCRAM-SHA-512, username: NAME, password: {env: NAME}}";
         section.problem("sasl", "missing", cure);
     }
-    match (form, sasl.flatten()) {
+    let sasl = sasl.flatten();
+    if matches!((form, &sasl), (Form::SaslPlaintext, Some(Sasl::MskIam(_)))) {
+        section.problem("security", "AWS takes its tokens over TLS only", "write security: sasl_tls");
+    }
+    match (form, sasl) {
         (Form::Tls, _) => Security::Tls(tls.unwrap_or_default()),
         (Form::SaslTls, Some(sasl)) => Security::SaslTls(tls.unwrap_or_default(), sasl),
         (Form::SaslPlaintext, Some(sasl)) => Security::SaslPlaintext(sasl),
@@ -200,26 +205,17 @@ fn tls(mut section: Section<'_>) -> Tls {
     tls
 }
 
-fn sasl(mut section: Section<'_>) -> Option<Sasl> {
-    let words = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].map(|word| (word, word));
-    if !section.has("mechanism") {
-        section.problem("mechanism", "missing", "write mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN");
-    }
-    let mechanism = section.choice("mechanism", &words);
-    let username = section.required_text("username", "riskstream");
-    let password = section.required_secret("password");
-    section.finish();
-    Some(Sasl { mechanism: mechanism?.to_owned(), username: username?, password: password? })
-}
-
 fn properties(section: &Section<'_>) -> BTreeMap<String, Property> {
     let mut properties = BTreeMap::new();
     for entry in section.entries() {
         // Shells take no dots in a variable's name, and librdkafka's names have no underscores.
         let from_variable = matches!(entry.place, Place::Variable(_));
         let name = if from_variable { entry.key.replace('_', ".") } else { entry.key.clone() };
-        if let Some((_, cure)) = OURS.iter().find(|(ours, _)| *ours == name) {
-            section.problem_of_key(entry, "not a property that can be set here", *cure);
+        let cure = OURS.iter().find(|(ours, _)| *ours == name).map(|(_, cure)| *cure);
+        // Tokens are fetched by us: librdkafka's own way is not built in.
+        let cure = cure.or_else(|| name.contains("sasl.oauthbearer.").then_some(TOKENS));
+        if let Some(cure) = cure {
+            section.problem_of_key(entry, "not a property that can be set here", cure);
             continue;
         }
         let property = match entry.value.value {
@@ -235,10 +231,7 @@ fn properties(section: &Section<'_>) -> BTreeMap<String, Property> {
 
 /// Whether a property's value is nobody's business.
 fn is_secret(name: &str) -> bool {
-    name.contains("password")
-        || name.contains("secret")
-        || name == "ssl.key.pem"
-        || name.ends_with("oauthbearer.config")
+    name.contains("password") || name.contains("secret") || name == "ssl.key.pem"
 }
 
 /// How long a consumer may be silent before it loses its partitions.

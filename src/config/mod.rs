@@ -3,6 +3,7 @@
 //! Owns the file's keys and their defaults. Contract: [`Config`] holds only values that can be used; whoever
 //! has one need not check again. The only place that reads our own settings from the environment.
 
+mod dead_letters;
 mod document;
 mod input;
 mod kafka;
@@ -12,6 +13,7 @@ pub mod provider;
 mod raw;
 mod read;
 mod routes;
+pub mod sasl;
 pub mod secret;
 pub mod section;
 mod units;
@@ -29,10 +31,12 @@ use std::time::Duration;
 
 use crate::entity::EntityKind;
 
+pub use dead_letters::{DeadLetters, Flood, FloodAction, OnFailure};
 pub use document::Document;
 pub use input::TopicPattern;
 pub use problem::{Problem, Problems};
 pub use provider::ProviderConfig;
+pub use sasl::Sasl;
 pub use secret::{Fingerprint, Secret};
 pub use section::Section;
 pub use units::duration;
@@ -193,17 +197,6 @@ impl Default for Tls {
     }
 }
 
-/// `kafka.sasl`.
-#[derive(Clone, Debug)]
-pub struct Sasl {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    pub mechanism: String,
-    /// Who we are.
-    pub username: String,
-    /// How we prove it.
-    pub password: Secret,
-}
-
 /// `input`.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -281,25 +274,6 @@ pub enum OutputPartition {
     Input,
     /// By the key, as Java's default partitioner does (murmur2).
     Key,
-}
-
-/// `dead_letters`.
-#[derive(Clone, Debug)]
-pub struct DeadLetters {
-    /// Their topic.
-    pub topic: String,
-    /// What happens when the topic does not take one.
-    pub on_failure: OnFailure,
-}
-
-/// `dead_letters.on_failure`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Send it again until it is taken. Others go on, but nothing behind it is committed, and reading stops once the
-    /// ledger behind it is long: nothing is lost.
-    Wait,
-    /// Stop the process with an error.
-    Stop,
 }
 
 /// `pipeline`.

@@ -10,8 +10,8 @@ use crate::config::document::Document;
 use crate::config::input::{TOPIC, is_topic};
 use crate::config::provider::{scale_in, size, ttl_in};
 use crate::config::{
-    Admin, Cache, Config, DeadLetters, Delivery, Input, Kafka, Log, LogFormat, OnConflict, OnFailure, Order,
-    Output, OutputFormat, OutputPartition, Pipeline, ProviderConfig, Section, Ttl, input, kafka, routes,
+    Admin, Cache, Config, Delivery, Input, Kafka, Log, LogFormat, OnConflict, Order, Output, OutputFormat,
+    OutputPartition, Pipeline, ProviderConfig, Section, Ttl, dead_letters, input, kafka, routes,
 };
 use crate::score::Scale;
 
@@ -26,7 +26,7 @@ pub(super) fn read(document: &Document) -> Config {
     let kafka = kafka::read(root.section_or_empty("kafka"));
     let input = input::read(root.section_or_empty("input"));
     let output = output(root.section_or_empty("output"), &input);
-    let dead_letters = dead_letters(root.section_or_empty("dead_letters"), &input, &output);
+    let dead_letters = dead_letters::read(root.section_or_empty("dead_letters"), &input, &output);
     let formats = formats(&mut root);
     let pipeline = pipeline(root.section_or_empty("pipeline"), &kafka);
     let cache = cache(root.section_or_empty("cache"));
@@ -43,7 +43,7 @@ pub(super) fn read(document: &Document) -> Config {
 }
 
 /// Reads the name of a topic that we write to: never one that we read from.
-fn output_topic(section: &mut Section<'_>, default: &str, input: &Input) -> String {
+pub(super) fn output_topic(section: &mut Section<'_>, default: &str, input: &Input) -> String {
     let topic = section.text("topic").unwrap_or_else(|| default.to_owned());
     if !is_topic(&topic) {
         section.problem("topic", "not a topic", TOPIC);
@@ -80,20 +80,6 @@ fn output(mut section: Section<'_>, input: &Input) -> Output {
     }
     section.finish();
     output
-}
-
-fn dead_letters(mut section: Section<'_>, input: &Input, output: &Output) -> DeadLetters {
-    let reactions = [("wait", OnFailure::Wait), ("stop", OnFailure::Stop)];
-    let dead_letters = DeadLetters {
-        topic: output_topic(&mut section, "security.alerts.dead-letters", input),
-        on_failure: section.choice("on_failure", &reactions).unwrap_or(OnFailure::Wait),
-    };
-    if dead_letters.topic == output.topic {
-        let cure = "write another: playbooks must not meet dead letters";
-        section.problem("topic", format!("{} is the output topic too", output.topic), cure);
-    }
-    section.finish();
-    dead_letters
 }
 
 /// Resolves the patterns of `formats`. A pattern may match nothing; a plain name must exist.

@@ -20,6 +20,8 @@ pub struct BaseUrl {
     host: String,
     /// Empty, or `/` and segments without a trailing slash, percent-encoded.
     prefix: String,
+    /// Whether the path was written with a slash at its end.
+    slash: bool,
     plain: bool,
     loopback: bool,
 }
@@ -59,6 +61,7 @@ impl BaseUrl {
         Ok(BaseUrl {
             origin: format!("{}://{host}", url.scheme()),
             prefix: url.path().trim_end_matches('/').to_owned(),
+            slash: url.path().ends_with('/'),
             plain: url.scheme() == "http",
             loopback: is_loopback(name),
             host,
@@ -68,6 +71,11 @@ impl BaseUrl {
     /// `host` or `host:port`.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The address itself, with a slash at its end if it was written with one: some servers know only one of the two.
+    pub fn whole(&self) -> String {
+        format!("{}{}{}", self.origin, self.prefix, if self.slash { "/" } else { "" })
     }
 
     /// Whether requests travel unencrypted.
@@ -153,6 +161,9 @@ mod tests {
             url.join(&["users", "1"], "", &[]).unwrap(),
             "https://api.example.com:8443/prefix/v2/users/1"
         );
+        assert_eq!(url.whole(), "https://api.example.com:8443/prefix/v2/");
+        assert_eq!(base("https://h.example/token").whole(), "https://h.example/token");
+        assert_eq!(base("https://h.example").whole(), "https://h.example/");
         assert_eq!(base("https://h.example:443").host(), "h.example");
         assert_eq!(base("https://h.example/token").join(&[], "", &[]).unwrap(), "https://h.example/token");
         assert_eq!(base("https://h.example").join(&[], "", &[]).unwrap(), "https://h.example/");

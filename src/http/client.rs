@@ -5,18 +5,28 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Identity, Proxy, Url, redirect, tls};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::base_url::is_loopback;
 use super::{BaseUrl, HttpError, Request, Response};
 
 /// Bytes of an answer's unpacked body, unless the settings say otherwise.
 pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Bytes of a body that every answer may have, whatever others have. Answers about one entity take some kilobytes.
+pub const SMALL_BODY: usize = 128 * 1024;
+
+/// Larger bodies that are held at once, by all clients of the process together; the next one waits.
+pub const LARGE_BODIES: usize = 4;
+
+static LARGE: Semaphore = Semaphore::const_new(LARGE_BODIES);
 
 /// Names us to vendors.
 const USER_AGENT: &str = concat!("riskstream/", env!("CARGO_PKG_VERSION"));
@@ -158,8 +168,8 @@ impl Client {
     pub async fn send(&self, request: Request, timeout: Duration) -> Result<Response, HttpError> {
         let started = Instant::now();
         match tokio::time::timeout(timeout, self.exchange(request)).await {
-            Ok(Ok((status, headers, body))) => {
-                Ok(Response { status, headers, body, elapsed: started.elapsed() })
+            Ok(Ok((status, headers, body, large))) => {
+                Ok(Response { status, headers, body, elapsed: started.elapsed(), _large: large })
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(HttpError::Timeout(timeout)),
@@ -203,17 +213,26 @@ impl Client {
         // The limit holds for what is unpacked, piece by piece: a small body that unpacks to gigabytes
         // is given up as soon as it crosses the line.
         let mut body = BytesMut::new();
+        let mut large = None;
         while let Some(piece) = response.chunk().await.map_err(failed)? {
-            if body.len() + piece.len() > self.body_limit {
+            let length = body.len() + piece.len();
+            if length > self.body_limit {
                 return Err(too_large);
+            }
+            if length > SMALL_BODY && large.is_none() {
+                // It is never closed.
+                large = LARGE.acquire().await.ok().map(Arc::new);
             }
             body.extend_from_slice(&piece);
         }
-        Ok((status, headers, body.freeze()))
+        Ok((status, headers, body.freeze(), large))
     }
 }
 
-type Exchanged = (u16, Vec<(String, String)>, Bytes);
+type Exchanged = (u16, Vec<(String, String)>, Bytes, Option<Large>);
+
+/// The right to hold a large body.
+pub(super) type Large = Arc<SemaphorePermit<'static>>;
 
 /// Sorts the library's error into our kinds; its URL is taken out first.
 fn failed(error: reqwest::Error) -> HttpError {

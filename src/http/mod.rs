@@ -1,7 +1,8 @@
 //! The one HTTP client: TLS, body limit, time-outs and URL building for everything that leaves by HTTP.
 //!
 //! Contract: no redirect is followed; a response body above the limit is an error, gzip unpacked within the
-//! same limit; `http://` only for loopback unless allowed. Identifiers enter a URL only through
+//! same limit; only a few large bodies are held at once, whoever asked for them; `http://` only for loopback unless
+//! allowed. Identifiers enter a URL only through
 //! [`BaseUrl::join`] and query pairs, which percent-encode everything outside RFC 3986's unreserved set.
 //! Never prints a header that was marked secret, nor a URL or a body, which hold identifiers.
 
@@ -19,7 +20,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use base_url::{BadUrl, BaseUrl};
-pub use client::{BODY_LIMIT, BuildError, Client, ProxyChoice, Settings};
+pub use client::{BODY_LIMIT, BuildError, Client, LARGE_BODIES, ProxyChoice, SMALL_BODY, Settings};
 
 /// What to send.
 pub struct Request {
@@ -101,6 +102,8 @@ pub struct Response {
     pub body: Bytes,
     /// How long the exchange took.
     pub elapsed: Duration,
+    /// A large body counts against the others until it is dropped.
+    _large: Option<client::Large>,
 }
 
 impl Response {

@@ -179,6 +179,22 @@ async fn a_body_at_the_limit_is_fine_and_one_above_it_is_not() {
 }
 
 #[tokio::test]
+async fn a_large_body_waits_for_its_turn_and_small_ones_do_not() {
+    let large = serve(Router::new().route("/risk/{id}", get(|| async { "x".repeat(SMALL_BODY + 1) }))).await;
+    let small = serve(Router::new().route("/risk/{id}", get(|| async { "x".repeat(SMALL_BODY) }))).await;
+    let client = client();
+    let mut held = Vec::new();
+    for _ in 0..LARGE_BODIES {
+        held.push(client.send(ask(&large), PATIENT).await.unwrap());
+    }
+    let soon = Duration::from_millis(100);
+    assert_eq!(client.send(ask(&large), soon).await.unwrap_err(), HttpError::Timeout(soon));
+    assert_eq!(client.send(ask(&small), PATIENT).await.unwrap().body.len(), SMALL_BODY);
+    held.pop();
+    assert_eq!(client.send(ask(&large), PATIENT).await.unwrap().body.len(), SMALL_BODY + 1);
+}
+
+#[tokio::test]
 async fn a_body_of_unsaid_length_is_cut_off_at_the_limit() {
     let base = raw(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();

@@ -75,6 +75,17 @@ impl VendorConfig {
         }
     }
 
+    /// Bytes of what the vendor's provider keeps beside the cache.
+    pub const fn keeps(&self) -> u64 {
+        match self {
+            VendorConfig::Cloudflare(_) => cloudflare::directory::MOST_BYTES,
+            VendorConfig::Datadog(_)
+            | VendorConfig::CortexXdr(_)
+            | VendorConfig::GoogleSecops(_)
+            | VendorConfig::OracleCasb(_) => 0,
+        }
+    }
+
     /// The address that the vendor's own keys give.
     pub fn base_url(&self) -> Option<&BaseUrl> {
         match self {

@@ -3,19 +3,25 @@
 //! Contract: the topics asked for exist with their partitions from the start; everything ends with the value.
 //! It keeps 5 MiB of each partition and drops the oldest beyond that without a word, so whoever writes must not
 //! be far ahead of whoever reads. It has no transactions that mean anything, no administration of topics, and is
-//! slow to rebalance: for those there is Apache Kafka. Never a part of the service.
+//! slow to rebalance: for those there is Apache Kafka. It can be told to refuse, to be slow and to be away, which a real
+//! one cannot; it does not check the sequence of idempotent batches, so that one which is refused while another is on
+//! its way is overtaken by that one. Never a part of the service.
+
+use std::ffi::c_int;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::bindings;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::mocking::MockCluster;
+use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
+use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+pub use rdkafka::types::{RDKafkaApiKey as Request, RDKafkaRespErr as Refusal};
 
 /// How long a group waits for further members when its first one joins, in milliseconds. Three seconds, as in
 /// Apache Kafka, would be most of a test and of the first impression.
 const FIRST_JOIN_MS: i32 = 100;
 
-/// A Kafka broker in this process, on a port of its own. Dropping it ends it.
+/// A Kafka broker in this process, on a port of its own, or several. Dropping it ends them.
 pub struct Broker {
     /// The client that carries the cluster. It produces nothing.
     carrier: BaseProducer,
@@ -28,22 +34,24 @@ impl Broker {
     /// # Errors
     /// When no port can be opened, or a topic is named twice.
     pub fn start(topics: &[(&str, i32)]) -> Result<Broker, KafkaError> {
-        let carrier: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create()?;
+        Self::nodes(1, topics)
+    }
+
+    /// Several, whose node ids begin at 1; each partition is led by one of them.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn nodes(count: i32, topics: &[(&str, i32)]) -> Result<Broker, KafkaError> {
+        let carrier: BaseProducer =
+            ClientConfig::new().set("test.mock.num.brokers", count.to_string()).create()?;
         let mut broker = Broker { carrier, bootstrap: String::new() };
-        let cluster = broker.cluster().ok_or(KafkaError::MockCluster(RDKafkaErrorCode::Fail))?;
         for (name, partitions) in topics {
-            cluster.create_topic(name, *partitions, 1)?;
+            broker.cluster()?.create_topic(name, *partitions, 1)?;
         }
-        let bootstrap = cluster.bootstrap_servers();
-        drop(cluster);
+        let bootstrap = broker.cluster()?.bootstrap_servers();
         broker.bootstrap = bootstrap;
-        let client = broker.carrier.client().native_ptr();
-        // SAFETY: the client is alive, so that its cluster is (it was found above); both calls only read and
-        // write fields under the cluster's own lock.
-        unsafe {
-            let cluster = bindings::rd_kafka_handle_mock_cluster(client);
-            bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, FIRST_JOIN_MS);
-        }
+        // SAFETY: the cluster lives as long as its carrier; the call writes a field under the cluster's own lock.
+        unsafe { bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(broker.native(), FIRST_JOIN_MS) };
         Ok(broker)
     }
 
@@ -52,17 +60,129 @@ impl Broker {
         self.bootstrap.clone()
     }
 
-    /// The cluster itself, to script errors, delays and outages; there always is one.
-    pub fn cluster(&self) -> Option<MockCluster<'_, DefaultProducerContext>> {
-        self.carrier.client().mock_cluster()
+    /// Lets `node` answer the next requests of a kind with `refusals`, one each. `RD_KAFKA_RESP_ERR__TRANSPORT` closes
+    /// the connection instead, after the request was carried out.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn refuse(&self, node: i32, request: Request, refusals: &[Refusal]) -> Result<(), KafkaError> {
+        self.refuse_after(node, request, refusals, Duration::ZERO)
     }
+
+    /// As [`refuse`](Self::refuse), each this long after its request.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn refuse_after(
+        &self,
+        node: i32,
+        request: Request,
+        refusals: &[Refusal],
+        after: Duration,
+    ) -> Result<(), KafkaError> {
+        let after = c_int::try_from(after.as_millis()).unwrap_or(c_int::MAX);
+        for refusal in refusals {
+            // SAFETY: as above; the variable arguments are one pair of an error code and a delay in milliseconds, as
+            // the count says.
+            taken(unsafe {
+                bindings::rd_kafka_mock_broker_push_request_error_rtts(
+                    self.native(),
+                    node,
+                    i16::from(request),
+                    1,
+                    *refusal as c_int,
+                    after,
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Refusals that `node` has still to give to requests of a kind.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn refusals_left(&self, node: i32, request: Request) -> Result<usize, KafkaError> {
+        let mut count = 0;
+        // SAFETY: as above; the count is written before the call returns.
+        taken(unsafe {
+            bindings::rd_kafka_mock_broker_error_stack_cnt(
+                self.native(),
+                node,
+                i16::from(request),
+                &mut count,
+            )
+        })?;
+        Ok(count)
+    }
+
+    /// Lets all nodes say this of a topic when they are asked about it; `RD_KAFKA_RESP_ERR_NO_ERROR` ends it.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn refuse_topic(&self, topic: &str, refusal: Refusal) -> Result<(), KafkaError> {
+        self.cluster()?.topic_error(topic, refusal)
+    }
+
+    /// Lets `node` lead the partitions of a topic. (A partition without a leader would end the process: the broker
+    /// looks for it when it is asked.)
+    ///
+    /// # Errors
+    /// When there is no such topic, partition or node.
+    pub fn lead(&self, topic: &str, partitions: i32, node: i32) -> Result<(), KafkaError> {
+        (0..partitions)
+            .try_for_each(|partition| self.cluster()?.partition_leader(topic, partition, Some(node)))
+    }
+
+    /// Lets `node` coordinate a group.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn coordinate(&self, group: &str, node: i32) -> Result<(), KafkaError> {
+        self.cluster()?.coordinator(MockCoordinator::Group(group.to_owned()), node)
+    }
+
+    /// Lets `node` answer after this time.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn delay(&self, node: i32, time: Duration) -> Result<(), KafkaError> {
+        self.cluster()?.broker_round_trip_time(node, time)
+    }
+
+    /// Ends the connections of `node` and takes no new ones, until [`up`](Self::up).
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn down(&self, node: i32) -> Result<(), KafkaError> {
+        self.cluster()?.broker_down(node)
+    }
+
+    /// Lets `node` take connections again.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn up(&self, node: i32) -> Result<(), KafkaError> {
+        self.cluster()?.broker_up(node)
+    }
+
+    fn cluster(&self) -> Result<MockCluster<'_, DefaultProducerContext>, KafkaError> {
+        self.carrier.client().mock_cluster().ok_or(KafkaError::MockCluster(RDKafkaErrorCode::Fail))
+    }
+
+    fn native(&self) -> *mut bindings::rd_kafka_mock_cluster_t {
+        // SAFETY: the carrier is alive and was made with a cluster.
+        unsafe { bindings::rd_kafka_handle_mock_cluster(self.carrier.client().native_ptr()) }
+    }
+}
+
+fn taken(answer: Refusal) -> Result<(), KafkaError> {
+    if answer.is_error() { Err(KafkaError::MockCluster(answer.into())) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use rdkafka::consumer::{BaseConsumer, Consumer};
 
     use super::*;
@@ -77,5 +197,22 @@ mod tests {
         topics.sort_unstable();
         assert_eq!(topics, [("in", 3), ("out", 1)]);
         assert!(Broker::start(&[("in", 1), ("in", 2)]).is_err());
+    }
+
+    #[test]
+    fn refusals_are_counted_and_given_by_their_node_alone() {
+        let broker = Broker::nodes(2, &[("in", 1)]).unwrap();
+        broker.lead("in", 1, 2).unwrap();
+        broker
+            .refuse(2, Request::ListOffsets, &[Refusal::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED])
+            .unwrap();
+        let left = |node| broker.refusals_left(node, Request::ListOffsets).unwrap();
+        assert_eq!((left(1), left(2)), (0, 1));
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
+        assert!(client.fetch_watermarks("in", 0, Duration::from_secs(10)).is_err());
+        assert_eq!((left(1), left(2)), (0, 0));
+        assert_eq!(client.fetch_watermarks("in", 0, Duration::from_secs(10)).unwrap(), (0, 0));
+        assert!(broker.refuse(3, Request::Fetch, &[Refusal::RD_KAFKA_RESP_ERR_UNKNOWN]).is_err());
     }
 }

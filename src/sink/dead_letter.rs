@@ -79,10 +79,17 @@ pub fn error_headers(
     all
 }
 
+/// The headers of a dead letter with the count of [`headers::REDRIVEN`], where there is one: what was sent again and
+/// fails again must not go in circles.
+pub fn counted(headers: OwnedHeaders, redriven: u8) -> OwnedHeaders {
+    if redriven == 0 {
+        return headers;
+    }
+    headers.insert(Header { key: headers::REDRIVEN, value: Some(redriven.to_string().as_str()) })
+}
+
 /// What stands in for a value that the dead-letter topic does not take.
 pub fn pointer(at: Coordinates<'_>, value: &[u8]) -> Vec<u8> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, value);
-    let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let head = value.get(..HEAD).unwrap_or(value);
     json!({
         "schema": "riskstream/pointer/v1",
@@ -90,11 +97,17 @@ pub fn pointer(at: Coordinates<'_>, value: &[u8]) -> Vec<u8> {
         "partition": at.partition,
         "offset": at.offset,
         "bytes": value.len(),
-        "sha256": sha256,
+        "sha256": sha256(value),
         "head_base64": base64::engine::general_purpose::STANDARD.encode(head),
     })
     .to_string()
     .into_bytes()
+}
+
+/// The digest of a pointer: SHA-256 in hexadecimal digits.
+pub fn sha256(value: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, value);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -125,6 +138,12 @@ mod tests {
         ] {
             assert!(all.contains(&(key.into(), value.into())), "{key} in {all:?}");
         }
+    }
+
+    #[test]
+    fn a_dead_letter_of_what_was_sent_again_carries_the_count() {
+        assert!(text(&counted(OwnedHeaders::new(), 0)).is_empty());
+        assert_eq!(text(&counted(OwnedHeaders::new(), 2)), [("risk-redriven".to_owned(), "2".to_owned())]);
     }
 
     #[test]

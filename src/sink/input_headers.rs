@@ -19,6 +19,9 @@ pub struct Kept {
     pub headers: Option<OwnedHeaders>,
     /// Bytes of names and values, and a little for each one's frame.
     pub bytes: usize,
+    /// How often the record says that it was sent again after it had become a dead letter. Not among `headers`: it is
+    /// for its next dead letter and for nobody else.
+    pub redriven: u8,
 }
 
 /// Bytes that a header's lengths take at most, beside its name and value.
@@ -28,7 +31,11 @@ const FRAME: usize = 10;
 pub fn keep(input: &BorrowedHeaders) -> Kept {
     let mut kept = Kept::default();
     for (name, value) in iter(input) {
-        if headers::is_ours(&name.to_string_lossy()) {
+        let text = name.to_string_lossy();
+        if headers::is_ours(&text) {
+            if text == headers::REDRIVEN {
+                kept.redriven = kept.redriven.max(value.and_then(headers::redriven).unwrap_or(0));
+            }
             continue;
         }
         let all = kept.headers.get_or_insert_with(|| OwnedHeaders::new_with_capacity(8));
@@ -112,6 +119,22 @@ mod tests {
         assert_eq!(all(kept.headers.as_ref().unwrap().as_borrowed()), expected);
         assert_eq!(kept.bytes, 11 + 4 + 4 + 1 + 3 * FRAME);
         assert!(keep(OwnedHeaders::new().as_borrowed()).headers.is_none());
+    }
+
+    #[test]
+    fn the_count_of_redrives_is_read_and_stripped_and_a_forged_one_only_counts_up() {
+        let with = |values: &[&str]| {
+            let input = values.iter().fold(OwnedHeaders::new(), |all, value| {
+                all.insert(Header { key: headers::REDRIVEN, value: Some(*value) })
+            });
+            let kept = keep(input.as_borrowed());
+            assert!(kept.headers.is_none(), "it does not pass on");
+            kept.redriven
+        };
+        assert_eq!(with(&[]), 0);
+        assert_eq!(with(&["2"]), 2);
+        assert_eq!(with(&["3", "1", "-7", "1000000"]), 3);
+        assert_eq!(with(&["many"]), 0);
     }
 
     #[test]

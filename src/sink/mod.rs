@@ -5,6 +5,7 @@
 //! the broker is silence, not a failure. Nothing is retried here: what a refusal means is the lane's to say.
 
 pub mod dead_letter;
+pub mod flood;
 pub mod input_headers;
 pub mod partition;
 pub mod transaction;
@@ -16,9 +17,10 @@ use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use crate::source::client;
+use crate::source::identity::{Identity, Supplied};
 
 /// What a delivery is told apart by: the lane's slot, and which of its users it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,8 @@ pub enum SinkError {
     /// The producer cannot go on and gave the record up, or took it back with its transaction: nothing is wrong with
     /// the record.
     #[error(
-        "the producer gave up a record for topic {topic}: {why}; what was not acknowledged is not committed"
+        "the producer gave up a record for topic {topic}: {why}. What was not acknowledged is not committed: a restart \
+         sends it again"
     )]
     Withdrawn {
         /// The topic.
@@ -152,13 +155,14 @@ pub struct Outgoing<'a> {
 
 /// One lane's producer.
 pub struct Sink {
-    producer: ThreadedProducer<Context>,
+    producer: Supplied<ThreadedProducer<Context>>,
     /// How many producers there were before.
     number: u32,
     config: rdkafka::ClientConfig,
     deliveries: Arc<dyn Deliveries>,
+    identity: Identity,
     /// For records that go alone; made when the first one does.
-    single: Option<ThreadedProducer<Context>>,
+    single: Option<Supplied<ThreadedProducer<Context>>>,
 }
 
 impl Sink {
@@ -166,9 +170,14 @@ impl Sink {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(config: &rdkafka::ClientConfig, deliveries: Arc<dyn Deliveries>) -> Result<Self, KafkaError> {
-        let producer = producer(config, 0, &deliveries)?;
-        Ok(Sink { producer, number: 0, config: config.clone(), deliveries, single: None })
+    pub fn new(
+        config: &rdkafka::ClientConfig,
+        deliveries: Arc<dyn Deliveries>,
+        identity: &Identity,
+    ) -> Result<Self, KafkaError> {
+        let producer = producer(config, 0, &deliveries, identity)?;
+        let identity = identity.clone();
+        Ok(Sink { producer, number: 0, config: config.clone(), deliveries, identity, single: None })
     }
 
     /// Whether the producer of this number is the one in use.
@@ -206,6 +215,13 @@ impl Sink {
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
+    /// Takes back what was not sent yet: each such record is reported as [`SinkError::Withdrawn`].
+    pub fn withdraw(&self) {
+        for producer in [Some(&self.producer), self.single.as_ref()].into_iter().flatten() {
+            producer.purge(PurgeConfig::default().queue());
+        }
+    }
+
     /// The producer whose batches hold one record.
     fn single(&mut self, topic: &str) -> Result<&ThreadedProducer<Context>, SinkError> {
         let made = match self.single.take() {
@@ -213,7 +229,8 @@ impl Sink {
             None => {
                 let mut config = self.config.clone();
                 config.set("batch.num.messages", "1").set("linger.ms", "0");
-                producer(&config, self.number, &self.deliveries).map_err(|error| refusal(topic, &error))?
+                producer(&config, self.number, &self.deliveries, &self.identity)
+                    .map_err(|error| refusal(topic, &error))?
             }
         };
         Ok(self.single.insert(made))
@@ -224,10 +241,15 @@ fn producer(
     config: &rdkafka::ClientConfig,
     number: u32,
     deliveries: &Arc<dyn Deliveries>,
-) -> Result<ThreadedProducer<Context>, KafkaError> {
+    identity: &Identity,
+) -> Result<Supplied<ThreadedProducer<Context>>, KafkaError> {
     let context = Context { number, deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
-    ThreadedProducer::from_config_and_context(config, context)
+    Ok(Supplied::new(ThreadedProducer::from_config_and_context(config, context)?, identity))
 }
+
+/// Kafka before 2.8 wants a right of its own for an idempotent producer; since then that to write anywhere is enough.
+const IDEMPOTENCE: &str = "Grant our principal Write on the output and dead-letter topics, and on a cluster before Kafka \
+     2.8 IdempotentWrite on the cluster; `riskstream check --connect` says how";
 
 /// What an error means for the record.
 fn refusal(topic: &str, error: &KafkaError) -> SinkError {
@@ -243,20 +265,22 @@ fn refusal(topic: &str, error: &KafkaError) -> SinkError {
             | Code::Fatal
             | Code::Fenced
             | Code::ProducerFenced
-            | Code::InvalidProducerEpoch
-            | Code::InvalidTransactionalState
-            | Code::OutOfOrderSequenceNumber
-            | Code::UnknownProducerId,
+            | Code::InvalidTransactionalState,
         ) => SinkError::Withdrawn { topic, why },
+        Some(Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch) => {
+            let lost =
+                "The broker lost track of what this producer has sent: its log was cut, or it has a fault";
+            SinkError::Withdrawn { topic, why: format!("{why}. {lost}") }
+        }
         Some(Code::MessageSizeTooLarge) => SinkError::TooLarge(topic),
         Some(Code::InvalidDifferentRecord) => SinkError::Batch(topic),
         Some(Code::InvalidTimestamp) => SinkError::Timestamp(topic),
-        Some(Code::TopicAuthorizationFailed) => {
-            SinkError::Topic { topic, why, cure: "Grant our principal Write and Describe on it" }
-        }
-        Some(Code::ClusterAuthorizationFailed) => {
-            SinkError::Topic { topic, why, cure: "Grant our principal IdempotentWrite on the cluster" }
-        }
+        Some(Code::TopicAuthorizationFailed) => SinkError::Topic {
+            topic,
+            why,
+            cure: "Grant our principal Write and Describe on it; `riskstream check --connect` says how",
+        },
+        Some(Code::ClusterAuthorizationFailed) => SinkError::Topic { topic, why, cure: IDEMPOTENCE },
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             SinkError::Topic {
                 topic,

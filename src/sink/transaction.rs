@@ -12,10 +12,13 @@ use std::time::Duration;
 use rdkafka::bindings;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::sink::{Sink, producer};
 use crate::source::membership::Membership;
+
+/// Steps that a call is given before something else is tried.
+const TRIES: usize = 20;
 
 /// How far a call came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +114,43 @@ impl Sink {
         outcome(unsafe { bindings::rd_kafka_abort_transaction(self.native(), millis(bound)) })
     }
 
+    /// Has the coordinator tell the group's offsets that what the producer left open there is taken back: by a
+    /// transaction with an offset of `topic`, which is aborted.
+    ///
+    /// # Errors
+    /// [`TransactionError`].
+    pub fn release(&self, group: &str, topic: &str, bound: Duration) -> Result<Step, TransactionError> {
+        let Some(outsider) = Membership::outsider(group) else { return Ok(Step::Done) };
+        let mut list = TopicPartitionList::new();
+        if list.add_partition_offset(topic, 0, Offset::Offset(0)).is_err() {
+            return Ok(Step::Done);
+        }
+        self.begin()?;
+        let mut added = Ok(Step::Again);
+        for _ in 0..TRIES {
+            added = self.add_offsets(&list, &outsider, bound);
+            if added != Ok(Step::Again) {
+                break;
+            }
+        }
+        for _ in 0..TRIES {
+            if self.abort(bound)? == Step::Done {
+                return match added {
+                    Err(TransactionError::Abort(_)) => Ok(Step::Again),
+                    other => other,
+                };
+            }
+        }
+        Err(TransactionError::Renew("a transaction could not be aborted".to_owned()))
+    }
+
     /// Replaces the producer. Word of the old one's records no longer comes.
     ///
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn renew(&mut self) -> Result<(), KafkaError> {
         self.number += 1;
-        let new = producer(&self.config, self.number, &self.deliveries)?;
+        let new = producer(&self.config, self.number, &self.deliveries, &self.identity)?;
         drop(mem::replace(&mut self.producer, new));
         Ok(())
     }
@@ -151,6 +184,9 @@ fn outcome(error: *mut bindings::rd_kafka_error_t) -> Result<Step, TransactionEr
     judge(verdict, code, text)
 }
 
+/// Where the words for it are.
+const HOW: &str = "; `riskstream check --connect` says how";
+
 /// What librdkafka says of an error.
 #[derive(Clone, Copy, Default)]
 struct Verdict {
@@ -163,13 +199,13 @@ fn judge(verdict: Verdict, code: RDKafkaErrorCode, text: String) -> Result<Step,
     use RDKafkaErrorCode as Code;
     Err(match code {
         Code::TransactionalIdAuthorizationFailed => TransactionError::Denied(format!(
-            "{text}. Grant our principal Write and Describe on the transactional id"
+            "{text}. Grant our principal Write and Describe on the transactional id{HOW}"
         )),
         Code::GroupAuthorizationFailed => {
-            TransactionError::Denied(format!("{text}. Grant our principal Read on the group"))
+            TransactionError::Denied(format!("{text}. Grant our principal Read on the group{HOW}"))
         }
         Code::TopicAuthorizationFailed => TransactionError::Denied(format!(
-            "{text}. Grant our principal Write and Describe on the output and dead-letter topics"
+            "{text}. Grant our principal Write and Describe on the output and dead-letter topics{HOW}"
         )),
         Code::ClusterAuthorizationFailed => {
             TransactionError::Denied(format!("{text}. Grant our principal IdempotentWrite on the cluster"))

@@ -54,22 +54,14 @@ impl Assignment {
 }
 
 /// All partitions of a lane, past ones too: their places are reused when they come back.
+#[derive(Default)]
 pub struct Assignments {
     all: Vec<Assignment>,
     /// By position of the topic, then by number of the partition.
     places: Vec<Vec<Option<usize>>>,
-    /// Alerts that a ledger may hold.
-    bound: usize,
-    /// Of assignments whose ledgers were at half of that; some may be shorter by now.
-    long: Vec<usize>,
 }
 
 impl Assignments {
-    /// No partitions; a ledger may hold `bound` alerts.
-    pub fn new(bound: usize) -> Self {
-        Assignments { all: Vec::new(), places: Vec::new(), bound: bound.max(2), long: Vec::new() }
-    }
-
     /// Takes a partition that is ours from now on.
     pub fn assign(&mut self, topic: usize, partition: i32) {
         let index = self.find(topic, partition).unwrap_or_else(|| self.add(topic, partition));
@@ -121,31 +113,9 @@ impl Assignments {
         self.find(topic, partition).and_then(|index| self.all.get(index)).map_or(0, |a| a.ledger.open())
     }
 
-    /// Looks at the ledger of the assignment at `index`, to which an alert was charged.
-    pub fn grown(&mut self, index: usize) {
-        let half = self.bound / 2;
-        let is_long = |index: &usize| self.all.get(*index).is_some_and(|a| a.ours && a.ledger.span() >= half);
-        if is_long(&index) && !self.long.contains(&index) {
-            self.long.retain(is_long);
-            self.long.push(index);
-        }
-    }
-
-    /// Whether a ledger of ours has come to its bound: its oldest alert is not done, and those behind it have overtaken
-    /// it. They count for nothing until it is.
-    pub fn is_held_up(&self) -> bool {
-        self.has_span(self.bound)
-    }
-
-    /// Whether each is below half of that again.
-    pub fn has_room(&self) -> bool {
-        !self.has_span(self.bound / 2)
-    }
-
-    fn has_span(&self, span: usize) -> bool {
-        // For each alert that is polled: only those are looked at that were long.
-        let is_long = |index: &usize| self.all.get(*index).is_some_and(|a| a.ours && a.ledger.span() >= span);
-        self.long.iter().any(is_long)
+    /// The most alerts that any of our ledgers holds: they grow while their oldest alert is not done.
+    pub fn longest(&self) -> usize {
+        self.all.iter().filter(|a| a.ours).map(|a| a.ledger.span()).max().unwrap_or(0)
     }
 
     /// Frontiers that have moved since they were stored, as (topic, partition, next offset to read).
@@ -190,78 +160,5 @@ impl Assignments {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Against a look at every ledger: alerts are taken in any order of partitions while there is room, done in any order,
-        /// and partitions come and go.
-        #[test]
-        fn whoever_overtakes_a_slow_alert_does_so_within_the_bound(
-            bound in 2usize..12,
-            steps in prop::collection::vec((0u8..8, any::<prop::sample::Index>(), 0i32..4), 1..300),
-        ) {
-            let mut all = Assignments::new(bound);
-            (0..4).for_each(|partition| all.assign(0, partition));
-            let (mut open, mut offset) = (Vec::new(), 0);
-            for (step, pick, partition) in steps {
-                let index = all.find(0, partition).unwrap();
-                let ours = all.get(index).unwrap().ours;
-                match step {
-                    0 if ours => all.forget(0, partition),
-                    0 => all.assign(0, partition),
-                    1..=4 if ours && !all.is_held_up() => {
-                        offset += 1;
-                        let assignment = all.get_mut(index).unwrap();
-                        open.push((index, assignment.epoch, assignment.charge(offset).unwrap()));
-                        all.grown(index);
-                    }
-                    5..=7 if !open.is_empty() => {
-                        let (index, epoch, charge) = open.swap_remove(pick.index(open.len()));
-                        all.get_mut(index).unwrap().complete(epoch, charge).unwrap();
-                    }
-                    _ => {}
-                }
-                let spans = || all.all.iter().filter(|a| a.ours).map(|a| a.ledger.span());
-                prop_assert!(spans().all(|span| span <= bound), "a ledger grew beyond its bound");
-                prop_assert_eq!(all.is_held_up(), spans().any(|span| span >= bound));
-                prop_assert_eq!(all.has_room(), spans().all(|span| span < bound / 2));
-            }
-        }
-    }
-
-    #[test]
-    fn a_completion_of_an_older_assignment_changes_nothing() {
-        let mut all = Assignments::new(100);
-        all.assign(0, 3);
-        let index = all.find(0, 3).unwrap();
-        let old = all.get_mut(index).unwrap().charge(10).unwrap();
-        let old_epoch = all.get(index).unwrap().epoch;
-        all.forget(0, 3);
-        all.assign(0, 3);
-        let new = all.get_mut(index).unwrap().charge(10).unwrap();
-        all.get_mut(index).unwrap().complete(old_epoch, old).unwrap();
-        assert_eq!((all.open(0, 3), all.frontiers().count()), (1, 0));
-        let epoch = all.get(index).unwrap().epoch;
-        all.get_mut(index).unwrap().complete(epoch, new).unwrap();
-        assert_eq!(all.frontiers().collect::<Vec<_>>(), [(0, 3, 11)]);
-        all.stored();
-        assert_eq!(all.frontiers().count(), 0);
-    }
-
-    #[test]
-    fn a_partition_that_is_not_ours_has_no_frontier() {
-        let mut all = Assignments::new(100);
-        all.assign(1, 0);
-        let index = all.find(1, 0).unwrap();
-        let assignment = all.get_mut(index).unwrap();
-        let charge = assignment.charge(0).unwrap();
-        assignment.complete(1, charge).unwrap();
-        all.forget(1, 0);
-        assert_eq!(all.frontiers().count(), 0);
-        assert_eq!(all.ours().count(), 0);
-    }
-}
+#[path = "assignments_tests.rs"]
+mod tests;

@@ -14,12 +14,17 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Config, Delivery, Input, Kafka, OffsetReset, Property, Sasl, Security, Tls};
 use crate::source::quiet::Quiet;
+use crate::source::refusal::{self, Refusals};
+use crate::source::slots;
 
-/// Bytes that the consumer of one lane may prefetch, in KiB.
-pub const PREFETCH_KIB: usize = 32 * 1024;
+/// Bytes that the consumers of all lanes together may prefetch, in KiB, and the least that one may.
+const PREFETCH_KIB: (usize, usize) = (32 * 1024, 4 * 1024);
 
-/// Bytes of one fetch, which may be under way on top of the prefetch.
-pub const FETCH_BYTES: u64 = 16 << 20;
+/// Records that the consumer of a lane prefetches at least, if they are small.
+const PREFETCH: usize = 10_000;
+
+/// Bytes of one fetch. From every broker one comes on top of the prefetch, unpacked.
+const FETCH_BYTES: usize = 1 << 20;
 
 /// What a dead process left open blocks `read_committed` readers for this long, and until the broker's next look, which
 /// it has every 10 s by default: 15 s together at most.
@@ -37,13 +42,14 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
         // Every lane is a member of its own.
         c.set("group.instance.id", format!("{id}-{lane}"));
     }
+    let share = |(all, least): (usize, usize)| (all / lanes.max(1)).max(least).to_string();
     let patterns = config.input.topics.iter().any(|topic| topic.pattern.is_some());
     let broker_protocol = c.get("group.protocol").is_some_and(|p| p.eq_ignore_ascii_case("consumer"));
     defaults(
         &mut c,
         &[
-            ("queued.max.messages.kbytes", PREFETCH_KIB.to_string().as_str()),
-            ("queued.min.messages", "10000"),
+            ("queued.max.messages.kbytes", share(PREFETCH_KIB).as_str()),
+            ("queued.min.messages", &PREFETCH.to_string()),
             ("fetch.max.bytes", &FETCH_BYTES.to_string()),
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.wait.max.ms", "100"),
@@ -105,8 +111,14 @@ pub fn transaction_timeout(producer: &ClientConfig) -> Duration {
     Duration::from_millis(set.unwrap_or(TRANSACTION_TIMEOUT_MS))
 }
 
-/// Properties of the producer of lane `lane` of `lanes`, to topics that take batches of `largest_batch` bytes.
-pub fn producer(config: &Config, lane: usize, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
+/// Makes a producer's properties those of a transactional one.
+pub fn transactional(c: &mut ClientConfig, id: &str) {
+    defaults(c, &[("transaction.timeout.ms", &TRANSACTION_TIMEOUT_MS.to_string())]);
+    c.set("transactional.id", id);
+}
+
+/// Properties of the producer of one of `lanes`, to topics that take batches of `largest_batch` bytes.
+pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> ClientConfig {
     let mut c = common(&config.kafka);
     apply(&mut c, &config.kafka.producer);
     let in_flight = config.pipeline.in_flight.div_ceil(lanes);
@@ -127,10 +139,6 @@ pub fn producer(config: &Config, lane: usize, lanes: usize, largest_batch: Optio
         ],
     );
     c.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
-    if let Some(id) = transactional_id(config, lane) {
-        defaults(&mut c, &[("transaction.timeout.ms", &TRANSACTION_TIMEOUT_MS.to_string())]);
-        c.set("transactional.id", id);
-    }
     c
 }
 
@@ -146,11 +154,9 @@ fn largest(config: &Config) -> usize {
     (config.pipeline.max_alert_bytes * 2).max(config.output.max_bytes).max(16 << 20) + 64 * 1024
 }
 
-/// KiB that the producer of one lane may queue. An output may be twice its alert, and the largest record must fit;
-/// what does not fit waits in the lane.
-pub fn producer_kib(config: &Config, lanes: usize) -> usize {
-    let in_flight = config.pipeline.in_flight_bytes / lanes.max(1) / 1024 * 2;
-    in_flight.max(32 * 1024).max(largest(config) / 1024 + 1024)
+/// KiB that the producer of one lane may queue: what its lane may hold, and the largest record.
+fn producer_kib(config: &Config, lanes: usize) -> usize {
+    (slots::most(config.pipeline.in_flight_bytes / lanes.max(1)) + largest(config)) / 1024 + 1024
 }
 
 /// Properties of the client that watches: of the group, and never in it.
@@ -200,9 +206,14 @@ fn tls_properties<'c>(c: &'c mut ClientConfig, tls: &Tls) -> &'c mut ClientConfi
 }
 
 fn sasl_properties<'c>(c: &'c mut ClientConfig, sasl: &Sasl) -> &'c mut ClientConfig {
-    c.set("sasl.mechanism", &sasl.mechanism)
-        .set("sasl.username", &sasl.username)
-        .set("sasl.password", sasl.password.current().expose_secret())
+    match sasl {
+        Sasl::Password(sasl) => c
+            .set("sasl.mechanism", &sasl.mechanism)
+            .set("sasl.username", &sasl.username)
+            .set("sasl.password", sasl.password.current().expose_secret()),
+        // The token itself is handed over by `source::identity`.
+        Sasl::Oidc(_) | Sasl::MskIam(_) => c.set("sasl.mechanism", "OAUTHBEARER"),
+    }
 }
 
 fn apply(c: &mut ClientConfig, properties: &std::collections::BTreeMap<String, Property>) {
@@ -226,14 +237,24 @@ fn defaults(c: &mut ClientConfig, values: &[(&str, &str)]) {
 /// What one client says while it works: librdkafka's log lines, and errors that it goes on from, since it reconnects
 /// by itself. In an outage both repeat with every attempt.
 #[derive(Default)]
-pub struct Voice(Mutex<Quiet>);
+pub struct Voice {
+    quiet: Mutex<Quiet>,
+    refusals: Refusals,
+}
 
 impl Voice {
     /// Logs an error, unless it was told a moment ago.
     pub fn error(&self, client: &str, error: &KafkaError, reason: &str) {
+        self.refusals.note(error, reason, Instant::now());
         if let Some(untold) = self.untold(&error.to_string()) {
-            tracing::warn!(target: "riskstream::kafka", client, %error, untold, "{reason}");
+            let cure = refusal::judge(error, reason).map(|refusal| refusal.cure);
+            tracing::warn!(target: "riskstream::kafka", client, %error, untold, cure, "{reason}");
         }
+    }
+
+    /// What the client has heard last, with the cure where there is one; `reason` is librdkafka's word.
+    pub fn why(&self, reason: &str) -> String {
+        self.refusals.why(Instant::now()).unwrap_or_else(|| reason.to_owned())
     }
 
     /// Logs a line of librdkafka; of those about trouble, one of a facility is enough for a while.
@@ -252,7 +273,7 @@ impl Voice {
     }
 
     fn untold(&self, what: &str) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now())
     }
 }
 

@@ -27,7 +27,7 @@ use crate::source::departure::{After, RETRY};
 use crate::source::limits::{Latest, TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
-use crate::source::slots::{Product, Slots, State};
+use crate::source::slots::{self, Product, Slots, State};
 use crate::source::topics::Topic;
 use crate::source::transaction::Transactions;
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Which order outputs keep.
     pub order: Order,
+    /// The consumer group.
+    pub group: String,
     /// The output topic.
     pub output: String,
     /// The dead-letter topic.
@@ -82,6 +84,10 @@ pub struct Core {
     /// Whether our partitions are paused. Those that are assigned later are not, so it is then false again.
     pub paused: bool,
     voice: Quiet,
+    /// The longest of our ledgers when it was last looked: it grows while alerts overtake one that is not done, be it a
+    /// dead letter that is not taken or an alert of another key that waits.
+    span: usize,
+    held_back: bool,
 }
 
 impl Core {
@@ -94,7 +100,6 @@ impl Core {
         topics: Vec<Topic>,
         transactions: Option<Transactions>,
     ) -> Self {
-        let assignments = Assignments::new(SPAN * settings.in_flight);
         Core {
             metrics: Arc::clone(&pipeline.metrics),
             pipeline,
@@ -104,7 +109,7 @@ impl Core {
             settings,
             wall: Wall::default(),
             topics,
-            assignments,
+            assignments: Assignments::default(),
             slots: Slots::default(),
             deadlines: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -116,6 +121,8 @@ impl Core {
             assigned_before: 0,
             paused: false,
             voice: Quiet::default(),
+            span: 0,
+            held_back: false,
         }
     }
 
@@ -134,14 +141,14 @@ impl Core {
     pub fn is_full(&self) -> bool {
         self.slots.len() >= self.settings.in_flight
             || self.slots.bytes() >= self.settings.in_flight_bytes
-            || self.assignments.is_held_up()
+            || self.span >= SPAN * self.settings.in_flight
     }
 
     /// Whether there is room again: half of what makes it full, so that pausing and resuming do not alternate.
     pub fn has_room(&self) -> bool {
         self.slots.len() <= self.settings.in_flight / 2
             && self.slots.bytes() <= self.settings.in_flight_bytes / 2
-            && self.assignments.has_room()
+            && self.span <= SPAN * self.settings.in_flight / 2
     }
 
     /// Whether anything is in flight.
@@ -187,13 +194,8 @@ impl Core {
         }
         self.retries.retain(|(_, token)| self.slots.get(*token).is_some());
         for (topic, partition) in partitions {
-            if let Some(transactions) = &mut self.transactions
-                && let Some(index) = self
-                    .topics
-                    .iter()
-                    .position(|t| t.name == *topic)
-                    .and_then(|t| self.assignments.find(t, *partition))
-            {
+            let index = self.topic(topic).and_then(|topic| self.assignments.find(topic, *partition));
+            if let (Some(transactions), Some(index)) = (&mut self.transactions, index) {
                 transactions.forget(index, topic, *partition, |token| !self.slots.has(token));
             }
             self.metrics.forget_partition(topic, *partition);
@@ -312,7 +314,6 @@ impl Core {
         slot.key.extend_from_slice(record.key().unwrap_or_default());
         slot.tombstone = record.payload().is_none();
         slot.value.extend_from_slice(record.payload().unwrap_or_default());
-        let held = slot.key.len() + slot.header_bytes + slot.value.len();
         slot.group = match self.settings.order {
             // A transaction commits the oldest alerts of a partition: they leave in its order, whatever was asked.
             _ if self.transactions.is_some() => Some(0),
@@ -324,10 +325,9 @@ impl Core {
         if let Some(group) = slot.group {
             assignment.lines.admit(group, token.slot);
         }
-        self.assignments.grown(index);
-        self.slots.charge_bytes(held);
         self.metrics.consumed.inc();
         self.begin(token, now);
+        self.slots.count(token);
         self.metrics.stage_begin.observe(now.elapsed().as_secs_f64());
         self.settle(token, now)
     }
@@ -351,14 +351,11 @@ impl Core {
                 let _ = post.send(Event::Landed(token));
             })
         };
-        let mut composed = 0;
         slot.state =
             match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut slot.output, waker) {
-                Ok(Begun::Composed(summary)) => {
-                    composed = slot.output.len();
-                    State::Ready(Product::Enriched(summary))
-                }
+                Ok(Begun::Composed(summary)) => State::Ready(Product::Enriched(summary)),
                 Ok(Begun::Waiting(pending)) => {
+                    slot.waiting = pending.bytes();
                     self.deadlines.push_back((now + self.settings.deadline, token));
                     State::Waiting(pending)
                 }
@@ -368,7 +365,6 @@ impl Core {
                     stage: "VALUE_CONVERTER",
                 })),
             };
-        self.slots.charge_bytes(composed);
     }
 
     /// Lets leave what may: the alert of `token` if it waits for nobody, else the front of its line.
@@ -377,14 +373,14 @@ impl Core {
         let (assignment, group) = (slot.assignment, slot.group);
         match group {
             None => {
-                if self.compose(token, now) {
+                if self.may_leave(token) {
                     self.outbox.push_back(token);
                 }
             }
             Some(group) => {
                 while let Some(front) = self.assignments.get(assignment).and_then(|a| a.lines.front(group))
                     && let Some(token) = self.slots.at(front).map(|(token, _)| token)
-                    && self.compose(token, now)
+                    && self.may_leave(token)
                 {
                     self.outbox.push_back(token);
                     if let Some(assignment) = self.assignments.get_mut(assignment) {
@@ -396,21 +392,27 @@ impl Core {
         self.dispatch(now)
     }
 
-    /// Composes an alert that is answered; whether it can leave.
-    fn compose(&mut self, token: Token, now: Instant) -> bool {
-        let Some(slot) = self.slots.get(token) else { return false };
-        match &slot.state {
-            State::Ready(_) => true,
-            State::Answered(pending) => {
-                let pending = Arc::clone(pending);
-                let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
-                slot.state = State::Ready(Product::Enriched(summary));
-                let composed = slot.output.len();
-                self.slots.charge_bytes(composed);
-                true
-            }
-            State::Free | State::Waiting(_) | State::Sent(_) => false,
+    /// Whether nothing of an alert is awaited any more.
+    fn may_leave(&mut self, token: Token) -> bool {
+        self.slots.get(token).is_some_and(|slot| matches!(slot.state, State::Ready(_) | State::Answered(_)))
+    }
+
+    /// Composes an alert that is answered, unless so much is held already that it waits for deliveries; whether it can
+    /// be sent.
+    pub(super) fn compose(&mut self, token: Token, now: Instant) -> bool {
+        let Some(slot) = self.slots.get(token) else { return true };
+        let State::Answered(pending) = &slot.state else { return true };
+        let pending = Arc::clone(pending);
+        if self.slots.bytes() >= slots::most(self.settings.in_flight_bytes) && self.slots.any_sent() {
+            return false;
         }
+        if let Some(slot) = self.slots.get(token) {
+            let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
+            slot.state = State::Ready(Product::Enriched(summary));
+            slot.waiting = 0;
+        }
+        self.slots.count(token);
+        true
     }
 
     /// Everything that waits for this thread: the mailbox, deadlines, retries, the outbox.
@@ -447,6 +449,7 @@ impl Core {
             self.outbox.push_back(token);
         }
         self.dispatch(now)?;
+        self.span = self.assignments.longest();
         if std::mem::take(&mut self.progressed) {
             // Once for all that was acknowledged together: a look at the clock for each would cost more than it says.
             self.metrics.progressed(SystemTime::now());
@@ -478,6 +481,11 @@ impl Core {
                 self.reported(token, result, now)
             }
             Event::Delivered(token, Ok(())) => self.complete(token, now),
+            Event::Delivered(token, Err(SinkError::Withdrawn { .. })) if self.held_back => {
+                // Its offset stays open: it is read again.
+                self.slots.release(token);
+                Ok(())
+            }
             Event::Delivered(token, Err(error)) => {
                 if let Some(slot) = self.slots.get(token) {
                     if !self.assignments.counts(slot.assignment, slot.epoch) {
@@ -502,7 +510,10 @@ impl Core {
         let Some(slot) = self.slots.get(token) else { return Ok(()) };
         slot.state = match std::mem::replace(&mut slot.state, State::Free) {
             State::Waiting(pending) => State::Answered(pending),
-            other => other,
+            other => {
+                slot.state = other;
+                return Ok(());
+            }
         };
         self.settle(token, now)
     }
@@ -516,10 +527,17 @@ impl Core {
 
     /// Lets go of what has not left: after an error that ends the lane, so that later alerts do not overtake.
     pub fn hold_back(&mut self) {
+        self.held_back = true;
+        self.sink.withdraw();
         self.outbox.clear();
         self.retries.clear();
+        if let Some(transactions) = &mut self.transactions {
+            transactions.refuse();
+        }
         for token in self.slots.used() {
-            if self.slots.get(token).is_some_and(|slot| !matches!(slot.state, State::Sent(_))) {
+            // What the producer has may still be acknowledged; in a transaction, all of it is taken back.
+            let is_sent = self.slots.get(token).is_some_and(|slot| matches!(slot.state, State::Sent(_)));
+            if self.transactions.is_some() || !is_sent {
                 self.slots.release(token);
             }
         }

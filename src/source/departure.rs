@@ -41,6 +41,7 @@ impl Core {
     pub(super) fn dispatch(&mut self, now: Instant) -> Result<(), LaneError> {
         while let Some(&token) = self.outbox.front()
             && self.may_send(now)?
+            && self.compose(token, now)
         {
             let error = match self.send(token, now) {
                 Ok(()) => {

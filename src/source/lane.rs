@@ -21,11 +21,13 @@ use crate::commit::policy::Policy;
 use crate::config::{Config, InputTopic};
 use crate::pipeline::Pipeline;
 use crate::sink::Sink;
+use crate::source::access::demand;
 use crate::source::core::{Core, Settings};
-use crate::source::identity::{self, Inquiry};
+use crate::source::identity::{Identity, Supplied};
 use crate::source::limits::Latest;
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
+use crate::source::recreated::{self, Inquiry};
 use crate::source::startup::Unheard;
 use crate::source::topics::Inputs;
 use crate::source::transaction::Transactions;
@@ -55,6 +57,8 @@ pub struct Lane {
     pub health: Arc<LaneHealth>,
     /// What topics allow, as it changes.
     pub limits: Arc<Latest>,
+    /// Who we are to the brokers, where that is a token.
+    pub identity: Identity,
     /// When to end.
     pub stop: Stop,
 }
@@ -81,7 +85,7 @@ impl Lane {
     }
 
     /// Sets up clients and asks about topics; `None` when the process is to stop before the broker answered.
-    fn start(&self) -> Result<Option<BaseConsumer<Context>>, LaneError> {
+    fn start(&self) -> Result<Option<Supplied<BaseConsumer<Context>>>, LaneError> {
         let config = &self.config;
         let lanes = config.pipeline.threads.max(1);
         let in_flight = config.pipeline.in_flight.div_ceil(lanes);
@@ -90,7 +94,9 @@ impl Lane {
         // Threaded, so that somebody takes its errors while it waits for a broker.
         let asking = client::common(&config.kafka);
         let asking: ThreadedProducer<Unheard> =
-            ThreadedProducer::from_config_and_context(&asking, Unheard).map_err(LaneError::Client)?;
+            ThreadedProducer::from_config_and_context(&asking, Unheard::new(&config.kafka, &self.identity))
+                .map_err(LaneError::Client)?;
+        let asking = Supplied::new(asking, &self.identity);
         let ask =
             |role, topic: &str| startup::partitions(asking.client(), role, topic, &self.health, &self.stop);
         let Some(outputs) = ask("output", &config.output.topic)? else { return Ok(None) };
@@ -112,21 +118,29 @@ impl Lane {
             let all = || asking.client().fetch_metadata(None, topics::ASK);
             inputs.found_by_patterns(&topics::patient(Instant::now() + topics::BOUND, &self.health, all)?);
         }
-        let producer = client::producer(config, self.number, lanes, None);
+        if self.number == 0 {
+            let (config, health) = (Arc::clone(config), Arc::clone(&self.health));
+            demand::ask(asking, config, self.identity.clone(), health, self.stop.clone())?;
+        }
+        let producer = client::producer(config, lanes, None);
         let mut limits = startup::limits(
-            &client::common(&config.kafka),
+            &config.kafka,
+            &self.identity,
             client::compresses(&producer),
             &[config.output.topic.as_str(), config.dead_letters.topic.as_str()],
         )
         .into_iter();
         let [output_limits, dead_limits] = [(); 2].map(|()| limits.next().unwrap_or_default());
         let largest = output_limits.max_bytes.into_iter().chain(dead_limits.max_bytes).min();
-        let producer = client::producer(config, self.number, lanes, largest);
-        let sink = Sink::new(&producer, deliveries).map_err(LaneError::Client)?;
-        let transactions = client::transactional_id(config, self.number)
-            .map(|id| Transactions::new(id, client::transaction_timeout(&producer)));
+        let mut producer = client::producer(config, lanes, largest);
+        let transactions = client::transactional_id(config, self.number).map(|id| {
+            client::transactional(&mut producer, &id);
+            Transactions::new(id, client::transaction_timeout(&producer))
+        });
+        let mut sink = Sink::new(&producer, deliveries, &self.identity).map_err(LaneError::Client)?;
         // Before subscribing: what an earlier process of our name left open ends here.
-        if transactions.is_some() && !startup::transactions(&sink, &self.health, &self.stop)? {
+        let topic = topics.first().map(|topic| (config.input.group.as_str(), topic.name.as_str()));
+        if transactions.is_some() && !startup::transactions(&mut sink, topic, &self.health, &self.stop)? {
             return Ok(None);
         }
         let settings = Settings {
@@ -134,6 +148,7 @@ impl Lane {
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
             deadline: config.pipeline.deadline,
             order: config.pipeline.order,
+            group: config.input.group.clone(),
             output: config.output.topic.clone(),
             dead_letters: config.dead_letters.topic.clone(),
             on_failure: config.dead_letters.on_failure,
@@ -152,6 +167,7 @@ impl Lane {
         let consumer: BaseConsumer<Context> =
             BaseConsumer::from_config_and_context(&client::consumer(config, self.number, lanes), context)
                 .map_err(LaneError::Client)?;
+        let consumer = Supplied::new(consumer, &self.identity);
         let names: Vec<String> = config.input.topics.iter().map(InputTopic::subscription).collect();
         consumer
             .subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())
@@ -231,18 +247,21 @@ impl Lane {
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                 let core = consumer.context().core();
-                let ids = identity::ids(consumer.client(), &core.read(), topics::ASK);
+                let ids = recreated::ids(consumer.client(), &core.read(), topics::ASK);
                 topics::compare(core.topics(), &ids)?;
                 return Err(LaneError::OutOfRange(error.to_string()));
             }
             Some(Code::TopicAuthorizationFailed) => {
+                let names: Vec<_> =
+                    self.config.input.topics.iter().map(|topic| topic.name.as_str()).collect();
                 return Err(LaneError::Consumer(format!(
-                    "{error}. Grant our principal Read on the input topics"
+                    "{error}. Grant our principal Read and Describe on {}; `riskstream check --connect` says how",
+                    names.join(", ")
                 )));
             }
             Some(Code::GroupAuthorizationFailed) => {
                 return Err(LaneError::Consumer(format!(
-                    "{error}. Grant our principal Read on the group {}",
+                    "{error}. Grant our principal Read on the group {}; `riskstream check --connect` says how",
                     self.config.input.group
                 )));
             }

@@ -1,10 +1,10 @@
 //! Who we are in the consumer group at this moment: what a transaction shows to have its offsets taken.
 //!
-//! Contract: there is a [`Membership`] only while we are a member. A broker takes offsets without one unchecked, as
+//! Contract: [`Membership::of`] gives one only while we are a member. A broker takes offsets without one unchecked, as
 //! from a producer of long ago, so that a lane that was thrown out could commit over its successor. rdkafka keeps the
 //! generation to itself, which is why the C interface is called directly.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 
 use rdkafka::bindings;
@@ -20,6 +20,14 @@ impl Membership {
         let pointer = unsafe { bindings::rd_kafka_consumer_group_metadata(consumer.client().native_ptr()) };
         let membership = Membership(NonNull::new(pointer)?);
         (membership.generation() > 0 && membership.has_member()).then_some(membership)
+    }
+
+    /// Nobody's: for offsets that are taken back anyway.
+    pub fn outsider(group: &str) -> Option<Membership> {
+        let group = CString::new(group).ok()?;
+        // SAFETY: the text is alive during the call, which copies it; what is returned is ours to destroy.
+        let pointer = unsafe { bindings::rd_kafka_consumer_group_metadata_new(group.as_ptr()) };
+        NonNull::new(pointer).map(Membership)
     }
 
     fn generation(&self) -> i32 {

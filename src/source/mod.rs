@@ -7,11 +7,14 @@
 //! | [`departure`] | how an alert leaves, and what a refusal means |
 //! | [`mailbox`] | how flights and deliveries reach the lane |
 //! | [`rebalance`] | what happens when partitions come and go |
-//! | [`transaction`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
+//! | [`transaction`], [`doubt`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
-//! | [`identity`] | topics that were deleted and created again |
+//! | [`recreated`] | topics that were deleted and created again |
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
+//! | [`identity`] | tokens for the connections, where a token is our identity |
+//! | [`refusal`], [`certificate`] | what brokers refuse at the door |
+//! | [`access`] | what their ACLs must allow us |
 //! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
 //! | [`watch`], [`audit`] | what is looked at beside the way of alerts; whether the broker holds what was committed |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
@@ -19,11 +22,14 @@
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
 //! bytes; hits run through on the lane's thread, only misses go to the runtime.
 
+pub mod access;
 pub mod assignments;
 pub mod audit;
+pub mod certificate;
 pub mod client;
 pub mod core;
 pub mod departure;
+pub mod doubt;
 pub mod identity;
 pub mod lane;
 pub mod limits;
@@ -32,6 +38,8 @@ pub mod membership;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;
+pub mod recreated;
+pub mod refusal;
 pub mod slots;
 pub mod startup;
 pub mod topics;
@@ -62,6 +70,15 @@ pub enum LaneError {
         /// What to do.
         cure: &'static str,
     },
+    /// The brokers refuse us, or we them: only a person can change that.
+    #[error("no connection to Kafka: {0}")]
+    Refused(refusal::Refusal),
+    /// The identity provider refuses us.
+    #[error(transparent)]
+    Token(identity::TokenError),
+    /// ACLs do not allow what we need.
+    #[error(transparent)]
+    Denied(#[from] access::Denied),
     /// The committed offset is gone from the topic: alerts were deleted before we read them.
     #[error(
         "the committed offset no longer exists in an input topic ({0}): alerts were deleted before they were read. \

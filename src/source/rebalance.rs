@@ -5,6 +5,7 @@
 //! broker. A partition without a committed offset starts where the configuration says; one whose committed
 //! offset is gone, or of a topic that is gone, is an error that stops the process.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,16 +22,20 @@ use crate::commit::committer;
 use crate::config::{Input, OffsetReset};
 use crate::metrics::Metrics;
 use crate::source::core::Core;
+use crate::source::startup::Reasons;
 use crate::source::topics::{self, Inputs};
 use crate::source::transaction::Start;
-use crate::source::{LaneError, client, identity, lane};
+use crate::source::{LaneError, client, lane, recreated, refusal};
 
 /// Bound of asking the broker for committed offsets during a rebalance.
-const COMMITTED: Duration = Duration::from_secs(10);
+const COMMITTED: Duration = Duration::from_secs(5);
+/// Before it is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Where partitions start that are assigned.
-#[derive(Default)]
 struct Starts {
+    /// All of them.
+    from: TopicPartitionList,
     /// Those that start at their end.
     at_end: Vec<Start>,
     /// A topic that cannot be read, since all that is committed is of an older one.
@@ -44,6 +49,7 @@ pub struct Context {
     input: Input,
     transactional: bool,
     inputs: Inputs,
+    starts: Mutex<BTreeMap<(String, i32), i64>>,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
     voice: client::Voice,
@@ -60,8 +66,8 @@ impl Context {
         health: Arc<LaneHealth>,
     ) -> Self {
         let transactional = core.transactions.is_some();
-        let (core, voice) = (Mutex::new(core), client::Voice::default());
-        Context { core, drain, input, transactional, inputs, metrics, health, voice }
+        let (core, starts, voice) = (Mutex::new(core), Mutex::default(), client::Voice::default());
+        Context { core, drain, input, transactional, inputs, starts, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -74,49 +80,89 @@ impl Context {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prepares partitions that become ours; the frontiers of those that start at the end.
-    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Vec<Start> {
+    /// Where partitions were committed when they were assigned.
+    fn starts(&self) -> MutexGuard<'_, BTreeMap<(String, i32), i64>> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prepares partitions that become ours: where each is read from, and the frontiers of those that start at the
+    /// end.
+    fn assigned(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> (TopicPartitionList, Vec<Start>) {
         let mut partitions = named(list);
         tracing::info!(partitions = partitions.len(), "partitions assigned");
-        let mut core = self.core();
-        if let Err(error) = topics::learn(consumer, &mut core, &self.inputs, &partitions, &self.health) {
+        let learnt = topics::learn(consumer, &mut self.core(), &self.inputs, &partitions, &self.health);
+        if let Err(error) = learnt {
             self.health.fail(error);
         }
-        let starts = self.start_offsets(consumer, list, &core).unwrap_or_else(|error| {
-            // They keep "stored": the broker's answer is asked for again by librdkafka itself.
-            tracing::warn!(%error, "could not ask for committed offsets");
-            Starts::default()
-        });
+        let starts = self.known_starts(consumer, list);
         if let Some(topic) = &starts.recreated {
             // Not taken: nothing of it may be committed.
             partitions.retain(|(name, _)| name != topic);
             self.health.fail(LaneError::Recreated(topic.clone()));
         }
-        core.assign(&partitions);
-        starts.at_end
+        self.core().assign(&partitions);
+        (starts.from, starts.at_end)
     }
 
-    /// Gives partitions without a committed offset their start, and those whose committed offset is of a topic that is
-    /// gone.
+    /// Where partitions start, once it is known.
+    ///
+    /// librdkafka would ask for committed offsets by itself, but it gives up when the coordinator refuses (it may just
+    /// have moved) and then never reads the partition, without a word. So they are asked for here until they are known.
+    fn known_starts(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Starts {
+        loop {
+            let error = match self.start_offsets(consumer, list) {
+                Ok(known) => {
+                    self.health.well();
+                    return known;
+                }
+                Err(error) => error,
+            };
+            let end = match error.rdkafka_error_code() {
+                Some(
+                    RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed,
+                ) => Err(LaneError::Consumer(format!(
+                    "{error}. Grant our principal Read on the group and on the input topics"
+                ))),
+                _ => {
+                    self.health.trouble(format!("waiting for committed offsets: {error}"));
+                    self.health.beat();
+                    self.core().wait(AGAIN)
+                }
+            };
+            if let Err(error) = end {
+                self.health.fail(error);
+                return Starts { from: list.clone(), at_end: Vec::new(), recreated: None };
+            }
+        }
+    }
+
+    /// Where partitions are read from: where they were committed, unless that is of a topic that is gone, else where
+    /// the configuration says.
     ///
     /// One that starts at its end gets that offset in figures and stored as its frontier, so that what arrives
     /// before the first commit is not passed over by a second start.
     fn start_offsets(
         &self,
         consumer: &BaseConsumer<Self>,
-        list: &mut TopicPartitionList,
-        core: &Core,
+        list: &TopicPartitionList,
     ) -> Result<Starts, KafkaError> {
         let committed = consumer.committed_offsets(list.clone(), COMMITTED)?;
-        let mut starts = Starts::default();
-        for (element, was) in committed.elements().iter().zip(identity::marks(&committed)) {
+        let marks = recreated::marks(&committed);
+        let core = self.core();
+        let mut starts = Starts { from: committed.clone(), at_end: Vec::new(), recreated: None };
+        for (element, was) in committed.elements().iter().zip(marks) {
             let (topic, partition) = (element.topic(), element.partition());
+            element.error()?;
             let known = core.topic_named(topic);
             let worthless = known
                 .and_then(|known| known.mark.as_deref())
-                .is_some_and(|mark| identity::is_of_another(&was, mark));
-            // An answer with an error says nothing about a commit: librdkafka asks again.
-            if element.error().is_err() || (element.offset() != Offset::Invalid && !worthless) {
+                .is_some_and(|mark| recreated::is_of_another(&was, mark));
+            if let (Offset::Offset(offset), false) = (element.offset(), worthless) {
+                self.starts().insert((topic.to_owned(), partition), offset);
                 continue;
             }
             let is_new = self.inputs.is_new(topic, partition) || known.is_some_and(|known| known.reborn);
@@ -141,7 +187,7 @@ impl Context {
                     Offset::Offset(end)
                 }
             };
-            list.set_partition_offset(topic, partition, start)?;
+            starts.from.set_partition_offset(topic, partition, start)?;
         }
         Ok(starts)
     }
@@ -159,6 +205,7 @@ impl Context {
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = named(list);
+        self.starts().retain(|place, _| !partitions.contains(place));
         let mut core = self.core();
         if consumer.assignment_lost() {
             tracing::warn!(partitions = partitions.len(), "partitions lost; their alerts will be read again");
@@ -194,16 +241,22 @@ impl Context {
 
 /// Where a partition stands: behind the last record that we took, and behind what is no record (the markers of
 /// transactions, and what they took back) once nothing is left to take.
-fn position(partition: &Partition, paused: bool) -> i64 {
+fn position(partition: &Partition, committed: i64, paused: bool) -> i64 {
     // A pause throws away what was fetched, and not how far.
     let fetched = (partition.fetchq_cnt == 0 && partition.fetch_state == "active" && !paused)
         .then_some(partition.next_offset);
     // Before its first record it stands where it was committed.
-    partition.app_offset.max(partition.committed_offset).max(fetched.unwrap_or(-1))
+    partition.app_offset.max(committed).max(fetched.unwrap_or(-1))
 }
 
 fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+impl Reasons for Context {
+    fn why(&self, error: &KafkaError) -> String {
+        self.voice.why(&error.to_string())
+    }
 }
 
 impl ConsumerContext for Context {
@@ -211,9 +264,9 @@ impl ConsumerContext for Context {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let result = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                let starts = self.assigned(consumer, list);
+                let (from, starts) = self.assigned(consumer, list);
                 let result =
-                    if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
+                    if cooperative { consumer.incremental_assign(&from) } else { consumer.assign(&from) };
                 result.and_then(|()| self.start(consumer, starts))
             }
             _ => {
@@ -236,8 +289,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.voice.error("consumer", &error, reason);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.health.trouble(format!("no Kafka broker can be reached: {reason}"));
+        // A refusal may come when it has been said already that all brokers are away.
+        let refused = refusal::judge(&error, reason).is_some() && self.health.current_trouble().is_some();
+        if refused || error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.health.trouble(format!("no Kafka broker can be reached: {}", self.voice.why(reason)));
         }
     }
 
@@ -246,17 +301,20 @@ impl ClientContext for Context {
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
             self.health.well();
         }
+        let (starts, paused) = (self.starts(), self.core().paused);
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.desired) {
                 let number = partition.partition.to_string();
                 let labels = [topic.topic.as_str(), number.as_str()];
-                let position = position(partition, self.core().paused);
+                let start = starts.get(&(topic.topic.clone(), partition.partition));
+                let committed = start.map_or(-1, |offset| *offset).max(partition.committed_offset);
+                let position = position(partition, committed, paused);
                 if position >= 0 && partition.hi_offset >= 0 {
                     let lag = (partition.hi_offset - position).max(0);
                     self.metrics.lag.with_label_values(&labels).set(lag);
                 }
-                if partition.committed_offset >= 0 {
-                    self.metrics.committed.with_label_values(&labels).set(partition.committed_offset);
+                if committed >= 0 {
+                    self.metrics.committed.with_label_values(&labels).set(committed);
                 }
             }
         }
@@ -269,21 +327,20 @@ mod tests {
 
     #[test]
     fn a_partition_stands_behind_markers_once_everything_that_was_fetched_is_taken() {
-        let of = |fetchq_cnt, next_offset, app_offset, committed_offset| Partition {
+        let of = |fetchq_cnt, next_offset, app_offset| Partition {
             fetch_state: "active".to_owned(),
             fetchq_cnt,
             next_offset,
             app_offset,
-            committed_offset,
             ..Partition::default()
         };
         let none = -1001;
-        assert_eq!(position(&of(0, 12, 11, 9), false), 12, "a marker at 11");
-        assert_eq!(position(&of(3, 12, 9, 9), false), 9, "three are fetched and not taken");
-        assert_eq!(position(&of(0, 12, 9, 9), true), 9, "a pause threw them away");
-        assert_eq!(position(&of(0, none, none, 9), false), 9, "nothing was read yet");
-        assert!(position(&of(0, none, none, none), false) < 0);
-        let starting = Partition { fetch_state: "offset-query".to_owned(), ..of(0, 12, 9, 9) };
-        assert_eq!(position(&starting, false), 9);
+        assert_eq!(position(&of(0, 12, 11), 9, false), 12, "a marker at 11");
+        assert_eq!(position(&of(3, 12, 9), 9, false), 9, "three are fetched and not taken");
+        assert_eq!(position(&of(0, 12, 9), 9, true), 9, "a pause threw them away");
+        assert_eq!(position(&of(0, none, none), 9, false), 9, "nothing was read yet");
+        assert!(position(&of(0, none, none), none, false) < 0);
+        let starting = Partition { fetch_state: "offset-query".to_owned(), ..of(0, 12, 9) };
+        assert_eq!(position(&starting, 9, false), 9);
     }
 }

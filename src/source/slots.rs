@@ -1,7 +1,8 @@
 //! The alerts in flight of one lane: a table with reused places, counted in alerts and in bytes.
 //!
-//! Contract: a place is told apart by its generation, so that word of an earlier user's delivery changes nothing.
-//! Buffers are kept for the next user, up to a bound.
+//! Contract: a place is told apart by its generation, so that word of an earlier user's delivery changes nothing. What
+//! is counted is what is held, the spare room of buffers and what an alert waits with included. Buffers are kept for
+//! the next user, up to a bound.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +17,15 @@ use crate::sink::dead_letter::Cause;
 
 /// A buffer above this many bytes is given back when its alert is done.
 const KEEP: usize = 8 * 1024;
+
+/// Bytes that alerts in flight may hold where no more are taken from `bound` on: what they become is composed as long
+/// as there is this much room, then only as outputs are delivered.
+pub const fn most(bound: usize) -> usize {
+    bound / 2 * 3
+}
+
+/// Bytes of buffers that are kept for the next users, all together.
+pub const KEPT: usize = 8 << 20;
 
 /// What is known of an alert in flight.
 pub struct Slot {
@@ -54,6 +64,10 @@ pub struct Slot {
     pub sent: Instant,
     /// The enriched event, once composed.
     pub output: Vec<u8>,
+    /// Bytes of what it waits with: its entities, and the questions about them.
+    pub waiting: usize,
+    /// Bytes that it was counted with.
+    counted: usize,
     /// How far it is.
     pub state: State,
 }
@@ -61,7 +75,11 @@ pub struct Slot {
 impl Slot {
     /// Bytes that it holds.
     fn held(&self) -> usize {
-        self.key.len() + self.header_bytes + self.value.len() + self.output.len()
+        self.header_bytes + self.waiting + self.buffers()
+    }
+
+    fn buffers(&self) -> usize {
+        self.key.capacity() + self.value.capacity() + self.output.capacity()
     }
 
     /// Notes that the producer has not got it after all.
@@ -107,6 +125,8 @@ pub struct Slots {
     table: Vec<Slot>,
     free: Vec<u32>,
     bytes: usize,
+    /// Bytes of buffers that nobody uses.
+    kept: usize,
 }
 
 impl Slots {
@@ -120,17 +140,18 @@ impl Slots {
         self.len() == 0
     }
 
-    /// Bytes in flight: keys, headers and values as they came, and outputs that wait.
+    /// Bytes in flight: keys, headers and values as they came, what they wait with, and outputs.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a place; its buffers are empty. [`Slots::charge_bytes`] must follow once they are filled.
+    /// Takes a place; its buffers are empty. [`Slots::count`] must follow whenever what it holds has changed.
     pub fn take(&mut self, now: Instant) -> Token {
         if let Some(index) = self.free.pop()
             && let Some(slot) = self.table.get_mut(index as usize)
         {
             slot.polled = now;
+            self.kept = self.kept.saturating_sub(slot.buffers());
             return Token { slot: index, generation: slot.generation };
         }
         let index = self.table.len() as u32;
@@ -153,6 +174,8 @@ impl Slots {
             polled: now,
             sent: now,
             output: Vec::new(),
+            waiting: 0,
+            counted: 0,
             state: State::Free,
         });
         Token { slot: index, generation: 0 }
@@ -185,9 +208,20 @@ impl Slots {
         Some((Token { slot: index, generation: slot.generation }, slot))
     }
 
-    /// Counts bytes that a place came to hold.
-    pub fn charge_bytes(&mut self, bytes: usize) {
-        self.bytes += bytes;
+    /// Counts what the place of a token holds by now.
+    pub fn count(&mut self, token: Token) {
+        if let Some(slot) = self.table.get_mut(token.slot as usize)
+            && slot.generation == token.generation
+        {
+            let held = slot.held();
+            self.bytes = (self.bytes + held).saturating_sub(slot.counted);
+            slot.counted = held;
+        }
+    }
+
+    /// Whether the producer has anything.
+    pub fn any_sent(&self) -> bool {
+        self.table.iter().any(|slot| matches!(slot.state, State::Sent(_)))
     }
 
     /// Gives a place back.
@@ -195,8 +229,8 @@ impl Slots {
         if let Some(slot) = self.table.get_mut(token.slot as usize)
             && slot.generation == token.generation
         {
-            let held = slot.held();
-            slot.header_bytes = 0;
+            self.bytes = self.bytes.saturating_sub(slot.counted);
+            (slot.counted, slot.header_bytes, slot.waiting) = (0, 0, 0);
             slot.generation = slot.generation.wrapping_add(1);
             slot.state = State::Free;
             slot.charge = None;
@@ -205,11 +239,11 @@ impl Slots {
             slot.headers = None;
             for buffer in [&mut slot.key, &mut slot.value, &mut slot.output] {
                 buffer.clear();
-                if buffer.capacity() > KEEP {
+                if buffer.capacity() > KEEP || self.kept + buffer.capacity() > KEPT {
                     *buffer = Vec::new();
                 }
+                self.kept += buffer.capacity();
             }
-            self.bytes = self.bytes.saturating_sub(held);
             self.free.push(token.slot);
         }
     }
@@ -235,9 +269,10 @@ mod tests {
         let mut slots = Slots::default();
         let now = Instant::now();
         let first = slots.take(now);
-        slots.get(first).unwrap().value.extend_from_slice(b"alert");
-        slots.charge_bytes(5);
-        assert_eq!((slots.len(), slots.bytes()), (1, 5));
+        slots.get(first).unwrap().value.extend_from_slice(b"an alert");
+        slots.count(first);
+        slots.count(first);
+        assert_eq!((slots.len(), slots.bytes()), (1, 8));
         slots.release(first);
         assert_eq!((slots.len(), slots.bytes()), (0, 0));
         let second = slots.take(now);
@@ -249,5 +284,29 @@ mod tests {
         let again = slots.renew(second);
         assert!(slots.has(again) && !slots.has(second));
         assert_eq!(slots.renew(second), second, "a token without a user stays one");
+    }
+
+    #[test]
+    fn buffers_are_kept_and_counted_within_their_bound() {
+        let mut slots = Slots::default();
+        let now = Instant::now();
+        let tokens: Vec<Token> = (0..4_000).map(|_| slots.take(now)).collect();
+        for token in &tokens {
+            slots.get(*token).unwrap().value.extend_from_slice(&[b'x'; 4_000]);
+            slots.count(*token);
+        }
+        assert_eq!(slots.bytes(), 16_000_000);
+        tokens.iter().for_each(|token| slots.release(*token));
+        assert_eq!(slots.bytes(), 0);
+        let kept = |slots: &Slots| slots.table.iter().map(Slot::buffers).sum::<usize>();
+        assert_eq!(slots.kept, kept(&slots));
+        assert!(slots.kept <= KEPT && slots.kept > KEPT / 2, "{}", slots.kept);
+        // Whoever uses a buffer again counts all of it.
+        let small = slots.table.iter().filter(|slot| slot.buffers() > 0).count();
+        let tokens: Vec<Token> = (0..4_000).map(|_| slots.take(now)).collect();
+        for token in &tokens {
+            slots.count(*token);
+        }
+        assert_eq!((slots.bytes(), slots.kept), (small * 4_000, 0));
     }
 }

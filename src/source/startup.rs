@@ -1,13 +1,13 @@
 //! What a lane asks the broker before it starts: are the topics there, and how many partitions have they.
 //!
 //! Contract: waits for a broker for as long as it takes (that is an outage, and said so in readiness), but a
-//! missing or closed topic ends the process with what to do about it.
+//! missing or closed topic ends the process with what to do about it, and so do refusals that last.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
@@ -15,10 +15,13 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::admin::health::LaneHealth;
+use crate::config::Kafka;
 use crate::sink::Sink;
-use crate::sink::transaction::Step;
-use crate::source::LaneError;
+use crate::sink::transaction::{Step, TransactionError};
+use crate::source::identity::{Identity, Supplied};
 use crate::source::limits::TopicLimits;
+use crate::source::refusal::{Refusal, Refusals};
+use crate::source::{LaneError, certificate, client};
 use crate::supervisor::Stop;
 
 /// Bound of one question.
@@ -28,15 +31,73 @@ const MISSING: Duration = Duration::from_secs(5);
 /// Between two questions about a topic that is missing.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// A client whose only answer is the one that it is asked for: what it says beside repeats the lane's own.
-pub struct Unheard;
+/// A client whose only answer is the one that it is asked for: what it says beside repeats the lane's own, but for what
+/// keeps it from being answered.
+pub struct Unheard {
+    kafka: Kafka,
+    identity: Identity,
+    refusals: Refusals,
+}
+
+impl Unheard {
+    /// For a client of this cluster, with this identity.
+    pub fn new(kafka: &Kafka, identity: &Identity) -> Self {
+        Unheard { kafka: kafka.clone(), identity: identity.clone(), refusals: Refusals::default() }
+    }
+
+    /// What a broker refuses, if one does.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusals.current(Instant::now())
+    }
+
+    /// Whether the identity provider refuses us.
+    pub fn is_refused_a_token(&self) -> bool {
+        self.identity.is_refused()
+    }
+
+    /// The cluster that is asked.
+    pub fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+}
+
+/// What a client knows of why it has no answer.
+pub trait Reasons {
+    /// The reason, as far as it is known; `error` is the client's own word.
+    fn why(&self, error: &KafkaError) -> String;
+
+    /// What only a person can cure, once it has lasted for long enough. Nothing is final while alerts flow.
+    fn overdue(&self) -> Option<LaneError> {
+        None
+    }
+}
+
+impl Reasons for Unheard {
+    fn why(&self, error: &KafkaError) -> String {
+        let now = Instant::now();
+        let blocked =
+            self.identity.trouble(now).filter(|trouble| trouble.blocked).map(|trouble| trouble.what);
+        blocked.or_else(|| self.refusals.why(now)).unwrap_or_else(|| error.to_string())
+    }
+
+    fn overdue(&self) -> Option<LaneError> {
+        let now = Instant::now();
+        let token = self.identity.overdue(now).map(LaneError::Token);
+        let refused = || self.refusals.overdue(now).map(|refusal| certificate::explain(refusal, &self.kafka));
+        token.or_else(|| refused().map(LaneError::Refused))
+    }
+}
 
 impl ClientContext for Unheard {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.refusals.hear(message);
+        }
         tracing::debug!(?level, facility, "{message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.refusals.note(&error, reason, Instant::now());
         tracing::debug!(%error, "{reason}");
     }
 }
@@ -51,8 +112,8 @@ impl ProducerContext for Unheard {
 
 /// What each of `topics` takes and keeps, in their order. Nothing is known of a topic whose configuration the broker does
 /// not tell. `compressed` says whether the batches that we send are.
-pub fn limits(config: &ClientConfig, compressed: bool, topics: &[&str]) -> Vec<TopicLimits> {
-    let described = describe(config, topics).unwrap_or_default();
+pub fn limits(kafka: &Kafka, identity: &Identity, compressed: bool, topics: &[&str]) -> Vec<TopicLimits> {
+    let described = describe(kafka, identity, topics).unwrap_or_default();
     let limits = |topic: &&str| {
         let known = described
             .iter()
@@ -64,8 +125,10 @@ pub fn limits(config: &ClientConfig, compressed: bool, topics: &[&str]) -> Vec<T
     topics.iter().map(limits).collect()
 }
 
-fn describe(config: &ClientConfig, topics: &[&str]) -> Option<Vec<ConfigResource>> {
-    let admin = AdminClient::from_config_and_context(config, Unheard).ok()?;
+fn describe(kafka: &Kafka, identity: &Identity, topics: &[&str]) -> Option<Vec<ConfigResource>> {
+    let context = Unheard::new(kafka, identity);
+    let admin = AdminClient::from_config_and_context(&client::common(kafka), context).ok()?;
+    let admin = Supplied::new(admin, identity);
     let options = AdminOptions::new().request_timeout(Some(ASK));
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
@@ -76,8 +139,9 @@ fn describe(config: &ClientConfig, topics: &[&str]) -> Option<Vec<ConfigResource
 /// Partitions of `topic`; `None` when the process is to stop before the broker answered.
 ///
 /// # Errors
-/// [`LaneError::Topic`] when the broker answers that the topic is missing or closed to us.
-pub fn partitions<C: ClientContext>(
+/// [`LaneError::Topic`] when the broker answers that the topic is missing or closed to us, [`LaneError::Refused`] and
+/// [`LaneError::Token`] when it is we who are refused.
+pub fn partitions<C: ClientContext + Reasons>(
     client: &Client<C>,
     role: &'static str,
     topic: &str,
@@ -92,7 +156,10 @@ pub fn partitions<C: ClientContext>(
         health.beat();
         let why = match client.fetch_metadata(Some(topic), ASK) {
             Err(error) => {
-                health.trouble(format!("waiting for a Kafka broker: {error}"));
+                if let Some(error) = client.context().overdue() {
+                    return Err(error);
+                }
+                health.trouble(format!("waiting for a Kafka broker: {}", client.context().why(&error)));
                 continue;
             }
             Ok(metadata) => {
@@ -108,9 +175,9 @@ pub fn partitions<C: ClientContext>(
                             topic: topic.to_owned(),
                             why: "access denied".to_owned(),
                             cure: if role == "input" {
-                                "Grant our principal Read and Describe on it"
+                                "Grant our principal Read and Describe on it; `riskstream check --connect` says how"
                             } else {
-                                "Grant our principal Write and Describe on it"
+                                "Grant our principal Write and Describe on it; `riskstream check --connect` says how"
                             },
                         });
                     }
@@ -132,20 +199,38 @@ pub fn partitions<C: ClientContext>(
     }
 }
 
-/// Makes a lane's producer known to the coordinator of its transactions; `false` when the process is to stop before
-/// that answered.
+/// Makes a lane's producer known to the coordinator of its transactions, and releases the offsets that an earlier one of
+/// its id may have left in doubt, given the group and a topic of it; `false` when the process is to stop before that is
+/// done.
 ///
 /// # Errors
 /// [`LaneError::Transaction`] when it refuses us.
-pub fn transactions(sink: &Sink, health: &LaneHealth, stop: &Stop) -> Result<bool, LaneError> {
+pub fn transactions(
+    sink: &mut Sink,
+    offsets: Option<(&str, &str)>,
+    health: &LaneHealth,
+    stop: &Stop,
+) -> Result<bool, LaneError> {
     let patient = Instant::now() + ASK;
+    let mut known = false;
     while !stop.requested() {
         health.beat();
-        match sink.init(AGAIN) {
-            Ok(Step::Done) => {
+        let step = if known {
+            offsets.map_or(Ok(Step::Done), |(group, topic)| sink.release(group, topic, AGAIN))
+        } else {
+            sink.init(AGAIN)
+        };
+        match step {
+            Ok(Step::Done) if known => {
                 health.well();
                 return Ok(true);
             }
+            Ok(Step::Done) => known = true,
+            Err(TransactionError::Renew(_)) => {
+                sink.renew().map_err(LaneError::Client)?;
+                known = false;
+            }
+            Err(error) => return Err(LaneError::Transaction(error)),
             Ok(Step::Again) => {
                 if Instant::now() > patient {
                     health.trouble("waiting for the coordinator of our transactions".to_owned());
@@ -153,7 +238,6 @@ pub fn transactions(sink: &Sink, health: &LaneHealth, stop: &Stop) -> Result<boo
                 // It may have answered at once.
                 stop.wait(AGAIN);
             }
-            Err(error) => return Err(LaneError::Transaction(error)),
         }
     }
     Ok(false)

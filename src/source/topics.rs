@@ -19,7 +19,7 @@ use crate::config::{Config, InputTopic, OutputPartition};
 use crate::sink::partition::Chooser;
 use crate::source::LaneError;
 use crate::source::core::Core;
-use crate::source::identity::{self, Ids};
+use crate::source::recreated::{self, Ids};
 
 /// Bound of one question.
 pub const ASK: Duration = Duration::from_secs(2);
@@ -166,10 +166,10 @@ pub fn learn<C: ConsumerContext>(
     let mut names: Vec<&str> = partitions.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    let ids = identity::ids(consumer.client(), &names, ASK);
+    let ids = recreated::ids(consumer.client(), &names, ASK);
     if let Some(cluster) = consumer.client().fetch_cluster_id(ASK) {
         for (name, id) in ids {
-            core.identify(&name, identity::mark(&cluster, &id));
+            core.identify(&name, recreated::mark(&cluster, &id));
         }
     }
     Ok(())
@@ -298,7 +298,7 @@ mod tests {
         let mut topic = inputs("input: {topics: [a]}").topic("a", 1, 1).unwrap();
         let told = |id: &str| Ids::from([("a".to_owned(), id.to_owned())]);
         assert!(compare(&[topic.clone()], &told("id-1")).is_ok(), "nothing is known of it");
-        topic.mark = Some(identity::mark("cluster", "id-1"));
+        topic.mark = Some(recreated::mark("cluster", "id-1"));
         assert!(compare(&[topic.clone()], &told("id-1")).is_ok());
         assert!(compare(&[topic.clone()], &Ids::new()).is_ok());
         let error = compare(&[topic], &told("id-2")).unwrap_err().to_string();

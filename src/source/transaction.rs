@@ -6,19 +6,17 @@
 //! doubt is decided by the broker: a new producer ends what the old one left, then the committed offsets say whether
 //! it counts. A lane that lost its place in the group commits nothing: the broker checks the generation.
 //!
-//! A coordinator that comes back from an outage may end a transaction without telling partitions that have no leader at
-//! that moment: their records would then belong to the next transaction of the same producer, and come out twice (seen
-//! on Apache Kafka 4.3.1). What was open during an outage is therefore sent once more and taken back, so that every
-//! partition hears of an abort, before it is sent for good.
+//! A coordinator that comes back from an outage ends transactions without telling partitions that have no leader at that
+//! moment (Apache Kafka 4.3.1 logs "likely deleted already and hence can be skipped"): their records then belong to the
+//! next transaction of the same producer, and come out twice; offsets stay in doubt for ever. What was open during an
+//! outage is therefore sent once more and taken back, so that every partition hears of an abort, before it is sent for
+//! good; and each new producer releases the group's offsets.
 //!
 //! Every call to the broker is made in short steps, with polls of the consumer between them.
 
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::Offset;
 
 use crate::commit::committer;
 use crate::sink::transaction::{Step, TransactionError};
@@ -31,8 +29,8 @@ use crate::source::window::Window;
 
 /// How long records are gathered. A commit takes about 5 ms, and until then no reader sees them.
 const WINDOW: Duration = Duration::from_millis(100);
-/// One step of a call to the broker.
-const SLICE: Duration = Duration::from_millis(200);
+/// One step of a call to the broker. A lane polls between them.
+pub(super) const SLICE: Duration = Duration::from_secs(1);
 /// After an abort that the group asked for: a poll tells what became of our partitions.
 const HOLD: Duration = Duration::from_millis(100);
 /// A transaction that was open for longer has seen an outage.
@@ -49,8 +47,8 @@ pub struct Transactions {
     id: String,
     /// When the coordinator ends a transaction by itself.
     timeout: Duration,
-    window: Window,
-    stage: Stage,
+    pub(super) window: Window,
+    pub(super) stage: Stage,
     /// Whether the producer has an open transaction.
     begun: bool,
     /// Where partitions start, until a transaction has committed it.
@@ -68,7 +66,7 @@ pub struct Transactions {
 
 /// How far the transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// It takes records.
     Open,
     /// Its records are waited for.
@@ -83,6 +81,8 @@ enum Stage {
     Broken,
     /// A new producer makes itself known.
     Renewing,
+    /// The offsets of the last one's transaction are released.
+    Releasing,
     /// The broker is asked whether the last one's transaction counts.
     Asking,
 }
@@ -229,6 +229,7 @@ impl Core {
                 Stage::Aborting(since) => self.abort(since, now)?,
                 Stage::Broken => self.renew()?,
                 Stage::Renewing => self.init(now)?,
+                Stage::Releasing => self.release(now)?,
                 Stage::Asking => self.ask(consumer, now)?,
             };
             if !on {
@@ -241,7 +242,10 @@ impl Core {
     pub fn abandon(&mut self, bound: Duration) {
         let Some(t) = &self.transactions else { return };
         if t.begun
-            && !matches!(t.stage, Stage::Committing(_) | Stage::Broken | Stage::Renewing | Stage::Asking)
+            && !matches!(
+                t.stage,
+                Stage::Committing(_) | Stage::Broken | Stage::Renewing | Stage::Releasing | Stage::Asking
+            )
         {
             let _ = self.sink.abort(bound);
         }
@@ -257,7 +261,7 @@ impl Core {
         t.window.is_refused()
             || now >= opened + WINDOW
             || t.window.len() >= (self.settings.in_flight / 2).max(1)
-            || self.is_full()
+            || self.is_full() && t.window.len() >= self.settings.in_flight / 4
             || closing && self.outbox.is_empty()
     }
 
@@ -301,6 +305,13 @@ impl Core {
         since: Instant,
         now: Instant,
     ) -> Result<bool, LaneError> {
+        // A partition of it was lost meanwhile: whether its offsets are in it is not known.
+        if let Some(t) = &mut self.transactions
+            && t.window.is_refused()
+        {
+            t.stage = Stage::Aborting(now);
+            return Ok(true);
+        }
         let offsets = self.offsets()?;
         let step = {
             let named =
@@ -406,7 +417,7 @@ impl Core {
 
     /// Puts the alerts of a transaction that does not count back at the head of what may leave, in their order.
     /// `cleanse`: once to be taken back, then for good.
-    fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
         // Word of its records is here by now: it must not be taken for that of the next.
         self.collect(now)?;
         let Some(t) = &mut self.transactions else { return Ok(()) };
@@ -427,116 +438,8 @@ impl Core {
         Ok(())
     }
 
-    fn renew(&mut self) -> Result<bool, LaneError> {
-        self.metrics.transactions.renewed.inc();
-        self.sink.renew().map_err(LaneError::Client)?;
-        if let Some(t) = &mut self.transactions {
-            t.stage = Stage::Renewing;
-        }
-        Ok(true)
-    }
-
-    fn init(&mut self, now: Instant) -> Result<bool, LaneError> {
-        match self.sink.init(SLICE) {
-            Ok(Step::Done) => {
-                if let Some(t) = &mut self.transactions {
-                    t.stage = Stage::Asking;
-                }
-                Ok(true)
-            }
-            Ok(Step::Again) => Ok(false),
-            Err(error) => {
-                self.failed(error, now)?;
-                Ok(false)
-            }
-        }
-    }
-
-    /// Asks whether the last transaction of the producer before counts.
-    fn ask<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        now: Instant,
-    ) -> Result<bool, LaneError> {
-        let doubtful = self.doubtful();
-        let held = if doubtful.is_empty() {
-            Vec::new()
-        } else {
-            match held(consumer, &doubtful) {
-                Ok(held) => held,
-                // The broker is away, or another's transaction keeps the offsets: ask again.
-                Err(error) => {
-                    tracing::debug!(%error, "could not ask for committed offsets");
-                    return Ok(false);
-                }
-            }
-        };
-        self.collect(now)?;
-        let mut counted = 0;
-        for doubt in doubtful {
-            let offset = held.iter().find(|(index, _)| *index == doubt.assignment).and_then(|held| held.1);
-            match offset {
-                Some(offset) if offset == doubt.after => {
-                    counted += 1;
-                    self.count(doubt.assignment, now)?;
-                }
-                Some(offset) if offset > doubt.first => self.moved(consumer, &doubt, offset),
-                // As before the transaction: it does not count.
-                Some(_) | None => {}
-            }
-        }
-        tracing::info!(
-            partitions = counted,
-            "the transaction in doubt is decided; going on with a new producer"
-        );
-        self.send_again(true, now)?;
-        Ok(false)
-    }
-
-    /// The partitions of the transaction in doubt.
-    fn doubtful(&self) -> Vec<Doubt> {
-        let Some(t) = &self.transactions else { return Vec::new() };
-        let doubts = t.window.runs().filter_map(|(index, run)| {
-            let assignment = self.assignments.get(index)?;
-            Some(Doubt {
-                assignment: index,
-                topic: self.topics.get(assignment.topic)?.name.clone(),
-                partition: assignment.partition,
-                first: assignment.oldest()?,
-                after: run.last + 1,
-            })
-        });
-        doubts.collect()
-    }
-
-    /// The alerts of a partition in the transaction count: they are complete.
-    fn count(&mut self, assignment: usize, now: Instant) -> Result<(), LaneError> {
-        let Some(t) = &mut self.transactions else { return Ok(()) };
-        let slots = &mut self.slots;
-        let ours = |token| slots.get(token).is_some_and(|slot| slot.assignment == assignment);
-        for token in t.window.extract(assignment, ours) {
-            self.complete(token, now)?;
-        }
-        Ok(())
-    }
-
-    /// Somebody else has committed: what we hold of the partition is theirs.
-    fn moved<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, doubt: &Doubt, offset: i64) {
-        tracing::warn!(
-            topic = doubt.topic,
-            partition = doubt.partition,
-            "another member has committed beyond our alerts; going on from there"
-        );
-        // A new ledger begins, but a pause of the partition goes on.
-        let paused = self.paused;
-        self.assign(&[(doubt.topic.clone(), doubt.partition)]);
-        self.paused = paused;
-        // It fails when the partition is no longer ours, which a poll is about to tell.
-        let _ = consumer.seek(&doubt.topic, doubt.partition, Offset::Offset(offset), SLICE);
-    }
-
     /// Takes everything out of the mailbox.
-    fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
         while let Ok(event) = self.mail.try_recv() {
             self.handle(event, now)?;
         }
@@ -553,7 +456,7 @@ impl Core {
         Ok(true)
     }
 
-    fn failed(&mut self, error: TransactionError, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn failed(&mut self, error: TransactionError, now: Instant) -> Result<(), LaneError> {
         let Some(t) = &mut self.transactions else { return Ok(()) };
         match &error {
             TransactionError::Denied(_) => return Err(LaneError::Transaction(error)),
@@ -585,43 +488,6 @@ impl Transactions {
         self.cleansed = false;
         self.window.take()
     }
-}
-
-/// A partition of a transaction of which nobody knows whether it was committed.
-struct Doubt {
-    assignment: usize,
-    topic: String,
-    partition: i32,
-    /// Offset of its first alert.
-    first: i64,
-    /// What it would have committed.
-    after: i64,
-}
-
-/// What the broker holds for the partitions, by position of the assignment.
-fn held<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    doubtful: &[Doubt],
-) -> Result<Vec<(usize, Option<i64>)>, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(doubtful.len());
-    for doubt in doubtful {
-        list.add_partition(&doubt.topic, doubt.partition);
-    }
-    let committed = consumer.committed_offsets(list, SLICE * 5)?;
-    let mut held = Vec::with_capacity(doubtful.len());
-    for doubt in doubtful {
-        let found = committed.find_partition(&doubt.topic, doubt.partition);
-        if let Some(found) = &found {
-            // An answer with an error says nothing about a commit.
-            found.error()?;
-        }
-        let offset = found.and_then(|found| match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        });
-        held.push((doubt.assignment, offset));
-    }
-    Ok(held)
 }
 
 #[cfg(test)]

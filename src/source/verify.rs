@@ -40,7 +40,7 @@ pub fn verify(config: &Config) -> Vec<Refused> {
     let consumer = errors(client::consumer(config, 0, lanes), |properties| {
         BaseConsumer::from_config_and_context(properties, Silent)
     });
-    let producer = errors(client::producer(config, 0, lanes, None), |properties| {
+    let producer = errors(client::producer(config, lanes, None), |properties| {
         BaseProducer::<Silent>::from_config_and_context(properties, Silent)
     });
     let consumer = consumer

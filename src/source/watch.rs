@@ -18,6 +18,7 @@ use crate::admin::health::Notes;
 use crate::config::{Config, InputTopic};
 use crate::metrics::Metrics;
 use crate::source::audit::{Audit, Partition};
+use crate::source::identity::{Identity, Supplied};
 use crate::source::limits::{Latest, TopicLimits};
 use crate::source::startup::Unheard;
 use crate::source::{client, limits, startup};
@@ -36,6 +37,8 @@ const MOST: usize = 200;
 pub struct Watch {
     /// The configuration.
     pub config: Arc<Config>,
+    /// Who we are to the brokers, where that is a token.
+    pub identity: Identity,
     /// What the lanes have stored, and where figures go.
     pub metrics: Arc<Metrics>,
     /// Where people are told.
@@ -59,8 +62,9 @@ struct Memory {
 impl Watch {
     /// Watches until the process stops.
     pub fn run(self) {
-        let consumer = match BaseConsumer::from_config_and_context(&client::watch(&self.config), Unheard) {
-            Ok(consumer) => consumer,
+        let context = Unheard::new(&self.config.kafka, &self.identity);
+        let consumer = match BaseConsumer::from_config_and_context(&client::watch(&self.config), context) {
+            Ok(consumer) => Supplied::new(consumer, &self.identity),
             Err(error) => {
                 let error = super::verify::without_value(&error);
                 tracing::warn!(error, "the watch could not be set up");
@@ -130,7 +134,7 @@ impl Watch {
             .collect();
         let lanes = self.config.pipeline.threads.max(1);
         let compressed = client::compresses(&client::producer(&self.config, 0, lanes, None));
-        let mut all = startup::limits(&client::common(&self.config.kafka), compressed, &names);
+        let mut all = startup::limits(&self.config.kafka, &self.identity, compressed, &names);
         if let [output_limits, dead_limits, inputs @ ..] = all.as_mut_slice() {
             self.limits.set(output_limits, dead_limits);
             for limits in [&mut *output_limits, &mut *dead_limits] {

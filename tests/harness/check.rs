@@ -336,6 +336,17 @@ impl<'s> Progress<'s> {
         Standing { ahead, beyond: beyond.sum(), committed }
     }
 
+    /// Inputs from one place in each partition to another that have not come out.
+    pub fn absent_between(&mut self, from: &BTreeMap<i32, i64>, to: &BTreeMap<i32, i64>) -> usize {
+        let seen = &self.seen;
+        let absent = |(partition, end): (&i32, &i64)| {
+            let begin = from.get(partition).copied().unwrap_or(0);
+            let there = |offset: &i64| seen.get(partition)?.get(*offset as usize).filter(|count| **count > 0);
+            (begin..*end).filter(|offset| there(offset).is_none()).count()
+        };
+        to.iter().map(absent).sum()
+    }
+
     /// Inputs of a partition below `end` that have not come out.
     fn absent(&mut self, partition: i32, end: i64) -> usize {
         let seen = self.seen.entry(partition).or_default();

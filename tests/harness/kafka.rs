@@ -21,6 +21,17 @@ use super::reader::Counted;
 
 const BOUND: Duration = Duration::from_secs(30);
 
+/// Nodes of [`Stage::apart`].
+pub const INPUT: i32 = 1;
+/// Leads the output.
+pub const OUTPUT: i32 = 2;
+/// Coordinates the group.
+pub const GROUP: i32 = 3;
+/// Leads the dead letters.
+pub const DEAD: i32 = 4;
+/// As many as the brokers say.
+const REPLICAS: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 /// The topics and the group of one test.
 pub struct Stage {
     /// `bootstrap.servers`.
@@ -37,14 +48,36 @@ pub struct Stage {
     pub partitions: i32,
     /// How far each topic has been counted.
     pub(super) counted: Mutex<BTreeMap<String, Counted>>,
-    _embedded: Option<Broker>,
+    embedded: Option<Broker>,
 }
 
 impl Stage {
     /// On an embedded broker of its own.
     pub fn embedded(partitions: i32) -> Stage {
-        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1)];
-        let broker = Broker::start(&topics).unwrap();
+        Self::nodes(1, partitions)
+    }
+
+    /// On four embedded brokers of its own: [`INPUT`], [`OUTPUT`] and [`DEAD`] lead a topic each, [`GROUP`] coordinates
+    /// the group. So each can be made to fail alone, and the harness is not in its way.
+    pub fn apart(partitions: i32) -> Stage {
+        let stage = Self::nodes(4, partitions);
+        let broker = stage.broker();
+        broker.lead(&stage.input, partitions, INPUT).unwrap();
+        broker.lead(&stage.output, partitions, OUTPUT).unwrap();
+        broker.lead(&stage.dead, 1, DEAD).unwrap();
+        broker.coordinate(&stage.group, GROUP).unwrap();
+        stage
+    }
+
+    /// The embedded broker.
+    pub fn broker(&self) -> &Broker {
+        self.embedded.as_ref().expect("an embedded broker")
+    }
+
+    fn nodes(count: i32, partitions: i32) -> Stage {
+        // The last one it cannot create when asked to.
+        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1)];
+        let broker = Broker::nodes(count, &topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),
             input: "alerts".into(),
@@ -53,24 +86,34 @@ impl Stage {
             group: "it".into(),
             partitions,
             counted: Mutex::default(),
-            _embedded: Some(broker),
+            embedded: Some(broker),
         }
     }
 
     /// On the broker of `KAFKA_BROKERS`, with topics of its own; the input may take `input_bytes`, the output `output_bytes`.
     pub fn real(partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
+        Self::on(
+            &std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            partitions,
+            input_bytes,
+            output_bytes,
+        )
+    }
+
+    /// The same on the brokers given.
+    pub fn on(brokers: &str, partitions: i32, input_bytes: u32, output_bytes: u32) -> Stage {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = |what: &str| format!("e2e-{}-{number}-{what}", std::process::id());
         let stage = Stage {
-            brokers: std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS"),
+            brokers: brokers.to_owned(),
             input: name("alerts"),
             output: name("enriched"),
             dead: name("dead"),
             group: name("group"),
             partitions,
             counted: Mutex::default(),
-            _embedded: None,
+            embedded: None,
         };
         stage.create(&stage.input, partitions, Some(input_bytes));
         stage.create(&stage.output, partitions, Some(output_bytes));
@@ -93,7 +136,7 @@ impl Stage {
             group: self.group.clone(),
             partitions,
             counted: Mutex::default(),
-            _embedded: None,
+            embedded: None,
         }
     }
 
@@ -106,15 +149,6 @@ impl Stage {
             result.unwrap();
         }
         self.led(name, partitions);
-    }
-
-    /// Deletes a topic on a real broker.
-    pub fn delete(&self, name: &str) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
-        let options = AdminOptions::new().operation_timeout(Some(BOUND));
-        for result in runtime().block_on(admin.delete_topics(&[name], &options)).unwrap() {
-            result.unwrap();
-        }
     }
 
     /// Deletes what stands before `offset` in a partition of the input.
@@ -139,7 +173,7 @@ impl Stage {
     /// Creates a topic with these settings on a real broker.
     pub fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, REPLICAS);
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -161,6 +195,33 @@ impl Stage {
                 })
             })
         });
+    }
+
+    /// Deletes a topic, and waits until nobody knows it any more.
+    pub fn delete(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.brokers).create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(BOUND));
+        let results = runtime.block_on(admin.delete_topics(&[name], &options)).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        let consumer: BaseConsumer =
+            client(&self.brokers).set("allow.auto.create.topics", "false").create().unwrap();
+        super::wait("a deleted topic is gone", BOUND, || {
+            consumer
+                .fetch_metadata(Some(name), BOUND)
+                .is_ok_and(|metadata| metadata.topics().iter().all(|topic| topic.partitions().is_empty()))
+        });
+    }
+
+    /// Whether every replica of our topics has what its leader has.
+    pub fn is_replicated(&self) -> bool {
+        let consumer: BaseConsumer = client(&self.brokers).create().unwrap();
+        [&self.input, &self.output, &self.dead].into_iter().all(|topic| {
+            consumer.fetch_metadata(Some(topic), BOUND).is_ok_and(|metadata| {
+                let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+                partitions.into_iter().all(|p| p.leader() >= 0 && p.isr().len() == p.replicas().len())
+            })
+        })
     }
 
     /// Appends records to the input and returns them with their offsets, in the order given.
@@ -211,6 +272,11 @@ pub(super) fn client(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "500");
     config
+}
+
+/// Unix milliseconds of a time that is past, and within what a topic keeps.
+pub(super) fn hour_ago() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - 3_600_000
 }
 
 /// First and next offset of each partition.
@@ -310,7 +376,7 @@ pub struct Writer<'s> {
     written: i64,
     next: BTreeMap<i32, i64>,
     /// Timestamp of the first record; each is a millisecond after the one before.
-    pub first: i64,
+    first: i64,
 }
 
 impl<'s> Writer<'s> {
@@ -324,9 +390,7 @@ impl<'s> Writer<'s> {
             .set("message.timeout.ms", "0")
             .create()
             .unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        let first = now - 3_600_000;
-        Writer { stage, producer, written: 0, next: stage.ends(), first }
+        Writer { stage, producer, written: 0, next: stage.ends(), first: hour_ago() }
     }
 
     /// Hands one record to the producer; its offset and timestamp.

@@ -1,10 +1,10 @@
 //! A load that is never held in memory: each alert follows from its number, and so from its place in the input.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::alerts;
-use super::kafka::{NewRecord, Record, Stage, Writer};
+use super::kafka::{NewRecord, Record, Stage, Writer, hour_ago};
 
 /// Numbered alerts: number `n` is in partition `n % partitions` at offset `n / partitions`, and about entity
 /// `n % entities`, which is also its key.
@@ -14,55 +14,52 @@ pub struct Load {
     pub alerts: usize,
     /// Entities. A multiple of the partitions keeps all alerts of a key in one of them.
     pub entities: usize,
-    /// Partitions of the input.
-    pub partitions: i32,
     /// Bytes of each, at least.
     pub bytes: usize,
-    /// Timestamp of the first.
+    /// Each so many-th alert is dated so many milliseconds ahead.
+    pub ahead: Option<(usize, i64)>,
+    partitions: i32,
+    /// Timestamp of the first; each is a millisecond after the one before.
     first: i64,
 }
 
 impl Load {
-    /// Writes `alerts` of them to the input, which must be empty.
-    pub fn write(stage: &Stage, alerts: usize, entities: usize, bytes: usize) -> Load {
-        let mut writer = Writer::new(stage);
-        let load = Load { alerts, entities, partitions: stage.partitions, bytes, first: writer.first };
-        for number in 0..alerts {
-            writer.send(&load.new_record(number));
-        }
-        writer.end();
-        load
+    /// None yet.
+    pub fn new(stage: &Stage, entities: usize, bytes: usize) -> Load {
+        Load { alerts: 0, entities, bytes, ahead: None, partitions: stage.partitions, first: hour_ago() }
     }
 
-    /// Writes at `rate` a second to the input, which must be empty, while `meanwhile` runs; what was written.
-    pub fn flow(
-        stage: &Stage,
-        rate: usize,
-        entities: usize,
-        bytes: usize,
-        meanwhile: impl FnOnce(&AtomicUsize),
-    ) -> Load {
-        let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    /// Writes `alerts` of them to the input, which must be empty.
+    pub fn write(mut self, stage: &Stage, alerts: usize) -> Load {
+        let mut writer = Writer::new(stage);
+        for number in 0..alerts {
+            writer.send(&self.new_record(number));
+        }
+        writer.end();
+        self.alerts = alerts;
+        self
+    }
+
+    /// Writes at `rate` a second to the input, which must be empty, while `meanwhile` runs.
+    pub fn flow(mut self, stage: &Stage, rate: usize, meanwhile: impl FnOnce()) -> Load {
+        let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let feeder = scope.spawn(|| {
                 let mut writer = Writer::new(stage);
-                let (partitions, first) = (stage.partitions, writer.first);
-                let mut load = Load { alerts: 0, entities, partitions, bytes, first };
                 let started = Instant::now();
                 while !over.load(Ordering::Relaxed) {
                     let due = (started.elapsed().as_secs_f64() * rate as f64) as usize;
-                    while load.alerts < due {
-                        writer.send(&load.new_record(load.alerts));
-                        load.alerts += 1;
+                    while self.alerts < due {
+                        writer.send(&self.new_record(self.alerts));
+                        self.alerts += 1;
                     }
-                    sent.store(load.alerts, Ordering::Relaxed);
                     std::thread::park_timeout(Duration::from_millis(10));
                 }
                 writer.end();
-                load
+                self
             });
             // Also when it panics, so that the feeder ends and the failure is told.
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| meanwhile(&sent)));
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(meanwhile));
             over.store(true, Ordering::Relaxed);
             let load = feeder.join().unwrap();
             result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -80,6 +77,9 @@ impl Load {
             value.extend((0..room).map(|at| b'a' + ((number + at * 7919) % 26) as u8));
             value.extend_from_slice(b"\"}");
         }
+        let ahead =
+            self.ahead.filter(|(every, _)| number.is_multiple_of(*every)).map_or(0, |(_, millis)| millis);
+        record.timestamp = Some(self.first + number as i64 + ahead);
         record
     }
 
@@ -92,6 +92,8 @@ impl Load {
     /// Alert `number`, as it is read.
     pub fn record(&self, number: usize) -> Record {
         let offset = number / self.partitions as usize;
-        self.new_record(number).at(offset as i64, self.first + number as i64)
+        let new = self.new_record(number);
+        let timestamp = new.timestamp.unwrap();
+        new.at(offset as i64, timestamp)
     }
 }

@@ -8,8 +8,12 @@
 
 pub mod alerts;
 pub mod check;
+pub mod freeze;
+pub mod identity;
 pub mod kafka;
+pub mod letters;
 pub mod load;
+pub mod proxy;
 pub mod reader;
 pub mod scenarios;
 pub mod service;

@@ -121,6 +121,16 @@ impl Service {
         self.admin.clone().unwrap()
     }
 
+    /// Bytes of memory that it has now, and the most that it ever had.
+    pub fn resident(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let of = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        (of("VmRSS:"), of("VmHWM:"))
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
@@ -159,6 +169,11 @@ impl Service {
     pub fn metric(&mut self, series: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics");
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok())
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by name.
@@ -220,6 +235,16 @@ pub fn config(text: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, file)
 }
 
+/// Bytes that `check` says a configuration can take at most, by what they are for.
+pub fn ceiling(text: &str) -> Vec<(String, u64)> {
+    let (_folder, file) = config(text);
+    let output = command(&["check", "--json", "--config", file.to_str().unwrap()], b"", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|line| Some((line["memory"].as_str()?.to_owned(), line["bytes"].as_u64()?))).collect()
+}
+
 /// Runs a command to its end.
 pub fn command(arguments: &[&str], input: &[u8], env: &[(&str, &str)]) -> Output {
     let mut child = Command::new(BINARY)
@@ -237,7 +262,7 @@ pub fn command(arguments: &[&str], input: &[u8], env: &[(&str, &str)]) -> Output
 
 fn request(address: &str, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     let length = body.len();
     write!(stream, "{head}host: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
         .unwrap();

@@ -11,9 +11,13 @@ mod harness;
 mod api;
 mod commands;
 mod deadline;
+mod dlq;
+mod faults;
+mod flood;
 mod hostile;
 mod order;
 mod secrets;
+mod signals;
 mod vendor_errors;
 
 use harness::kafka::Stage;

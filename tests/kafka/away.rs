@@ -1,6 +1,5 @@
 //! A broker that is not there: while the service starts, works and stops.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,13 +10,8 @@ use crate::harness::scenarios::report;
 use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say, wait};
+use crate::script::script;
 use crate::{DEFAULT, broker};
-
-/// Runs `broker.sh COMMAND` on the broker of `KAFKA_DIR`.
-fn script(command: &str) {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker.sh");
-    assert!(Command::new(file).arg(command).status().unwrap().success(), "broker.sh {command}");
-}
 
 /// Kills the broker and brings it back at the end, also of a test that fails.
 struct Away;

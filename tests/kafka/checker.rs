@@ -71,7 +71,7 @@ impl<'s> Hand<'s> {
 fn what_a_transaction_took_back_is_neither_read_nor_counted() {
     let Some(_broker) = broker() else { return };
     let stage = Stage::real(3, DEFAULT, DEFAULT);
-    let load = Load::write(&stage, 30, 6, 0);
+    let load = Load::new(&stage, 6, 0).write(&stage, 30);
     let hand = Hand::new(&stage, &load, Duration::from_secs(2));
     hand.begin();
     hand.all(0..12);
@@ -102,7 +102,7 @@ fn what_is_missing_repeated_out_of_order_or_altered_is_found() {
     let Some(_broker) = broker() else { return };
     let judge = |order: Order, write: &dyn Fn(&Hand<'_>)| -> Found {
         let stage = Stage::real(3, DEFAULT, DEFAULT);
-        let load = Load::write(&stage, 30, 6, 400);
+        let load = Load::new(&stage, 6, 400).write(&stage, 30);
         let hand = Hand::new(&stage, &load, Duration::from_secs(10));
         hand.begin();
         write(&hand);
@@ -134,7 +134,7 @@ fn a_commit_that_is_ahead_of_the_outputs_is_found() {
     use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
     use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
     let stage = Stage::real(3, DEFAULT, DEFAULT);
-    let load = Load::write(&stage, 30, 6, 0);
+    let load = Load::new(&stage, 6, 0).write(&stage, 30);
     let hand = Hand::new(&stage, &load, Duration::from_secs(10));
     hand.begin();
     hand.all(0..15);

@@ -14,14 +14,20 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acls;
 mod away;
+mod chaos;
 mod checker;
 mod crash;
+mod dlq;
 mod figures;
 mod groups;
 mod limits;
+mod memory;
 mod refusals;
+mod script;
 mod secure;
+mod tokens;
 mod topics;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

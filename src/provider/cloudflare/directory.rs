@@ -18,8 +18,11 @@ use crate::entity::is_uuid;
 use crate::provider::Failure;
 use crate::score::Level;
 
-/// Users of one list that are kept, about 100 bytes each.
+/// Users of one list that are kept.
 const MOST_USERS: usize = 100_000;
+
+/// Bytes of both lists while a new one takes the place of the old, at about 100 for each user.
+pub const MOST_BYTES: u64 = 4 * MOST_USERS as u64 * 100;
 
 /// The id of each e-mail in lower case.
 pub type Ids = HashMap<Box<str>, Uuid>;
