@@ -29,6 +29,7 @@ use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
 use crate::source::identity::Identity;
 use crate::source::lane::Lane;
+use crate::source::limits::Latest;
 use crate::source::watch::Watch;
 use crate::supervisor::Stop;
 
@@ -282,10 +283,13 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        let limits = Arc::<Latest>::default();
         let watch = Watch {
             config: Arc::clone(&config),
             identity: identity.clone(),
+            metrics: Arc::clone(&engine.metrics),
             notes: health.notes(),
+            limits: Arc::clone(&limits),
             stop: stop.clone(),
         };
         // Nothing depends on it, and it ends with the process.
@@ -299,6 +303,7 @@ impl Service {
                 config: Arc::clone(&config),
                 pipeline: Arc::clone(&engine.pipeline),
                 health: Arc::clone(&word),
+                limits: Arc::clone(&limits),
                 identity: identity.clone(),
                 stop: stop.clone(),
             };

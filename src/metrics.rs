@@ -4,9 +4,11 @@
 //! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
 //! atomic addition: handles are looked up once, when the parts are built.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -126,8 +128,12 @@ pub struct Metrics {
     pub lag: IntGaugeVec,
     /// Offset up to which everything is done, by partition.
     pub processed: IntGaugeVec,
-    /// Offset that the broker holds for us, by partition.
+    /// Offset that librdkafka has committed for us, by partition.
     pub committed: IntGaugeVec,
+    /// Offset that the broker holds for the group, by partition, as it tells when it is asked.
+    pub broker_committed: IntGaugeVec,
+    /// By how much that is behind what should be committed, by partition.
+    pub commit_behind: IntGaugeVec,
     /// Transactions, by how they ended.
     pub transactions: TransactionMetrics,
     /// Seconds from a transaction's first record to its commit.
@@ -256,10 +262,17 @@ impl Metrics {
             paused: counter(r, "pauses_total", "Times that partitions were paused: too much in flight.")?,
             lag: gauges(r, "consumer_lag_records", "Records behind the end, by position.", partition)?,
             processed: gauges(r, "processed_offset", "Offset up to which everything is done.", partition)?,
-            committed: gauges(
+            committed: gauges(r, "committed_offset", "Offset that was committed last.", partition)?,
+            broker_committed: gauges(
                 r,
-                "committed_offset",
-                "Offset that the broker holds for the group.",
+                "broker_committed_offset",
+                "Offset that the broker holds for the group, by its own word.",
+                partition,
+            )?,
+            commit_behind: gauges(
+                r,
+                "commit_behind",
+                "Offsets that should be committed and that the broker does not hold.",
                 partition,
             )?,
             transactions: TransactionMetrics {
@@ -339,9 +352,48 @@ impl Metrics {
     /// Forgets the series of a partition that is no longer ours: its new owner tells it.
     pub fn forget_partition(&self, topic: &str, partition: i32) {
         let partition = partition.to_string();
-        for metric in [&self.lag, &self.processed, &self.committed] {
+        for metric in
+            [&self.lag, &self.processed, &self.committed, &self.broker_committed, &self.commit_behind]
+        {
             // Absent while nothing was told of it.
             let _ = metric.remove_label_values(&[topic, &partition]);
+        }
+    }
+
+    /// What is stored for commit, by topic and partition.
+    pub fn stored(&self) -> HashMap<(String, i32), i64> {
+        let mut stored = HashMap::new();
+        for family in self.processed.collect() {
+            for metric in family.get_metric() {
+                let label = |name: &str| {
+                    let label = metric.get_label().iter().find(|label| label.name() == name)?;
+                    Some(label.value().to_owned())
+                };
+                if let (Some(topic), Some(Ok(partition))) =
+                    (label("topic"), label("partition").map(|number| number.parse()))
+                {
+                    stored.insert((topic, partition), metric.get_gauge().get_value() as i64);
+                }
+            }
+        }
+        stored
+    }
+
+    /// Notes what the broker holds of a partition, and by how much that is behind; `None` forgets it.
+    pub fn audited(&self, topic: &str, partition: i32, found: Option<(Option<i64>, i64)>) {
+        let partition = partition.to_string();
+        let labels = [topic, &partition];
+        match found {
+            Some((committed, behind)) => {
+                self.broker_committed.with_label_values(&labels).set(committed.unwrap_or(-1));
+                self.commit_behind.with_label_values(&labels).set(behind);
+            }
+            None => {
+                for metric in [&self.broker_committed, &self.commit_behind] {
+                    // Absent while nothing was told of it.
+                    let _ = metric.remove_label_values(&labels);
+                }
+            }
         }
     }
 
@@ -460,6 +512,17 @@ fn histograms(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_stored_is_told_by_partition_until_it_is_forgotten() {
+        let metrics = Metrics::new(&[]).unwrap();
+        metrics.processed.with_label_values(&["a.b", "7"]).set(1_234_567_890_123);
+        metrics.audited("a.b", 7, Some((None, 3)));
+        assert_eq!(metrics.stored(), HashMap::from([(("a.b".to_owned(), 7), 1_234_567_890_123)]));
+        metrics.forget_partition("a.b", 7);
+        assert!(metrics.stored().is_empty());
+        assert!(!metrics.render().unwrap().contains("a.b"));
+    }
 
     #[test]
     fn every_series_is_there_from_the_start() {

@@ -121,7 +121,13 @@ fn the_documented_acls_are_those_that_are_asked_about() {
 fn every_metric_is_documented_and_no_other() {
     let metrics = Metrics::new(&["datadog"]).unwrap();
     // These have no series before the first assignment.
-    for gauge in [&metrics.lag, &metrics.processed, &metrics.committed] {
+    for gauge in [
+        &metrics.lag,
+        &metrics.processed,
+        &metrics.committed,
+        &metrics.broker_committed,
+        &metrics.commit_behind,
+    ] {
         gauge.with_label_values(&["alerts", "0"]).set(0);
     }
     let there = words(r"(?m)^# TYPE (\w+) ", &metrics.render().unwrap());

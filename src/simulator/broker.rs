@@ -166,7 +166,11 @@ impl Broker {
         self.cluster()?.broker_up(node)
     }
 
-    fn cluster(&self) -> Result<MockCluster<'_, DefaultProducerContext>, KafkaError> {
+    /// librdkafka's own handle, for what is not offered here.
+    ///
+    /// # Errors
+    /// When the client that carries it is gone.
+    pub fn cluster(&self) -> Result<MockCluster<'_, DefaultProducerContext>, KafkaError> {
         self.carrier.client().mock_cluster().ok_or(KafkaError::MockCluster(RDKafkaErrorCode::Fail))
     }
 

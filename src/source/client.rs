@@ -66,7 +66,7 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
     }
     if patterns {
         // Beside the configuration, which refuses patterns that match them.
-        let ours = [&config.output.topic, &config.dead_letters.topic]
+        let ours = [&config.output.topic, &config.dead_letters.topic, &config.dead_letters.markers]
             .map(|topic| format!("^{}$", topic.replace('.', "[.]")));
         let ignored = c.get("topic.blacklist").into_iter().map(str::to_owned).chain(ours).collect::<Vec<_>>();
         c.set("topic.blacklist", ignored.join(","));
@@ -304,7 +304,8 @@ mod tests {
             "the broker decides then"
         );
         let ignored = of("{input: {topics: ['^a']}, kafka: {consumer: {topic.blacklist: ^b}}}");
-        let expected = "^b,^security[.]alerts[.]enriched$,^security[.]alerts[.]dead-letters$";
+        let expected = "^b,^security[.]alerts[.]enriched$,^security[.]alerts[.]dead-letters$,\
+                        ^security[.]alerts[.]dead-letters[.]redriven$";
         assert_eq!(ignored.get("topic.blacklist"), Some(expected));
     }
 }

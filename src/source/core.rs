@@ -24,7 +24,7 @@ use crate::sink::{Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
 use crate::source::departure::{After, RETRY};
-use crate::source::limits::{TopicLimits, Wall};
+use crate::source::limits::{Latest, TopicLimits, Wall};
 use crate::source::mailbox::Event;
 use crate::source::quiet::Quiet;
 use crate::source::slots::{self, Product, Slots, State};
@@ -123,6 +123,17 @@ impl Core {
             voice: Quiet::default(),
             span: 0,
             held_back: false,
+        }
+    }
+
+    /// Takes over what the topics allow now.
+    pub fn take_over(&mut self, limits: &Latest) {
+        if let Some(latest) = limits.get()
+            && let [output, dead_letters] = &*latest
+            && (&self.settings.output_limits, &self.settings.dead_limits) != (output, dead_letters)
+        {
+            tracing::info!(?output, ?dead_letters, "the topics' limits have changed");
+            (self.settings.output_limits, self.settings.dead_limits) = (output.clone(), dead_letters.clone());
         }
     }
 
@@ -299,7 +310,7 @@ impl Core {
         // Zero means now to librdkafka: it leaves with the time of now, and says so.
         slot.now_instead = slot.timestamp == Some(0);
         let kept = record.headers().map(input_headers::keep).unwrap_or_default();
-        (slot.headers, slot.header_bytes) = (kept.headers, kept.bytes);
+        (slot.headers, slot.header_bytes, slot.redriven) = (kept.headers, kept.bytes, kept.redriven);
         slot.has_key = record.key().is_some();
         slot.key.extend_from_slice(record.key().unwrap_or_default());
         slot.tombstone = record.payload().is_none();

@@ -135,7 +135,10 @@ impl Core {
                 key,
                 value: (!slot.tombstone).then_some(slot.value.as_slice()),
                 timestamp: None,
-                headers: dead_letter::error_headers(slot.headers.as_ref(), at, slot.timestamp, cause),
+                headers: dead_letter::counted(
+                    dead_letter::error_headers(slot.headers.as_ref(), at, slot.timestamp, cause),
+                    slot.redriven,
+                ),
                 token,
                 alone,
             },
@@ -149,7 +152,10 @@ impl Core {
                     value: Some(&pointer),
                     timestamp: None,
                     // The input's headers may be what made it too large.
-                    headers: dead_letter::error_headers(None, at, slot.timestamp, cause).insert(mark),
+                    headers: dead_letter::counted(
+                        dead_letter::error_headers(None, at, slot.timestamp, cause).insert(mark),
+                        slot.redriven,
+                    ),
                     token,
                     alone,
                 }

@@ -24,6 +24,7 @@ use crate::sink::Sink;
 use crate::source::access::demand;
 use crate::source::core::{Core, Settings};
 use crate::source::identity::{Identity, Supplied};
+use crate::source::limits::Latest;
 use crate::source::mailbox::Mailbox;
 use crate::source::rebalance::Context;
 use crate::source::recreated::{self, Inquiry};
@@ -54,6 +55,8 @@ pub struct Lane {
     pub pipeline: Arc<Pipeline>,
     /// What it says of itself.
     pub health: Arc<LaneHealth>,
+    /// What topics allow, as it changes.
+    pub limits: Arc<Latest>,
     /// Who we are to the brokers, where that is a token.
     pub identity: Identity,
     /// When to end.
@@ -189,6 +192,7 @@ impl Lane {
                 core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
+                    core.take_over(&self.limits);
                     let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
                     topics::compare(core.topics(), &ids.unwrap_or_default())?;
                 }

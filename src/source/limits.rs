@@ -3,8 +3,9 @@
 //! Contract: [`TopicLimits::refuses`] names a record that its topic would refuse before it is in any batch, since a
 //! refused record costs its whole batch, and in a transaction the whole window. It is silent where it cannot know: what
 //! the broker did not tell, and sizes while the producer compresses. [`notices`] are what a person should hear at the
-//! start. Pure but for [`Wall`].
+//! start. Pure but for [`Wall`] and [`Latest`].
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::sink::{Outgoing, SinkError, input_headers};
@@ -31,6 +32,8 @@ pub struct TopicLimits {
     pub retention: Option<i64>,
     /// Copies that must have a record before it is acknowledged.
     pub min_insync: Option<i32>,
+    /// Copies that there are, where they were counted and more than one could be.
+    pub copies: Option<i32>,
 }
 
 impl TopicLimits {
@@ -54,6 +57,7 @@ impl TopicLimits {
             compacted: policy.contains("compact"),
             retention: number("retention.ms").filter(|ms| *ms >= 0 && policy.contains("delete")),
             min_insync: number("min.insync.replicas").and_then(|count| i32::try_from(count).ok()),
+            copies: None,
         }
     }
 
@@ -120,6 +124,29 @@ fn varint(length: usize) -> usize {
     bits.max(1).div_ceil(7) as usize
 }
 
+/// The limits of output and dead letters as they were last told, for all lanes: what a person raises on a topic should
+/// count without a restart.
+#[derive(Debug, Default)]
+pub struct Latest(RwLock<Option<Arc<[TopicLimits; 2]>>>);
+
+impl Latest {
+    /// Notes them, unless the broker did not tell.
+    pub fn set(&self, output: &TopicLimits, dead_letters: &TopicLimits) {
+        if output.max_bytes.is_some() && dead_letters.max_bytes.is_some() {
+            let mut latest = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let told = [output.clone(), dead_letters.clone()];
+            if latest.as_deref() != Some(&told) {
+                *latest = Some(Arc::new(told));
+            }
+        }
+    }
+
+    /// They, once they were told.
+    pub fn get(&self) -> Option<Arc<[TopicLimits; 2]>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// What a person should hear at the start about an output, a dead-letter topic and inputs that do not fit together, or
 /// do not fit `max_bytes`, the bound on outputs.
 pub fn notices(
@@ -136,6 +163,19 @@ pub fn notices(
                 "{role} topic {topic} is compacted: alerts without a key are refused, and of each key only the \
                  newest stays. Set its cleanup.policy to delete"
             ));
+        }
+        match (limits.min_insync, limits.copies) {
+            (Some(least), Some(copies)) if least > copies => all.push(format!(
+                "{role} topic {topic} takes no record: min.insync.replicas is {least}, and it has {copies} copies"
+            )),
+            (Some(1), Some(copies)) if copies > 1 => all.push(format!(
+                "{role} topic {topic} acknowledges what one of its {copies} copies has: with that broker it is lost. Set \
+                 min.insync.replicas to 2"
+            )),
+            (_, Some(1)) => all.push(format!(
+                "{role} topic {topic} has one copy: with that broker it is lost. Raise its replication factor"
+            )),
+            _ => {}
         }
         if let Some(most) = limits.max_bytes.filter(|most| *most < max_bytes) {
             all.push(format!(
@@ -328,6 +368,24 @@ mod tests {
             "what is not told is no fault"
         );
         let cases = [
+            (
+                TopicLimits { min_insync: Some(1), copies: Some(3), ..output.clone() },
+                dead.clone(),
+                input.clone(),
+                "what one of its 3",
+            ),
+            (
+                TopicLimits { min_insync: Some(3), copies: Some(2), ..output.clone() },
+                dead.clone(),
+                input.clone(),
+                "takes no record",
+            ),
+            (
+                output.clone(),
+                TopicLimits { copies: Some(1), ..dead.clone() },
+                input.clone(),
+                "topic dead has one copy",
+            ),
             (
                 TopicLimits { compacted: true, ..output.clone() },
                 dead.clone(),

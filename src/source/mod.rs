@@ -16,7 +16,7 @@
 //! | [`refusal`], [`certificate`] | what brokers refuse at the door |
 //! | [`access`] | what their ACLs must allow us |
 //! | [`limits`] | what our topics take and keep: which record they would refuse, what does not fit together |
-//! | [`watch`] | what is looked at beside the way of alerts |
+//! | [`watch`], [`audit`] | what is looked at beside the way of alerts; whether the broker holds what was committed |
 //! | [`client`], [`verify`], [`quiet`] | librdkafka: our configuration as its properties, what it says of them, what it repeats |
 //!
 //! Contract: polling never stops for long, whatever the vendors do; what is in flight is bounded in alerts and in
@@ -24,6 +24,7 @@
 
 pub mod access;
 pub mod assignments;
+pub mod audit;
 pub mod certificate;
 pub mod client;
 pub mod core;

@@ -50,6 +50,8 @@ pub struct Slot {
     pub tombstone: bool,
     /// Its headers, without those that are ours.
     pub headers: Option<OwnedHeaders>,
+    /// How often it says that it was redriven.
+    pub redriven: u8,
     /// Its timestamp, Unix milliseconds.
     pub timestamp: Option<i64>,
     /// Bytes of its headers.
@@ -167,6 +169,7 @@ impl Slots {
             value: Vec::new(),
             tombstone: false,
             headers: None,
+            redriven: 0,
             timestamp: None,
             header_bytes: 0,
             alone: false,

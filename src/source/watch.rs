@@ -1,26 +1,33 @@
-//! What is looked at beside the way of alerts, every half a minute: topics that patterns match, and what topics allow.
+//! What is looked at beside the way of alerts, every half a minute: what the broker holds of our commits, which topics
+//! patterns match, and what topics allow.
 //!
 //! Contract: a thread of its own, with a client of the group that never joins it. Nothing waits for it: without a broker it
-//! learns nothing and tries again. What it finds is a line in the log, told once, and a note in readiness that goes when it
-//! is over.
+//! learns nothing and tries again. What it finds is a figure, a line in the log, told once, and a note in readiness that goes
+//! when it is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::admin::health::Notes;
 use crate::config::{Config, InputTopic};
+use crate::metrics::Metrics;
+use crate::source::audit::{Audit, Partition};
 use crate::source::identity::{Identity, Supplied};
+use crate::source::limits::{Latest, TopicLimits};
 use crate::source::startup::Unheard;
 use crate::source::{client, limits, startup};
 use crate::supervisor::Stop;
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);
+/// What topics allow is asked for in every so many rounds.
+const SELDOM: u32 = 2;
 /// Bound of one question.
 const ASK: Duration = Duration::from_secs(10);
 /// Input topics whose limits are looked at: patterns may match thousands.
@@ -32,10 +39,24 @@ pub struct Watch {
     pub config: Arc<Config>,
     /// Who we are to the brokers, where that is a token.
     pub identity: Identity,
+    /// What the lanes have stored, and where figures go.
+    pub metrics: Arc<Metrics>,
     /// Where people are told.
     pub notes: Arc<Notes>,
+    /// Where lanes learn what output and dead-letter topic allow now.
+    pub limits: Arc<Latest>,
     /// When to end.
     pub stop: Stop,
+}
+
+/// What one round leaves for the next.
+#[derive(Default)]
+struct Memory {
+    rounds: u32,
+    audit: Audit,
+    /// Partitions whose figures are shown.
+    shown: BTreeSet<Partition>,
+    told: BTreeSet<String>,
 }
 
 impl Watch {
@@ -50,9 +71,10 @@ impl Watch {
                 return;
             }
         };
-        let mut told = BTreeSet::new();
+        let mut memory = Memory::default();
         while !self.stop.requested() {
-            if let Err(error) = self.round(&consumer, &mut told) {
+            let done = self.audit(&consumer, &mut memory).and_then(|()| self.look(&consumer, &mut memory));
+            if let Err(error) = done {
                 tracing::debug!(%error, "the watch has learnt nothing");
             }
             // Errors of the connection wait here until somebody takes them.
@@ -61,25 +83,71 @@ impl Watch {
         }
     }
 
-    fn round(&self, consumer: &BaseConsumer<Unheard>, told: &mut BTreeSet<String>) -> Result<(), KafkaError> {
-        let topics = self.matching(consumer)?;
-        let output = &self.config.output;
-        let names: Vec<&str> = [output.topic.as_str(), self.config.dead_letters.topic.as_str()]
+    /// Asks what the broker holds of what was stored.
+    fn audit(&self, consumer: &BaseConsumer<Unheard>, memory: &mut Memory) -> Result<(), KafkaError> {
+        let stored = self.metrics.stored();
+        let mut list = TopicPartitionList::with_capacity(stored.len());
+        for (topic, partition) in stored.keys() {
+            list.add_partition(topic, *partition);
+        }
+        let mut answers: HashMap<Partition, Option<i64>> = HashMap::new();
+        if !stored.is_empty() {
+            for element in consumer.committed_offsets(list, ASK)?.elements() {
+                let committed = match element.offset() {
+                    _ if element.error().is_err() => continue,
+                    Offset::Offset(offset) => Some(offset),
+                    Offset::Invalid => None,
+                    _ => continue,
+                };
+                answers.insert((element.topic().to_owned(), element.partition()), committed);
+            }
+        }
+        let findings = memory.audit.round(&stored, &answers);
+        // It may have gone while the broker was asked; its new owner shows it.
+        let ours = self.metrics.stored();
+        for (topic, partition) in std::mem::take(&mut memory.shown) {
+            if !ours.contains_key(&(topic.clone(), partition)) {
+                self.metrics.audited(&topic, partition, None);
+            }
+        }
+        for finding in findings.into_iter().filter(|finding| ours.contains_key(&finding.partition)) {
+            let (topic, partition) = &finding.partition;
+            self.metrics.audited(topic, *partition, Some((finding.committed, finding.behind)));
+            memory.shown.insert(finding.partition);
+        }
+        self.notes.set("commits", memory.audit.alarm());
+        Ok(())
+    }
+
+    /// Looks at topics.
+    fn look(&self, consumer: &BaseConsumer<Unheard>, memory: &mut Memory) -> Result<(), KafkaError> {
+        let inputs = self.matching(consumer)?;
+        let due = memory.rounds.is_multiple_of(SELDOM);
+        memory.rounds = memory.rounds.wrapping_add(1);
+        if !due {
+            return Ok(());
+        }
+        let (output, dead_letters) = (&self.config.output, &self.config.dead_letters);
+        let names: Vec<&str> = [output.topic.as_str(), dead_letters.topic.as_str()]
             .into_iter()
-            .chain(topics.iter().take(MOST).map(String::as_str))
+            .chain(inputs.iter().take(MOST).map(String::as_str))
             .collect();
-        // Only sizes depend on compression, and these are not asked about here.
-        let limits = startup::limits(&self.config.kafka, &self.identity, false, &names);
-        if let [output_limits, dead_limits, inputs @ ..] = limits.as_slice() {
+        let lanes = self.config.pipeline.threads.max(1);
+        let compressed = client::compresses(&client::producer(&self.config, lanes, None));
+        let mut all = startup::limits(&self.config.kafka, &self.identity, compressed, &names);
+        if let [output_limits, dead_limits, inputs @ ..] = all.as_mut_slice() {
+            self.limits.set(output_limits, dead_limits);
+            for limits in [&mut *output_limits, &mut *dead_limits] {
+                count_copies(consumer, limits)?;
+            }
             for notice in limits::notices(output_limits, dead_limits, inputs, output.max_bytes) {
-                if told.insert(notice.clone()) {
+                if memory.told.insert(notice.clone()) {
                     tracing::warn!("{notice}");
                 }
             }
         }
         Ok(())
     }
-
     /// The input topics that there are, those that patterns match among them.
     fn matching(&self, consumer: &BaseConsumer<Unheard>) -> Result<Vec<String>, KafkaError> {
         let inputs = &self.config.input.topics;
@@ -110,4 +178,14 @@ impl Watch {
         }
         Ok(names)
     }
+}
+
+/// Counts the copies of a topic, where there are brokers for more than one.
+fn count_copies(consumer: &BaseConsumer<Unheard>, limits: &mut TopicLimits) -> Result<(), KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(&limits.topic), ASK)?;
+    let found = metadata.topics().iter().find(|topic| topic.name() == limits.topic);
+    let fewest = found.and_then(|topic| topic.partitions().iter().map(|p| p.replicas().len()).min());
+    limits.copies =
+        fewest.filter(|_| metadata.brokers().len() > 1).and_then(|count| i32::try_from(count).ok());
+    Ok(())
 }

@@ -248,7 +248,6 @@ fn a_letter_that_comes_back_stops_at_the_counter() {
 }
 
 #[test]
-#[ignore = "the lane does not hand the counter on yet"]
 fn the_counter_stops_a_letter_also_where_nothing_is_remembered() {
     let stage = Stage::embedded(1);
     let inputs = stage.produce(vec![record(0, "k", alert(0, 3000))]);

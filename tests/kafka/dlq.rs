@@ -315,7 +315,6 @@ fn a_timestamp_that_the_topic_would_refuse_or_delete_at_once_becomes_now() {
 }
 
 #[test]
-#[ignore = "the lane does not hand the counter on yet"]
 fn a_counter_on_an_alert_reaches_its_dead_letter_and_no_output() {
     let Some(_broker) = broker() else { return };
     let stage = Stage::real(1, DEFAULT, DEFAULT);

@@ -20,6 +20,10 @@ pub struct Play<'a> {
     pub topics: (usize, i32),
     /// `kafka.consumer`, as YAML members; `{n}` is the number of the member.
     pub consumer: &'a str,
+    /// The same for members from the second number on: a rollout.
+    pub then: Option<(usize, &'a str)>,
+    /// Other members of `kafka`, with `{n}`.
+    pub kafka: &'a str,
     /// Members of `pipeline` beside those that time needs, such as `order: key` or `threads: 2`.
     pub pipeline: &'a str,
     /// Milliseconds that the vendors take, from and to.
@@ -39,6 +43,8 @@ impl Default for Play<'_> {
             name: "joins and leaves",
             topics: (1, 12),
             consumer: "",
+            then: None,
+            kafka: "",
             pipeline: "",
             vendors: (100, 100),
             rate: 300,
@@ -85,7 +91,9 @@ pub fn play(play: &Play<'_>) -> Outcome {
         let mut settings = Settings::of(&stage, &pipeline, vendors.providers(", timeout: 10s"));
         settings.topics =
             settings.topics.replace(&format!("[{}]", stage.input), &format!("[{}]", names.join(", ")));
-        settings.kafka += &format!(", consumer: {{{}}}", play.consumer.replace("{n}", &number.to_string()));
+        let consumer = play.then.filter(|(from, _)| number >= *from).map_or(play.consumer, |(_, then)| then);
+        let kafka = format!(", consumer: {{{consumer}}}, {}", play.kafka);
+        settings.kafka += &kafka.replace("{n}", &number.to_string());
         settings.text()
     };
     let total = count as i64 * i64::from(partitions);
@@ -312,4 +320,50 @@ fn keys_keep_their_order_while_members_join_and_leave_and_misses_take_very_diffe
         ..Play::default()
     });
     assert_eq!(outcome.found.repeated, 0);
+}
+
+#[test]
+fn members_are_replaced_one_after_another_by_such_as_share_out_in_another_way() {
+    let Some(_broker) = broker() else { return };
+    // Two old members; two new ones come, the old ones go, a third comes.
+    let rollout = |name, topics, consumer, then| Play {
+        name,
+        topics,
+        consumer,
+        then: Some((2, then)),
+        events: "+++--+",
+        vendors: (20, 20),
+        idle: true,
+        ..Play::default()
+    };
+    let range = "partition.assignment.strategy: range";
+    // What several topics have when nothing is said.
+    let outcome = play(&rollout("rollout from range to roundrobin", (3, 2), range, ""));
+    assert_eq!(outcome.found.repeated, 0);
+    assert_eq!(outcome.shares.last().unwrap().as_slice(), [2, 2, 2]);
+    play(&rollout("rollout from range to the brokers protocol", (1, 12), range, "group.protocol: consumer"));
+}
+
+/// Exactly once, as it is to be: nothing missing, and nothing repeated for whoever reads what is committed.
+fn exactly_once(name: &str, consumer: &str) {
+    let Some(_broker) = broker() else { return };
+    let kafka = "instance: 'm-{n}'";
+    let pipeline = "delivery: exactly_once, threads: 2";
+    let outcome = play(&Play { name, consumer, kafka, pipeline, ..Play::default() });
+    assert_eq!(outcome.found.repeated, 0);
+}
+
+#[test]
+fn members_that_join_and_leave_under_range_exactly_once() {
+    exactly_once("range exactly once", "");
+}
+
+#[test]
+fn members_that_join_and_leave_under_cooperative_sticky_exactly_once() {
+    exactly_once("cooperative-sticky exactly once", "partition.assignment.strategy: cooperative-sticky");
+}
+
+#[test]
+fn members_that_join_and_leave_under_the_brokers_protocol_exactly_once() {
+    exactly_once("consumer protocol exactly once", "group.protocol: consumer");
 }
