@@ -133,7 +133,7 @@ impl Watch {
             .chain(inputs.iter().take(MOST).map(String::as_str))
             .collect();
         let lanes = self.config.pipeline.threads.max(1);
-        let compressed = client::compresses(&client::producer(&self.config, 0, lanes, None));
+        let compressed = client::compresses(&client::producer(&self.config, lanes, None));
         let mut all = startup::limits(&self.config.kafka, &self.identity, compressed, &names);
         if let [output_limits, dead_limits, inputs @ ..] = all.as_mut_slice() {
             self.limits.set(output_limits, dead_limits);

@@ -121,11 +121,6 @@ impl Stage {
         stage
     }
 
-    /// The embedded broker, to script its errors.
-    pub fn broker(&self) -> &Broker {
-        self._embedded.as_ref().expect("an embedded broker")
-    }
-
     /// The same stage with another input topic of `partitions`, which must exist before it is written to.
     pub fn view(&self, input: &str, partitions: i32) -> Stage {
         Stage {
