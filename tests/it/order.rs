@@ -76,7 +76,9 @@ fn a_slow_alert_is_overtaken_within_a_bound_and_then_waited_for() {
     crate::harness::wait("no more is taken", Duration::from_secs(7), || {
         service.metric("riskstream_pauses_total") == Some(1.0)
     });
-    assert_eq!(service.metric("riskstream_alerts_consumed_total"), Some(200.0));
+    let taken = service.metric("riskstream_alerts_consumed_total").unwrap();
+    // The ledger is looked at between two batches of 64.
+    assert!((200.0..=264.0).contains(&taken), "{taken}");
     assert_eq!(vendors.requests(), 2, "the slow call has not ended");
     stage.wait_for(2_000, Duration::from_secs(30));
     assert_eq!(service.terminate().code, Some(0));
