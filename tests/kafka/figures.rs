@@ -79,8 +79,7 @@ fn what_the_broker_holds_of_our_commits_is_told_and_agrees() {
 /// On the embedded broker, since a real one takes commits.
 #[test]
 fn commits_that_do_not_reach_the_broker_are_noticed_and_told_until_they_do() {
-    use rdkafka::mocking::MockCluster;
-    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use riskstream::simulator::broker::{Refusal, Request};
     let Some(_broker) = broker() else { return };
     let stage = Stage::embedded(1);
     let vendors = Vendors::start(5);
@@ -90,17 +89,27 @@ fn commits_that_do_not_reach_the_broker_are_noticed_and_told_until_they_do() {
     wait("the first alerts are committed", Duration::from_secs(30), || {
         stage.committed().get(&0) == Some(&100)
     });
-    let cluster: MockCluster<'_, _> = stage.broker().cluster().unwrap();
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 5_000];
-    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &refused);
+    let refuse = || {
+        let refused = [Refusal::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 5];
+        let left = stage.broker().refusals_left(1, Request::OffsetCommit).unwrap();
+        if left < refused.len() {
+            stage.broker().refuse(1, Request::OffsetCommit, &refused).unwrap();
+        }
+    };
+    refuse();
     stage.produce((0..100).map(|n| alerts::mixed(n, 100, 1)).collect());
     let behind = series(&stage, "riskstream_commit_behind");
     let note = |service: &mut Service| service.get("/readyz").1.contains("does not hold what was committed");
-    wait("the figure", Duration::from_secs(100), || service.metric(&behind) == Some(100.0));
+    wait("the figure", Duration::from_secs(100), || {
+        refuse();
+        service.metric(&behind) == Some(100.0)
+    });
     assert!(!note(&mut service), "once may be an outage");
-    wait("readiness says it", Duration::from_secs(60), || note(&mut service));
+    wait("readiness says it", Duration::from_secs(60), || {
+        refuse();
+        note(&mut service)
+    });
     assert_eq!(service.get("/readyz").0, 200, "alerts go on");
-    cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
     stage.produce((0..100).map(|n| alerts::mixed(n, 100, 1)).collect());
     wait("it is over", Duration::from_secs(70), || {
         !note(&mut service) && service.metric(&behind) == Some(0.0)
