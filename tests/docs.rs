@@ -199,3 +199,57 @@ fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
         }
     }
 }
+
+/// What `check` prints of the memory of the defaults with one provider: what, MiB, the keys that decide.
+fn ceiling() -> Vec<(String, f64, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("riskstream.yaml");
+    let keys = "api_key: {env: DD_API_KEY}, application_key: {env: DD_APPLICATION_KEY}";
+    fs::write(&file, format!("providers: {{datadog: {{type: datadog, site: datadoghq.com, {keys}}}}}\n")).unwrap();
+    let output = riskstream()
+        .args(["check", "--json", "--config"])
+        .arg(file)
+        .envs([("DD_API_KEY", "value"), ("DD_APPLICATION_KEY", "value")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines
+        .filter_map(|line| {
+            let text = |name: &str| line[name].as_str().map(str::to_owned);
+            Some((text("memory")?, line["bytes"].as_f64()? / 1048576.0, text("by")?))
+        })
+        .collect()
+}
+
+#[test]
+fn the_memory_in_the_documents_is_what_check_prints_for_the_defaults() {
+    let text = document("docs/operating.md");
+    let table: Vec<Vec<&str>> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("what ") || !line.contains("MiB"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("```"))
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    let printed: Vec<_> = ceiling().into_iter().map(|(what, mib, by)| vec![what, format!("{mib:.0}"), by]).collect();
+    let printed: Vec<Vec<&str>> =
+        printed.iter().map(|row| row.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect()).collect();
+    assert_eq!(table, printed);
+}
+
+#[test]
+fn the_charts_memory_limit_is_above_the_ceiling_of_its_configuration() {
+    let values = document("helm/riskstream/values.yaml");
+    let limits = values.split("\n  limits:\n").nth(1).expect("resources.limits");
+    let found = Regex::new(r"^    memory: (\d+)(Mi|Gi)\n").unwrap().captures(limits).expect("resources.limits.memory");
+    let limit: f64 = found[1].parse::<f64>().unwrap() * if &found[2] == "Gi" { 1024.0 } else { 1.0 };
+    let ceiling = ceiling();
+    let (_, all, _) = ceiling.last().unwrap();
+    assert!(*all < limit, "check prints {all:.0} MiB, and the chart allows {limit}");
+    // The chart's own configuration changes none of the keys that decide.
+    for key in ["capacity", "in_flight", "threads"] {
+        assert!(!values.contains(&format!("    {key}")), "{key} is set in the chart: reckon with it here");
+    }
+}

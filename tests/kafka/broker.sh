@@ -10,6 +10,7 @@
 #   broker.sh env               how to reach it, for: eval "$(broker.sh env)"
 #   broker.sh topic NAME N [KEY=VALUE...]   create a topic of N partitions; topics are never created by themselves
 #   broker.sh acl ARGUMENT...   Kafka's kafka-acls against the first node
+#   broker.sh quota CLIENT [BYTES]          bytes a second that a client id may produce; without BYTES as many as it can
 #
 # Needs bash, Java 17 or newer, Maven for the first start, openssl for KAFKA_SECURE=1. Installs nothing.
 #
@@ -335,6 +336,14 @@ acl() {
     tool org.apache.kafka.tools.AclCommand --bootstrap-server "127.0.0.1:$(port 1)" "$@"
 }
 
+quota() { # client [bytes]
+    [ $# -ge 1 ] || die "quota CLIENT [BYTES]"
+    local change=(--delete-config producer_byte_rate)
+    [ $# -eq 1 ] || change=(--add-config "producer_byte_rate=$2")
+    tool kafka.admin.ConfigCommand --bootstrap-server "127.0.0.1:$(port 1)" --alter \
+        --entity-type clients --entity-name "$1" "${change[@]}" >&2
+}
+
 status() {
     local node all p code=0
     all=$(nodes 2>/dev/null) || { echo down; return 1; }
@@ -356,7 +365,7 @@ case "${1:-}" in
     kill) end KILL "${@:2}" ;;
     term) end TERM "${@:2}" ;;
     env) environment ;;
-    topic | acl) "$1" "${@:2}" ;;
+    topic | acl | quota) "$1" "${@:2}" ;;
     *)
         sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2
         exit 2

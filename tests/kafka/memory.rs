@@ -10,6 +10,7 @@ use crate::harness::kafka::{NewRecord, Stage, Writer};
 use crate::harness::service::{Service, Settings, ceiling};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say};
+use crate::script::script;
 use crate::{DEFAULT, broker};
 
 const PARTITIONS: i32 = 12;
@@ -44,27 +45,42 @@ struct Figures {
     peak: u64,
     /// Resident bytes once the backlog was done.
     after: u64,
+    /// The most bytes that alerts in flight were counted with.
+    in_flight: u64,
     /// Alerts a second, by thirds of the backlog.
     rates: [f64; 3],
+    /// What the service logged.
+    log: String,
 }
 
-/// Runs a backlog of `count` alerts through the service, and looks at every output.
-fn backlog(stage: &Stage, settings: &Settings, count: usize, bytes: usize) -> Figures {
+/// Writes a backlog of `count` alerts of `bytes` each.
+fn write(stage: &Stage, count: usize, bytes: usize) {
     let mut writer = Writer::new(stage);
     for number in 0..count {
         writer.send(&alert(number, bytes));
     }
     writer.end();
+}
+
+/// Runs a backlog of `count` alerts through the service while `meanwhile` looks on, and looks at every output.
+fn backlog(
+    stage: &Stage,
+    settings: &Settings,
+    count: usize,
+    mut meanwhile: impl FnMut(&mut Service, Duration),
+) -> Figures {
     let bound = Duration::from_secs(120 + count as u64 / 500);
     let mut service = Service::start(&settings.text());
     service.assigned(PARTITIONS.into());
     let mut thirds: Vec<Instant> = vec![Instant::now()];
     let mut told = Instant::now();
-    loop {
+    let mut in_flight: f64 = 0.0;
+    while thirds.len() < 4 {
         let published = service.metric("riskstream_alerts_published_total").unwrap();
-        if published >= (count * thirds.len() / 3) as f64 {
+        while thirds.len() < 4 && published >= (count * thirds.len() / 3) as f64 {
             thirds.push(Instant::now());
         }
+        in_flight = in_flight.max(service.metric("riskstream_in_flight_bytes").unwrap());
         let (now, peak) = service.resident();
         if told.elapsed() > Duration::from_secs(5) {
             told = Instant::now();
@@ -79,9 +95,7 @@ fn backlog(stage: &Stage, settings: &Settings, count: usize, bytes: usize) -> Fi
                 of("riskstream_cache_bytes") / MIB,
             ));
         }
-        if thirds.len() == 4 {
-            break;
-        }
+        meanwhile(&mut service, thirds[0].elapsed());
         assert!(thirds[0].elapsed() < bound, "{published} of {count} came out within {bound:?}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
@@ -100,7 +114,7 @@ fn backlog(stage: &Stage, settings: &Settings, count: usize, bytes: usize) -> Fi
     assert_eq!(next, stage.ends());
     let third = count as f64 / 3.0;
     let rate = |n: usize| third / (thirds[n + 1] - thirds[n]).as_secs_f64();
-    Figures { peak, after, rates: [rate(0), rate(1), rate(2)] }
+    Figures { peak, after, in_flight: in_flight as u64, rates: [rate(0), rate(1), rate(2)], log: ended.log }
 }
 
 /// Prints what a run came to, and holds it against the ceiling.
@@ -111,10 +125,12 @@ fn under_the_ceiling(what: &str, settings: &Settings, figures: &Figures) {
     }
     let (_, all) = ceiling.iter().find(|(what, _)| what == "all").expect("a sum");
     say(&format!(
-        "{what}: at most {:.1} MiB resident, {:.1} after, of {:.1} that check prints; {:.0}, {:.0}, {:.0} alerts/s by thirds",
+        "{what}: at most {:.1} MiB resident, {:.1} after, of {:.1} that check prints; {:.1} MiB in flight; {:.0}, {:.0}, \
+         {:.0} alerts/s by thirds",
         figures.peak as f64 / MIB,
         figures.after as f64 / MIB,
         *all as f64 / MIB,
+        figures.in_flight as f64 / MIB,
         figures.rates[0],
         figures.rates[1],
         figures.rates[2],
@@ -132,8 +148,51 @@ fn a_backlog_stays_under_the_ceiling_that_check_prints_and_does_not_slow_down() 
     let cache = if count < 300_000 { "16MiB" } else { "64MiB" };
     let rest = format!("cache: {{capacity: {cache}}}\n{}", vendors.providers(""));
     let settings = Settings::of(&stage, "deadline: 60s, drain: 70s, shutdown: 80s", rest);
-    let figures = backlog(&stage, &settings, count, 1_024);
+    write(&stage, count, 1_024);
+    let figures = backlog(&stage, &settings, count, |_, _| {});
     under_the_ceiling("backlog", &settings, &figures);
     let [first, _, last] = figures.rates;
     assert!(last > first / 2.0, "it sinks: {:?}", figures.rates);
+}
+
+/// Lifts the quota also when the test fails.
+struct Throttled;
+
+impl Throttled {
+    fn to(bytes: usize) -> Throttled {
+        script(&format!("quota riskstream {bytes}"));
+        Throttled
+    }
+}
+
+impl Drop for Throttled {
+    fn drop(&mut self) {
+        script("quota riskstream");
+    }
+}
+
+#[test]
+fn a_throttled_broker_and_a_slow_vendor_pause_reading_and_memory_stays_under_the_ceiling() {
+    let Some(_broker) = broker() else { return };
+    let count = size(15_000);
+    let stage = Stage::real(PARTITIONS, DEFAULT, DEFAULT);
+    let vendors = Vendors::start(2_000);
+    let more = ", timeout: 10s, concurrency: 1000, breaker: {minimum: 1000000}";
+    let rest = format!("cache: {{capacity: 64MiB}}\n{}", vendors.providers(more));
+    let settings = Settings::of(&stage, "deadline: 8s, drain: 20s, threads: 3", rest);
+    // More than may be in flight: bytes, not alerts, are what fills the lanes.
+    write(&stage, count, 10_000);
+    let mut throttled = Some(Throttled::to(3_000_000));
+    let figures = backlog(&stage, &settings, count, |service, passed| {
+        assert_eq!(service.get("/livez").0, 200);
+        if passed > Duration::from_secs(20) {
+            assert!(throttled.is_none() || service.metric("riskstream_pauses_total") > Some(0.0));
+            throttled = None;
+        }
+    });
+    under_the_ceiling("throttled broker, slow vendor, three lanes", &settings, &figures);
+    assert!(figures.in_flight > 50 << 20, "{} bytes are not full", figures.in_flight);
+    let bound = (64 << 20) / 2 * 3 + 3 * 2_000_000;
+    assert!(figures.in_flight <= bound, "{} bytes were in flight", figures.in_flight);
+    assert_eq!(figures.log.matches("\"partitions assigned\"").count(), 3, "once for each lane:\n{}", figures.log);
 }
