@@ -17,13 +17,18 @@ use riskstream::config::Config;
 use riskstream::metrics::Metrics;
 use riskstream::provider::FailureKind;
 use riskstream::provider::registry::TYPES;
+use riskstream::source::access;
 
 const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+<<<<<<< HEAD
     "docs/guarantees.md",
+=======
+    "docs/kafka.md",
+>>>>>>> main
     "docs/operating.md",
     "docs/vendors.md",
     "helm/riskstream/README.md",
@@ -81,6 +86,41 @@ fn the_readmes_format_finds_what_it_says() {
 }
 
 #[test]
+fn the_configurations_of_the_way_to_kafka_can_be_used() {
+    let text = document("docs/kafka.md");
+    let blocks = Regex::new(r"(?s)```yaml\n(.*?)```").unwrap();
+    let blocks: Vec<&str> = blocks.captures_iter(&text).map(|block| block.get(1).unwrap().as_str()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        if block.contains("AWS_MSK_IAM") && !cfg!(feature = "msk-iam") {
+            continue;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), block).unwrap();
+        Config::load_offline(file.path(), []).unwrap_or_else(|e| panic!("{e}\n{block}"));
+    }
+}
+
+#[test]
+fn the_documented_acls_are_those_that_are_asked_about() {
+    let text = document("docs/kafka.md");
+    let rows =
+        Regex::new(r"(?m)^\| (the service|with `exactly_once`) \| ([a-z ]+) \| (.*) \| (.*) \| ?(.*)\|$")
+            .unwrap();
+    let documented: Vec<[String; 3]> =
+        rows.captures_iter(&text).map(|row| [2, 4, 5].map(|cell| row[cell].trim().to_owned())).collect();
+    let config = Config::default();
+    let mut needs = access::needs(&config, &[]);
+    needs.push(access::transactional(&config.input.group));
+    let asked = needs.iter().map(|need| {
+        let operations: Vec<_> = need.operations.iter().map(|operation| operation.label()).collect();
+        let wanted = need.wanted.map(|wanted| wanted.operation.label());
+        [need.resource.label().to_owned(), operations.join(", "), wanted.unwrap_or_default().to_owned()]
+    });
+    assert_eq!(documented, asked.collect::<Vec<_>>());
+}
+
+#[test]
 fn every_metric_is_documented_and_no_other() {
     let metrics = Metrics::new(&["datadog"]).unwrap();
     // These have no series before the first assignment.
@@ -104,9 +144,12 @@ fn every_command_and_argument_in_a_document_exists() {
     for name in DOCUMENTS {
         for line in lines.captures_iter(&document(name)) {
             let (command, rest) = (&line[1], line[2].split(" #").next().unwrap_or_default());
-            let output = riskstream().args([command, "--help"]).output().unwrap();
+            // Some have commands of their own.
+            let second = rest.split_whitespace().next().filter(|_| command == "dlq");
+            let all: Vec<&str> = [command].into_iter().chain(second).chain(["--help"]).collect();
+            let output = riskstream().args(&all).output().unwrap();
             let help = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success(), "{name}: there is no command {command}");
+            assert!(output.status.success(), "{name}: there is no command {all:?}");
             for argument in words(r"(?:^| )(--[a-z]+)", rest) {
                 assert!(help.contains(&argument), "{name}: {command} has no {argument}");
             }

@@ -16,7 +16,6 @@ use crate::app::Engine;
 use crate::config::Config;
 use crate::entity::EntityKind;
 use crate::routing::Decision;
-use crate::source::client;
 
 /// Runs the command.
 pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {

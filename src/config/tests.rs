@@ -64,9 +64,12 @@ fn the_shipped_file_names_every_key_outside_the_providers() {
     read::read(&document);
     assert!(document.problems().is_empty(), "{}", document.problems());
     // What stands only in comments.
-    for key in
-        ["ca", "certificate", "key", "key_password", "verify_hostname", "mechanism", "username", "password"]
-    {
+    let tls = ["ca", "certificate", "key", "key_password", "verify_hostname"];
+    let password = ["mechanism", "username", "password"];
+    let token =
+        ["token_endpoint", "client_id", "client_secret", "client_auth", "scope", "audience", "extensions"];
+    let more = ["principal", "timeout", "proxy", "allow_http"];
+    for key in tls.iter().chain(&password).chain(&token).chain(&more) {
         assert!(text.contains(&format!("#   {key}: ")), "{key}");
     }
     for key in ["partition", "token"] {
@@ -406,6 +409,49 @@ fn a_route_may_name_a_topic_that_a_pattern_matches() {
     );
     let problems = parse("{input: {topics: ['^aws-']}, routes: [{topics: [gcp], provider: none}]}");
     assert!(problems.unwrap_err().to_string().contains("not an input topic"));
+}
+
+#[test]
+fn what_is_remembered_of_dead_letters_has_a_topic_of_its_own() {
+    let markers = |yaml: &str| parse(yaml).map(|config| config.dead_letters.markers).unwrap();
+    assert_eq!(markers(""), "security.alerts.dead-letters.redriven");
+    assert_eq!(markers("dead_letters: {topic: dead}"), "dead.redriven");
+    assert_eq!(markers("dead_letters: {topic: dead, markers: sent}"), "sent");
+    assert_problem(
+        "dead_letters: {topic: dead, markers: dead}",
+        "r.yaml:1:38: dead_letters.markers: dead is the topic of the dead letters too (given: dead); write another, such as dead.redriven: it is compacted",
+    );
+    assert_problem(
+        "dead_letters: {topic: dead, markers: security.alerts}",
+        "r.yaml:1:38: dead_letters.markers: security.alerts is an input topic too (given: security.alerts); write another, such as dead.redriven: it is compacted",
+    );
+    assert_eq!(
+        lines(&format!("dead_letters: {{topic: {}}}", "d".repeat(245))).len(),
+        1,
+        "the default is too long"
+    );
+}
+
+#[test]
+fn a_flood_is_a_share_a_span_and_a_number() {
+    let flood = parse("dead_letters: {flood: {share: 0.5, per: 5m, at_least: 7, action: stop}}")
+        .unwrap()
+        .dead_letters
+        .flood;
+    assert_eq!((flood.share, flood.per, flood.at_least), (0.5, Duration::from_secs(300), 7));
+    assert_eq!(flood.action, super::FloodAction::Stop);
+    for (yaml, key) in [
+        ("{share: 0}", "share"),
+        ("{share: 1.5}", "share"),
+        ("{per: 10ms}", "per"),
+        ("{at_least: 0}", "at_least"),
+        ("{action: panic}", "action"),
+        ("{atleast: 1}", "atleast"),
+    ] {
+        let found = lines(&format!("dead_letters: {{flood: {yaml}}}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(&format!("dead_letters.flood.{key}: ")), "{found:?}");
+    }
 }
 
 #[test]

@@ -31,6 +31,11 @@ impl Assignment {
         self.ledger.charge(offset)
     }
 
+    /// Alerts from the oldest one that is not done on: what the ledger holds.
+    pub fn span(&self) -> usize {
+        self.ledger.span()
+    }
+
     /// Offset of the oldest alert that is not done.
     pub fn oldest(&self) -> Option<i64> {
         self.ledger.oldest()

@@ -288,6 +288,7 @@ impl Core {
             return Ok(());
         };
         let charge = assignment.charge(record.offset())?;
+        self.span = self.span.max(assignment.span());
         let token = self.slots.take(now);
         let Some(slot) = self.slots.get(token) else { return Ok(()) };
         slot.assignment = index;

@@ -76,7 +76,7 @@ fn list_tells_every_dead_letter_and_filters_narrow_it() {
         (&json!("alerts/1/2"), &json!("aws_cloudtrail")),
         "{large}"
     );
-    assert_eq!((&large["redriven"], &large["redriven_before"]), (&json!("no"), &json!(0)), "{large}");
+    assert_eq!((&large["redriven"], &large["came_back"]), (&json!("no"), &json!(0)), "{large}");
     assert!(large["bytes"].as_u64().unwrap() > 3000, "{large}");
     let summary = all.summary();
     assert_eq!(
@@ -147,10 +147,8 @@ fn what_was_too_large_is_redriven_to_the_input_once_the_limit_is_raised() {
     assert_eq!((stage.count("alerts"), stage.count("dead.redriven")), (7, 0), "nothing was written");
 
     let asked = dlq(&settings, "redrive", &[]).ended(2);
-    assert!(
-        asked.errors.contains("6 dead letters would be sent") && asked.errors.contains("--yes"),
-        "{asked:?}"
-    );
+    let words = ["6 dead letters would be sent", "5 cannot be read", "--yes"];
+    assert!(words.iter().all(|words| asked.errors.contains(words)), "{asked:?}");
     assert_eq!(stage.count("alerts"), 7);
 
     let sent = dlq(&settings, "redrive", &["--reason", "too_large"]).ended(0);

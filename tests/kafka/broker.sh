@@ -118,10 +118,8 @@ pick() {
 
 # The modulus that openssl prints, in base64 for addresses.
 modulus() {
-    local hex
-    IFS== read -r _ hex
     # shellcheck disable=SC2059 # The escapes are the point.
-    printf "$(sed 's/../\\x&/g' <<<"$hex")" | base64 -w0 | tr -d = | tr '+/' '-_'
+    printf "$(cut -d= -f2 | sed 's/../\\x&/g')" | base64 -w0 | tr -d = | tr '+/' '-_'
 }
 
 certificate() { # name days alternative-names

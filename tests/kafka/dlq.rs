@@ -137,8 +137,10 @@ fn a_redrive_that_is_killed_leaves_few_in_doubt_and_the_next_one_sends_the_rest(
     let sent = numbers(&stage).len();
     assert!(sent < 3_000, "killed too late to show anything");
 
-    let rest = dlq(&settings, "redrive", &["--yes"]).ended(1);
+    let rest = dlq(&settings, "redrive", &["--yes"]);
     let count = |outcome: &str| rest.summary()[outcome].as_u64().unwrap() as usize;
+    // It may have died between two windows.
+    assert_eq!(rest.code, Some(i32::from(count("unsure") > 0)), "{}", rest.errors);
     assert!(count("unsure") <= 200, "at most one window is in doubt: {}", rest.summary());
     assert_eq!(count("redriven") + count("skipped") + count("unsure"), 3_000);
     let after = numbers(&stage);

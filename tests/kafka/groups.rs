@@ -26,8 +26,11 @@ pub struct Play<'a> {
     pub vendors: (u64, u64),
     /// Alerts a second; every one about an entity that nobody has asked about yet.
     pub rate: usize,
-    /// What happens, in order: `+` a member joins, `-` the oldest leaves with SIGTERM, `!` the oldest is killed.
+    /// What happens, in order: `+` a member joins, `-` the oldest leaves with SIGTERM, `!` the oldest is killed, `r` the
+    /// oldest is stopped with SIGTERM and started again under its name.
     pub events: &'a str,
+    /// Whether members may be left without a partition.
+    pub idle: bool,
 }
 
 impl Default for Play<'_> {
@@ -38,9 +41,10 @@ impl Default for Play<'_> {
             consumer: "",
             pipeline: "",
             vendors: (100, 100),
-            rate: 1_000,
+            rate: 300,
             // Five joins and two leaves.
             events: "+++-+-+",
+            idle: false,
         }
     }
 }
@@ -103,20 +107,22 @@ pub fn play(play: &Play<'_>) -> Outcome {
                     assert_eq!(ended.code, code, "member {}:\n{}", member.number, ended.log);
                     logs.push((member.number, ended.log));
                 }
+                'r' => {
+                    let Member { number, service } = members.remove(0);
+                    let ended = service.terminate();
+                    assert_eq!(ended.code, Some(0), "member {number}:\n{}", ended.log);
+                    logs.push((number, ended.log));
+                    members.insert(0, Member { number, service: Service::start(&settings(number)) });
+                }
                 other => panic!("no event {other}"),
             }
-            shares.push(settle(&mut members, total));
+            shares.push(settle(&mut members, total, play.idle));
             let before = stage.count(&stage.output);
-            let enough = before + 2 * play.rate as i64;
+            let enough = before + 3 * play.rate as i64;
             wait("the load to flow", Duration::from_secs(90), || stage.count(&stage.output) > enough);
         }
     });
-    wait("everything committed", Duration::from_secs(120), || {
-        for member in &mut members {
-            assert!(!member.service.has_ended(), "member {} ended:\n{}", member.number, member.service.log());
-        }
-        views.iter().all(|view| view.committed() == view.ends())
-    });
+    finish(&views, &mut members);
     for member in members {
         let ended = member.service.terminate();
         assert_eq!(ended.code, Some(0), "member {}:\n{}", member.number, ended.log);
@@ -148,8 +154,44 @@ pub fn play(play: &Play<'_>) -> Outcome {
     Outcome { found, shares }
 }
 
+/// Waits until everything is committed, for as long as it goes on.
+fn finish(views: &[Stage], members: &mut [Member]) {
+    let (mut last, mut since) = (0, Instant::now());
+    loop {
+        let standing: Vec<_> = views.iter().map(|view| (view.committed(), view.ends())).collect();
+        if standing.iter().all(|(committed, ends)| committed == ends) {
+            return;
+        }
+        for member in &mut *members {
+            assert!(!member.service.has_ended(), "member {} ended:\n{}", member.number, member.service.log());
+        }
+        let committed: i64 = standing.iter().flat_map(|(committed, _)| committed.values()).sum();
+        if committed != last {
+            (last, since) = (committed, Instant::now());
+        }
+        if since.elapsed() > Duration::from_secs(60) {
+            for member in members {
+                keep(&format!("stuck-{}.log", member.number), &member.service.log());
+                say(&format!("member {}:\n{}", member.number, figures(&mut member.service)));
+            }
+            panic!("nothing was committed for a minute; committed and ends: {standing:?}");
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+/// What a member says of its partitions.
+fn figures(service: &mut Service) -> String {
+    let (_, metrics) = service.get("/metrics");
+    let of_kafka = |line: &&str| {
+        ["_offset{", "_lag_", "assigned_", "in_flight", "pauses"].iter().any(|word| line.contains(word))
+            && !line.starts_with('#')
+    };
+    metrics.lines().filter(of_kafka).collect::<Vec<_>>().join("\n")
+}
+
 /// Waits until the partitions are shared out and stay so; how many each member has.
-fn settle(members: &mut [Member], total: i64) -> Vec<i64> {
+fn settle(members: &mut [Member], total: i64, idle: bool) -> Vec<i64> {
     let mut last: (Vec<i64>, Option<Instant>) = (Vec::new(), None);
     let shares = until("partitions shared out", Duration::from_secs(90), || {
         let shares: Vec<i64> = members
@@ -164,12 +206,13 @@ fn settle(members: &mut [Member], total: i64) -> Vec<i64> {
                 member.service.metric("riskstream_assigned_partitions").unwrap_or(0.0) as i64
             })
             .collect();
-        if shares != last.0 || shares.iter().sum::<i64>() != total {
+        let shared_out = shares.iter().sum::<i64>() == total && (idle || !shares.contains(&0));
+        if shares != last.0 || !shared_out {
             last = (shares, Some(Instant::now()));
             return None;
         }
-        // A member that has just come has none until it was counted in.
-        last.1.is_some_and(|since| since.elapsed() > Duration::from_secs(4)).then(|| last.0.clone())
+        let calm = Duration::from_secs(if idle { 4 } else { 1 });
+        last.1.is_some_and(|since| since.elapsed() > calm).then(|| last.0.clone())
     });
     let mut shares = shares.0;
     shares.sort_unstable_by_key(|share| -share);
@@ -212,9 +255,61 @@ fn twelve_small_topics_are_shared_out_evenly_and_range_would_give_them_to_one() 
     let small = Play { topics: (12, 1), events: "++-+", vendors: (20, 20), ..Play::default() };
     let even = play(&Play { name: "12 topics roundrobin", ..small });
     let small = Play { topics: (12, 1), events: "++-+", vendors: (20, 20), ..Play::default() };
-    let range =
-        play(&Play { name: "12 topics range", consumer: "partition.assignment.strategy: range", ..small });
+    let range = play(&Play {
+        name: "12 topics range",
+        consumer: "partition.assignment.strategy: range",
+        idle: true,
+        ..small
+    });
     assert_eq!(even.shares[2], [4, 4, 4]);
     assert_eq!(range.shares[2], [12, 0, 0]);
     assert_eq!((even.found.repeated, range.found.repeated), (0, 0));
+}
+
+#[test]
+fn members_that_join_and_leave_under_range_lose_and_repeat_nothing() {
+    let Some(_broker) = broker() else { return };
+    let outcome = play(&Play { name: "range", pipeline: "threads: 2", ..Play::default() });
+    assert_eq!(outcome.found.repeated, 0);
+}
+
+#[test]
+fn members_that_join_and_leave_under_cooperative_sticky_lose_nothing() {
+    let Some(_broker) = broker() else { return };
+    let consumer = "partition.assignment.strategy: cooperative-sticky";
+    play(&Play { name: "cooperative-sticky", consumer, pipeline: "threads: 2", ..Play::default() });
+}
+
+#[test]
+fn members_that_join_and_leave_under_the_brokers_protocol_lose_nothing() {
+    let Some(_broker) = broker() else { return };
+    let consumer = "group.protocol: consumer";
+    play(&Play { name: "consumer protocol", consumer, pipeline: "threads: 2", ..Play::default() });
+}
+
+#[test]
+fn members_with_a_name_of_their_own_come_back_to_their_partitions() {
+    let Some(_broker) = broker() else { return };
+    let consumer = "group.instance.id: 'm-{n}', session.timeout.ms: 8000";
+    let outcome = play(&Play {
+        name: "static members",
+        consumer,
+        pipeline: "threads: 2",
+        events: "++r+-r",
+        ..Play::default()
+    });
+    assert_eq!(outcome.found.repeated, 0);
+}
+
+#[test]
+fn keys_keep_their_order_while_members_join_and_leave_and_misses_take_very_different_times() {
+    let Some(_broker) = broker() else { return };
+    let outcome = play(&Play {
+        name: "range by key",
+        pipeline: "order: key",
+        vendors: (1, 2_000),
+        rate: 300,
+        ..Play::default()
+    });
+    assert_eq!(outcome.found.repeated, 0);
 }

@@ -73,13 +73,21 @@ fn assert_secret(provider: &IdentityProvider, log: &str) {
 #[test]
 fn tokens_are_renewed_while_alerts_flow_and_no_connection_is_lost() {
     let Some(_broker) = broker() else { return };
-    let Some(provider) = provider(8) else { return };
-    let Some(kafka) = kafka(&provider, SECRET) else { return };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let Some(provider) = provider(8) else { return };
+        renewed(&provider, delivery);
+    }
+}
+
+fn renewed(provider: &IdentityProvider, delivery: &str) {
+    let Some(kafka) = kafka(provider, SECRET) else { return };
     let stage = Stage::real(2, DEFAULT, DEFAULT);
     let vendors = Vendors::start(1);
-    let mut settings = Settings::of(&stage, "", vendors.providers("") + "log: {level: debug}\n");
-    settings.kafka = kafka;
-    let mut service = Service::start_with(&settings.text(), &[("CLIENT_SECRET", &provider.secret())]);
+    let delivery = format!("delivery: {delivery}");
+    let mut settings = Settings::of(&stage, &delivery, vendors.providers("") + "log: {level: debug}\n");
+    settings.kafka = kafka + ", instance: only";
+    let (text, secret) = (settings.text(), provider.secret());
+    let mut service = Service::start_with(&text, &[("CLIENT_SECRET", &secret)]);
     service.assigned(2);
     let (mut feeder, mut sent) = (Feeder::new(&stage), 0);
     // Four tokens of 8 s: every connection has shown several of them.
@@ -95,7 +103,16 @@ fn tokens_are_renewed_while_alerts_flow_and_no_connection_is_lost() {
     let log = service.log();
     say(&format!("{sent} alerts over {} tokens", provider.tokens().len()));
     assert!(!log.contains("AllBrokersDown") && !log.contains("Authentication"), "{log}");
-    assert_whole(&stage, &provider, feeder, sent, service);
+    // Commands have tokens of their own.
+    let (_folder, file) = config(&text);
+    for arguments in [&["check", "--connect"][..], &["dlq", "list"]] {
+        let arguments = [arguments, &["--config", file.to_str().unwrap()]].concat();
+        let out = command(&arguments, b"", &[("CLIENT_SECRET", &secret)]);
+        let told = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(0), "{arguments:?}: {told}");
+        assert_secret(provider, &told);
+    }
+    assert_whole(&stage, provider, feeder, sent, service);
 }
 
 #[test]

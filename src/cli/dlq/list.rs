@@ -24,7 +24,7 @@ const PAGE: usize = 500;
 const MESSAGE: usize = 100;
 
 const HEADER: [&str; 9] =
-    ["letter", "written", "reason", "original", "format", "bytes", "redriven before", "redriven", "message"];
+    ["letter", "written", "reason", "original", "format", "bytes", "came back", "redriven", "message"];
 
 /// Runs the command.
 pub fn run(arguments: &ListArguments) -> Result<(), End> {
@@ -135,7 +135,7 @@ pub fn json(letter: &Letter, format: &str, entry: Option<&Entry>) -> Value {
         "format": format,
         "bytes": letter.bytes(),
         "pointer": letter.is_pointer(),
-        "redriven_before": letter.redriven(),
+        "came_back": letter.redriven(),
         "redriven": state(entry),
         "redriven_at": entry.map(|entry| &entry.at),
         "redriven_to": entry.map(|entry| &entry.to),

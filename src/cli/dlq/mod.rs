@@ -80,10 +80,10 @@ Examples:
     Show(ShowArguments),
     /// Sends dead letters again: to the input topic they came from, or through the pipeline to the output topic.
     #[command(
-        after_help = "Each letter that is sent is remembered in the topic dead_letters.markers, so that a second redrive skips it
-(--again sends it once more). A letter that came back --max-redrives times is refused.
+        after_help = "Each letter that is sent is remembered in the topic dead_letters.markers, so that a second redrive
+skips it (--again sends it once more). A letter that came back --max-redrives times is refused.
 Where more than one letter would be sent, a terminal asks first; elsewhere --yes is needed.
-Exit code 1 when any letter was refused or failed, or may have been sent by a redrive that did not end.
+Exit code 1 when a letter was refused or failed, or may have been sent by a redrive that did not end.
 
 Examples:
   riskstream dlq redrive --config riskstream.yaml --reason too_large --dry-run

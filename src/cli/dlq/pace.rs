@@ -9,6 +9,13 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate(Duration);
 
+impl Rate {
+    /// How many a second, rounded up.
+    pub fn a_second(self) -> usize {
+        (1.0 / self.0.as_secs_f64()).ceil() as usize
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 
@@ -65,6 +72,7 @@ mod tests {
         {
             let rate: Rate = text.parse().unwrap();
             assert!((1.0 / rate.0.as_secs_f64() - a_second).abs() < 1e-6, "{text}");
+            assert!((rate.a_second() as f64 - a_second.ceil()).abs() <= 1.0, "{text}");
         }
         for text in ["", "0", "-1/s", "10/d", "fast", "NaN", "inf", "1e99/s", "/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");

@@ -13,9 +13,9 @@ use super::marker::Book;
 use super::original::Originals;
 use super::reader::{Reader, Span};
 use super::report::{About, Outcome, Report};
-use super::window::{BYTES, LETTERS, Sender, Task};
+use super::window::{BYTES, Sender, Task};
 use super::{Recogniser, Site, To};
-use crate::alert::{Decoder, Scratch, Select};
+use crate::alert::{DecodeError, Decoder, Scratch, Select};
 use crate::config::Config;
 
 /// Which letters, and what is allowed.
@@ -34,6 +34,8 @@ pub struct Pass<'c> {
     pub rules: Rules<'c>,
     /// At most so many are sent.
     pub limit: u64,
+    /// At most so many are sent together: a command that dies leaves them in doubt.
+    pub window: usize,
     /// Where to.
     pub to: To,
 }
@@ -43,6 +45,8 @@ pub struct Pass<'c> {
 pub struct Extent {
     /// How many letters.
     pub letters: u64,
+    /// How many of them cannot be read with this configuration either, so that they would come back.
+    pub hopeless: u64,
     /// The input topics that they go to, or stand for.
     pub topics: BTreeSet<String>,
 }
@@ -52,12 +56,16 @@ impl<'c> Pass<'c> {
     ///
     /// # Errors
     /// The letters cannot be read.
-    pub fn count(&mut self, book: Option<&Book>) -> anyhow::Result<Extent> {
+    pub fn count(&mut self, book: Option<&Book>, decoder: &Decoder) -> anyhow::Result<Extent> {
         let (rules, limit) = (self.rules, self.limit);
+        let mut scratch = Scratch::default();
         let mut extent = Extent::default();
         self.each(|letter| {
             let Ok(way) = decide(&letter, book, rules) else { return Ok(ControlFlow::Continue(())) };
             extent.letters += 1;
+            let value = letter.value.as_deref().filter(|_| !letter.is_pointer());
+            extent.hopeless +=
+                u64::from(value.is_some_and(|value| unreadable(decoder, value, &mut scratch).is_some()));
             extent.topics.insert(way.topic);
             Ok(if extent.letters >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
@@ -86,9 +94,7 @@ impl<'c> Pass<'c> {
                 Err(missing) => Outcome::Failed(missing.to_string()),
                 Ok(original) => {
                     let value = original.value.as_deref();
-                    // Whether it can be read does not depend on its format.
-                    let error =
-                        value.and_then(|value| decoder.decode(value, Select::Auto, &mut scratch).err());
+                    let error = value.and_then(|value| unreadable(decoder, value, &mut scratch));
                     let topic = destination(to, &way, config).to_owned();
                     match (too_often(original.count, rules), error, to) {
                         (Some(no), ..) => not_sent(no),
@@ -112,7 +118,7 @@ impl<'c> Pass<'c> {
     /// # Errors
     /// The letters cannot be read, or the markers or the producer are of no use any more.
     pub fn send(&mut self, sender: &mut Sender<'c>, report: &mut Report) -> anyhow::Result<()> {
-        let (rules, to, config) = (self.rules, self.to, self.config);
+        let (rules, to, config, size) = (self.rules, self.to, self.config, self.window);
         let mut left = self.limit;
         let mut originals = Originals::new(config);
         let mut window = Window::default();
@@ -149,7 +155,7 @@ impl<'c> Pass<'c> {
                     report.progress.inc(1);
                 }
             }
-            if window.tasks.len() >= LETTERS || window.bytes >= BYTES {
+            if window.tasks.len() >= size || window.bytes >= BYTES {
                 sender.send(std::mem::take(&mut window).tasks, report)?;
             }
             Ok(ControlFlow::Continue(()))
@@ -188,6 +194,11 @@ fn destination<'w>(to: To, way: &'w Way, config: &'w Config) -> &'w str {
         To::Input => &way.topic,
         To::Output => &config.output.topic,
     }
+}
+
+/// Why a value is no alert with this configuration; that does not depend on its format.
+fn unreadable(decoder: &Decoder, value: &[u8], scratch: &mut Scratch) -> Option<DecodeError> {
+    decoder.decode(value, Select::Auto, scratch).err()
 }
 
 /// What the record itself says, where the letter is only a pointer to it.

@@ -18,7 +18,7 @@ use super::reader::Reader;
 use super::report::Report;
 use super::through::Through;
 use super::topics::{Settings, Topics};
-use super::window::{Sender, Topic};
+use super::window::{LETTERS, Sender, Topic};
 use super::writer::{Batches, Writer};
 use super::{Desk, RedriveArguments, Site, To};
 use crate::app::Engine;
@@ -39,8 +39,10 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
     let spans = reader.spans(&config.dead_letters.topic, "dead_letters.topic", filter.since)?;
     let markers = if arguments.no_markers { None } else { Markers::open(&config)? };
     let limit = arguments.limit.unwrap_or(u64::MAX);
-    let mut pass =
-        Pass { config: &config, reader, spans, filter, recogniser, rules, limit, to: arguments.to };
+    // A second's worth at most.
+    let window = arguments.rate.map_or(LETTERS, |rate| rate.a_second().min(LETTERS));
+    let to = arguments.to;
+    let mut pass = Pass { config: &config, reader, spans, filter, recogniser, rules, limit, window, to };
     let book = markers.as_ref().map(|markers| &markers.book);
     let people = for_people(arguments.json);
 
@@ -50,12 +52,16 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
         return end(report.summary(started.elapsed()), result);
     }
 
-    let Extent { letters: total, topics } = pass.count(book)?;
+    let Extent { letters: total, hopeless, topics } = pass.count(book, &engine.pipeline.decoder)?;
     let written = match arguments.to {
         To::Input => topics.clone(),
         To::Output => BTreeSet::from([config.output.topic.clone()]),
     };
-    confirm(total, &written, arguments.yes)?;
+    let but = match hopeless {
+        0 => String::new(),
+        _ => format!(", though {hopeless} cannot be read with this configuration either"),
+    };
+    confirm(total, &but, &written, arguments.yes)?;
     let asking = Topics::new(&config, &runtime)?;
     let markers =
         if total > 0 && !arguments.no_markers { Some(remember(markers, &config, &asking)?) } else { markers };
@@ -106,17 +112,18 @@ fn rules<'c>(config: &'c Config, arguments: &'c RedriveArguments) -> Result<Rule
 }
 
 /// Asks whether to go on, where more than one letter would be sent.
-fn confirm(total: u64, destinations: &BTreeSet<String>, yes: bool) -> Result<(), End> {
+fn confirm(total: u64, but: &str, destinations: &BTreeSet<String>, yes: bool) -> Result<(), End> {
     if total <= 1 || yes {
         return Ok(());
     }
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         return Err(End::Usage(format!(
-            "{total} dead letters would be sent, and nobody can be asked here: add --yes, or look first with --dry-run"
+            "{total} dead letters would be sent{but}, and nobody can be asked here: add --yes, or look first with \
+             --dry-run"
         )));
     }
     let to = destinations.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    write!(std::io::stderr(), "Send {total} dead letters to {to}? [y/N] ")?;
+    write!(std::io::stderr(), "Send {total} dead letters to {to}{but}? [y/N] ")?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {

@@ -95,7 +95,7 @@ pub struct Report {
 impl Report {
     /// Of `total` letters that will be sent; `None` sends nothing.
     pub fn new(people: bool, total: Option<u64>) -> Report {
-        let shown = std::io::stderr().is_terminal() && total.is_some();
+        let shown = std::io::stderr().is_terminal() && total.is_some_and(|total| total > 0);
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let progress = ProgressBar::with_draw_target(total, target);
         if let Ok(style) =

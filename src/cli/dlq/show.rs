@@ -88,7 +88,7 @@ fn people(letter: &Letter, format: &str, entry: Option<&Entry>) -> std::io::Resu
         ("original's time", time(letter.original_time())),
         ("format", format.to_owned()),
         ("bytes", letter.bytes().to_string()),
-        ("redriven before", letter.redriven().to_string()),
+        ("came back", letter.redriven().to_string()),
         ("redriven", redriven),
     ]);
     line(&table(&["dead letter", ""], &about))?;

@@ -10,7 +10,6 @@ use std::time::Instant;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::To;
 use super::destination::{No, Way, timestamp};
 use super::letter::Named;
 use super::marker::{Marker, SCHEMA, State};
@@ -20,6 +19,7 @@ use super::pace::Pace;
 use super::report::{About, Outcome, Report};
 use super::through::{Begin, Through, output_headers};
 use super::writer::{Record, Undelivered, Writer};
+use super::{To, time};
 use crate::alert::DecodeError;
 use crate::compose::{Summary, headers};
 use crate::config::Config;
@@ -234,7 +234,7 @@ impl<'c> Sender<'c> {
         Some(Marker {
             schema: SCHEMA.to_owned(),
             state,
-            at: Timestamp::now().to_string(),
+            at: time(Some(Timestamp::now().as_millisecond())),
             to: self.to.label().to_owned(),
             topic: draft.record.topic.clone(),
             landed,
