@@ -19,16 +19,13 @@ use riskstream::provider::FailureKind;
 use riskstream::provider::registry::TYPES;
 use riskstream::source::access;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-<<<<<<< HEAD
     "docs/guarantees.md",
-=======
     "docs/kafka.md",
->>>>>>> main
     "docs/operating.md",
     "docs/vendors.md",
     "helm/riskstream/README.md",
