@@ -205,7 +205,8 @@ fn ceiling() -> Vec<(String, f64, String)> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("riskstream.yaml");
     let keys = "api_key: {env: DD_API_KEY}, application_key: {env: DD_APPLICATION_KEY}";
-    fs::write(&file, format!("providers: {{datadog: {{type: datadog, site: datadoghq.com, {keys}}}}}\n")).unwrap();
+    fs::write(&file, format!("providers: {{datadog: {{type: datadog, site: datadoghq.com, {keys}}}}}\n"))
+        .unwrap();
     let output = riskstream()
         .args(["check", "--json", "--config"])
         .arg(file)
@@ -233,9 +234,12 @@ fn the_memory_in_the_documents_is_what_check_prints_for_the_defaults() {
         .take_while(|line| !line.starts_with("```"))
         .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
         .collect();
-    let printed: Vec<_> = ceiling().into_iter().map(|(what, mib, by)| vec![what, format!("{mib:.0}"), by]).collect();
-    let printed: Vec<Vec<&str>> =
-        printed.iter().map(|row| row.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect()).collect();
+    let printed: Vec<_> =
+        ceiling().into_iter().map(|(what, mib, by)| vec![what, format!("{mib:.0}"), by]).collect();
+    let printed: Vec<Vec<&str>> = printed
+        .iter()
+        .map(|row| row.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect())
+        .collect();
     assert_eq!(table, printed);
 }
 
@@ -243,7 +247,10 @@ fn the_memory_in_the_documents_is_what_check_prints_for_the_defaults() {
 fn the_charts_memory_limit_is_above_the_ceiling_of_its_configuration() {
     let values = document("helm/riskstream/values.yaml");
     let limits = values.split("\n  limits:\n").nth(1).expect("resources.limits");
-    let found = Regex::new(r"^    memory: (\d+)(Mi|Gi)\n").unwrap().captures(limits).expect("resources.limits.memory");
+    let found = Regex::new(r"^    memory: (\d+)(Mi|Gi)\n")
+        .unwrap()
+        .captures(limits)
+        .expect("resources.limits.memory");
     let limit: f64 = found[1].parse::<f64>().unwrap() * if &found[2] == "Gi" { 1024.0 } else { 1.0 };
     let ceiling = ceiling();
     let (_, all, _) = ceiling.last().unwrap();

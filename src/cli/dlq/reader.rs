@@ -6,7 +6,7 @@
 //! has. Memory is bounded by what librdkafka prefetches and one record.
 
 use std::ffi::CStr;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::Site;
@@ -131,32 +131,48 @@ impl Reader {
         let Some(count) = self.partitions(topic)? else {
             bail!("{role} {topic}: no such topic. Create it, or correct its name in the configuration");
         };
-        let mut spans = Vec::new();
-        for partition in 0..count {
-            let (from, end) = self.consumer.fetch_watermarks(topic, partition, ASK).with_context(|| {
-                format!("cannot ask for the ends of {topic}/{partition}{}", self.heard.why())
-            })?;
-            spans.push(Span { partition, from, end });
+        self.between(topic, 0..count, since)
+    }
+
+    fn between(&self, topic: &str, partitions: Range<i32>, since: Option<i64>) -> anyhow::Result<Vec<Span>> {
+        let first = since.map_or(Offset::Beginning, |time| Offset::Offset(time.max(0)));
+        let ends = self.offsets(topic, partitions.clone(), Offset::End)?;
+        let firsts = self.offsets(topic, partitions.clone(), first)?;
+        let span = |partition, end: i64, first: Option<i64>| Span {
+            partition,
+            from: first.map_or(end, |first| first.min(end)),
+            end,
+        };
+        let ends = ends.into_iter().map(Option::unwrap_or_default);
+        Ok(partitions
+            .zip(ends)
+            .zip(firsts)
+            .map(|((partition, end), first)| span(partition, end, first))
+            .collect())
+    }
+
+    /// An offset of each partition: the first, the end, or that of the first record of a time, which may be none.
+    ///
+    /// Not with librdkafka's watermarks: of two requests, one of which fails, these may give the other's offset as both.
+    fn offsets(
+        &self,
+        topic: &str,
+        partitions: Range<i32>,
+        which: Offset,
+    ) -> anyhow::Result<Vec<Option<i64>>> {
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            asked.add_partition_offset(topic, partition, which)?;
         }
-        if let Some(since) = since {
-            let mut times = TopicPartitionList::new();
-            for span in spans.iter().filter(|span| span.from < span.end) {
-                times.add_partition_offset(topic, span.partition, Offset::Offset(since.max(0)))?;
-            }
-            let found =
-                self.consumer.offsets_for_times(times, ASK).context("cannot find --since in the topic")?;
-            for element in found.elements() {
-                let Some(span) = spans.iter_mut().find(|span| span.partition == element.partition()) else {
-                    continue;
-                };
-                match element.offset() {
-                    Offset::Offset(offset) => span.from = offset.max(span.from),
-                    // All records are older.
-                    _ => span.from = span.end,
-                }
-            }
-        }
-        Ok(spans)
+        let ask = || -> Result<Vec<Option<i64>>, KafkaError> {
+            let told = self.consumer.offsets_for_times(asked, ASK)?;
+            let offset = |element: TopicPartitionListElem<'_>| {
+                element.error()?;
+                Ok(if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None })
+            };
+            told.elements().into_iter().map(offset).collect()
+        };
+        ask().with_context(|| format!("cannot ask for the offsets of {topic}{}", self.heard.why()))
     }
 
     /// Hands every record of `spans` to `take`, until it breaks.
@@ -216,10 +232,8 @@ impl Reader {
         if self.partitions(topic)?.is_none_or(|count| at.partition >= count) {
             return Ok(None);
         }
-        let (low, high) = self.consumer.fetch_watermarks(topic, at.partition, ASK).with_context(|| {
-            format!("cannot ask for the ends of {topic}/{}{}", at.partition, self.heard.why())
-        })?;
-        if !(low..high).contains(&at.offset) {
+        let held = self.between(topic, at.partition..at.partition + 1, None)?;
+        if !held.iter().any(|span| (span.from..span.end).contains(&at.offset)) {
             return Ok(None);
         }
         let mut found = None;
