@@ -161,6 +161,7 @@ impl Lane {
             config.pipeline.drain,
             config.input.clone(),
             inputs,
+            self.stop.clone(),
             Arc::clone(&self.pipeline.metrics),
             Arc::clone(&self.health),
         );
@@ -221,6 +222,9 @@ impl Lane {
     fn take(&self, consumer: &BaseConsumer<Context>, timeout: Duration) -> Result<(), LaneError> {
         let mut timeout = timeout;
         for _ in 0..BATCH {
+            if self.stop.requested() {
+                break;
+            }
             // Rebalances run inside poll and need the core: it is not held here.
             match consumer.poll(timeout) {
                 None => return Ok(()),

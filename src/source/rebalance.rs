@@ -26,6 +26,7 @@ use crate::source::startup::Reasons;
 use crate::source::topics::{self, Inputs};
 use crate::source::transaction::Start;
 use crate::source::{LaneError, client, lane, recreated, refusal};
+use crate::supervisor::Stop;
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(5);
@@ -49,6 +50,7 @@ pub struct Context {
     input: Input,
     transactional: bool,
     inputs: Inputs,
+    stop: Stop,
     starts: Mutex<BTreeMap<(String, i32), i64>>,
     metrics: Arc<Metrics>,
     health: Arc<LaneHealth>,
@@ -62,12 +64,13 @@ impl Context {
         drain: Duration,
         input: Input,
         inputs: Inputs,
+        stop: Stop,
         metrics: Arc<Metrics>,
         health: Arc<LaneHealth>,
     ) -> Self {
         let transactional = core.transactions.is_some();
         let (core, starts, voice) = (Mutex::new(core), Mutex::default(), client::Voice::default());
-        Context { core, drain, input, transactional, inputs, starts, metrics, health, voice }
+        Context { core, drain, input, transactional, inputs, stop, starts, metrics, health, voice }
     }
 
     /// Says an error that the consumer goes on from.
@@ -108,7 +111,7 @@ impl Context {
         (starts.from, starts.at_end)
     }
 
-    /// Where partitions start, once it is known.
+    /// Where partitions start, once it is known, or nothing of it when we are to stop.
     ///
     /// librdkafka would ask for committed offsets by itself, but it gives up when the coordinator refuses (it may just
     /// have moved) and then never reads the partition, without a word. So they are asked for here until they are known.
@@ -133,8 +136,11 @@ impl Context {
                     self.core().wait(AGAIN)
                 }
             };
+            let ended = end.is_err();
             if let Err(error) = end {
                 self.health.fail(error);
+            }
+            if ended || self.stop.requested() {
                 return Starts { from: list.clone(), at_end: Vec::new(), recreated: None };
             }
         }

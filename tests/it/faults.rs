@@ -262,6 +262,21 @@ fn committed_offsets_that_a_coordinator_does_not_tell_are_asked_for_until_it_doe
 }
 
 #[test]
+fn a_stop_ends_waiting_for_committed_offsets() {
+    let mut trial = Trial::new();
+    trial.wave();
+    trial.refuse(GROUP, Request::OffsetFetch, &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2_000]);
+    let mut service = trial.start();
+    wait("readiness says what is missing", BOUND, || {
+        let (code, body) = service.get("/readyz");
+        code == 503 && body.contains("waiting for committed offsets")
+    });
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(trial.stage.count(&trial.stage.output), 0);
+}
+
+#[test]
 fn joining_outlasts_a_coordinator_that_is_not_ready() {
     joins(&[
         (Request::JoinGroup, &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2]),
