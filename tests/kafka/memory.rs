@@ -140,6 +140,15 @@ fn under_the_ceiling(what: &str, settings: &Settings, figures: &Figures) {
 
 #[test]
 fn a_backlog_stays_under_the_ceiling_that_check_prints_and_does_not_slow_down() {
+    steady("at_least_once");
+}
+
+#[test]
+fn a_backlog_in_transactions_stays_under_the_ceiling_and_does_not_slow_down() {
+    steady("exactly_once");
+}
+
+fn steady(delivery: &str) {
     let Some(_broker) = broker() else { return };
     let count = size(100_000);
     let stage = Stage::real(PARTITIONS, DEFAULT, DEFAULT);
@@ -147,10 +156,12 @@ fn a_backlog_stays_under_the_ceiling_that_check_prints_and_does_not_slow_down() 
     // So that it fills up and answers have to go.
     let cache = if count < 300_000 { "16MiB" } else { "64MiB" };
     let rest = format!("cache: {{capacity: {cache}}}\n{}", vendors.providers(""));
-    let settings = Settings::of(&stage, "deadline: 60s, drain: 70s, shutdown: 80s", rest);
+    let pipeline = format!("deadline: 60s, drain: 70s, shutdown: 80s, delivery: {delivery}");
+    let mut settings = Settings::of(&stage, &pipeline, rest);
+    settings.kafka += ", instance: memory";
     write(&stage, count, 1_024);
     let figures = backlog(&stage, &settings, count, |_, _| {});
-    under_the_ceiling("backlog", &settings, &figures);
+    under_the_ceiling(&format!("backlog, {delivery}"), &settings, &figures);
     let [first, _, last] = figures.rates;
     assert!(last > first / 2.0, "it sinks: {:?}", figures.rates);
 }
