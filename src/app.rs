@@ -346,12 +346,9 @@ impl Service {
             }
             self.stop.wait(Duration::from_millis(50));
         }
-        let asked = self.stop.requested();
         self.health.stopping();
-        if !asked {
-            // A part ended by itself: the others must not go on alone.
-            self.stop.request();
-        }
+        // A part may have ended by itself: the others must not go on alone.
+        self.stop.fail();
         let until = Instant::now() + self.shutdown;
         for (number, (lane, _)) in self.lanes.into_iter().enumerate() {
             while !lane.is_finished() && Instant::now() < until && !self.stop.now() {

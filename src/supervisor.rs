@@ -29,6 +29,13 @@ impl Stop {
         self.0.changed.notify_all();
     }
 
+    /// Asks everyone to stop, as whoever cannot go on does; it never means at once, however many there are.
+    pub fn fail(&self) {
+        let _lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.requested.store(true, Ordering::SeqCst);
+        self.0.changed.notify_all();
+    }
+
     /// Whether a stop was requested.
     pub fn requested(&self) -> bool {
         self.0.requested.load(Ordering::Relaxed)
@@ -61,5 +68,15 @@ mod tests {
         assert!(stop.clone().wait(Duration::from_secs(3600)), "a wait ends at once");
         stop.request();
         assert!(stop.now());
+    }
+
+    #[test]
+    fn however_many_cannot_go_on_what_is_in_flight_may_end() {
+        let stop = Stop::default();
+        stop.fail();
+        stop.fail();
+        assert!(stop.wait(Duration::ZERO) && !stop.now());
+        stop.request();
+        assert!(stop.now(), "somebody is in a hurry all the same");
     }
 }

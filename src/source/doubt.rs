@@ -91,7 +91,7 @@ impl Core {
             match offset {
                 Some(offset) if offset == doubt.after => {
                     counted += 1;
-                    self.count(doubt.assignment, now)?;
+                    self.count(&doubt, now)?;
                 }
                 Some(offset) if offset > doubt.first => self.moved(consumer, &doubt, offset),
                 // As before the transaction: it does not count.
@@ -123,11 +123,12 @@ impl Core {
     }
 
     /// The alerts of a partition in the transaction count: they are complete.
-    fn count(&mut self, assignment: usize, now: Instant) -> Result<(), LaneError> {
+    fn count(&mut self, doubt: &Doubt, now: Instant) -> Result<(), LaneError> {
         let Some(t) = &mut self.transactions else { return Ok(()) };
+        t.settle(&doubt.topic, doubt.partition);
         let slots = &mut self.slots;
-        let ours = |token| slots.get(token).is_some_and(|slot| slot.assignment == assignment);
-        for token in t.window.extract(assignment, ours) {
+        let ours = |token| slots.get(token).is_some_and(|slot| slot.assignment == doubt.assignment);
+        for token in t.window.extract(doubt.assignment, ours) {
             self.complete(token, now)?;
         }
         Ok(())

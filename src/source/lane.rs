@@ -74,9 +74,7 @@ impl Lane {
         if let Err(error) = &result {
             // Said now: draining and leaving the group take their time. The others must not go on alone.
             tracing::error!(lane = self.number, %error, "the lane cannot go on; stopping");
-            if !self.stop.requested() {
-                self.stop.request();
-            }
+            self.stop.fail();
             consumer.context().core().hold_back();
         }
         // What is acknowledged may be committed all the same; the rest is read again.

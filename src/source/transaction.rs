@@ -114,9 +114,13 @@ impl Transactions {
     pub fn forget(&mut self, assignment: usize, topic: &str, partition: i32, gone: impl Fn(Token) -> bool) {
         let sealed = matches!(self.stage, Stage::Committing(_));
         self.window.forget(assignment, sealed, gone);
-        for list in [&mut self.starts, &mut self.added] {
-            list.retain(|(name, number, _)| (name.as_str(), *number) != (topic, partition));
-        }
+        self.settle(topic, partition);
+        self.added.retain(|(name, number, _)| (name.as_str(), *number) != (topic, partition));
+    }
+
+    /// Notes that a partition has a committed offset: where it starts need not be committed any more.
+    pub(super) fn settle(&mut self, topic: &str, partition: i32) {
+        self.starts.retain(|(name, number, _)| (name.as_str(), *number) != (topic, partition));
     }
 
     /// Sends nothing until `until`.
@@ -368,8 +372,9 @@ impl Core {
                 let opened = t.window.opened().unwrap_or(since);
                 self.metrics.transaction_seconds.observe(now.saturating_duration_since(opened).as_secs_f64());
                 let (alerts, added) = (t.reset(), std::mem::take(&mut t.added));
-                let is_in = |start: &Start| added.iter().any(|a| (&a.0, a.1) == (&start.0, start.1));
-                t.starts.retain(|start| !is_in(start));
+                for (topic, partition, _) in &added {
+                    t.settle(topic, *partition);
+                }
                 self.committed(&added);
                 for token in alerts {
                     self.complete(token, now)?;
@@ -502,5 +507,14 @@ mod tests {
         t.stage = Stage::Committing(now);
         t.forget(0, "alerts", 0, |_| true);
         assert!(!t.window.is_refused() && t.window.is_empty());
+    }
+
+    #[test]
+    fn where_a_partition_starts_is_not_committed_after_its_alerts() {
+        let mut t = Transactions::new("id".to_owned(), Duration::from_secs(5));
+        let start = |partition, offset| ("alerts".to_owned(), partition, offset);
+        t.starts = vec![start(0, 5), start(1, 9)];
+        t.settle("alerts", 0);
+        assert_eq!(t.starts, [start(1, 9)]);
     }
 }

@@ -269,6 +269,8 @@ pub struct Progress<'s> {
     seen: BTreeMap<i32, Vec<u16>>,
     /// By partition, below which offset nothing is missing.
     whole: BTreeMap<i32, usize>,
+    /// By partition, what was committed when it was looked at last.
+    held: BTreeMap<i32, i64>,
     distinct: usize,
     records: usize,
 }
@@ -282,6 +284,7 @@ impl<'s> Progress<'s> {
             letters: Next::new(),
             seen: BTreeMap::new(),
             whole: BTreeMap::new(),
+            held: BTreeMap::new(),
             distinct: 0,
             records: 0,
         }
@@ -316,10 +319,17 @@ impl<'s> Progress<'s> {
         self.records - self.distinct
     }
 
-    /// Holds the committed offsets against what has come out. `patient` waits for what a transaction that is
+    /// Holds the committed offsets against what has come out; none may have gone back. `patient` waits for what a transaction that is
     /// committed has not made visible yet.
     pub fn committed(&mut self, patient: bool) -> Standing {
         let committed = self.stage.committed();
+        for (partition, offset) in &committed {
+            let before = self.held.insert(*partition, *offset);
+            assert!(
+                before <= Some(*offset),
+                "partition {partition}: {offset} is committed, after {before:?}"
+            );
+        }
         self.catch_up();
         let started = std::time::Instant::now();
         let ahead = loop {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::kafka::Stage;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_riskstream");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_riskstream");
 
 /// A configuration under construction: sections as YAML text.
 #[derive(Clone, Debug)]

@@ -1,12 +1,13 @@
 //! `riskstream dlq` on the embedded broker: dead letters listed, shown and sent again.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::harness::kafka::{NewRecord, Record, Stage};
 use crate::harness::letters::{Ran, dlq, headers, put};
-use crate::harness::service::{Service, Settings};
+use crate::harness::service::{BINARY, Service, Settings, config};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check};
 
@@ -100,6 +101,9 @@ fn list_tells_every_dead_letter_and_filters_narrow_it() {
     let limited = dlq(&settings, "list", &["--limit", "2"]).ended(0);
     assert_eq!((limited.lines.len(), &limited.summary()["more"]), (2, &json!(true)));
     assert_eq!(dlq(&settings, "list", &["--limit", "6"]).summary()["more"], json!(false));
+    let by_pattern = settings.replace("topics: [alerts]", "topics: ['^alerts$']");
+    assert_ne!(by_pattern, settings);
+    assert_eq!(dlq(&by_pattern, "list", &[]).ended(0).lines.len(), 6);
 
     for (wrong, words) in [
         (["--reason", "not_jsno"], "not_json"),
@@ -305,6 +309,30 @@ fn a_redrive_that_died_between_sending_and_noting_is_noticed() {
     let forgotten = dlq(&settings, "redrive", &["--at", &place, "--no-markers"]).ended(0);
     assert_eq!(forgotten.all("outcome"), ["redriven"], "declined in writing");
     assert!(forgotten.errors.contains("--no-markers"), "{forgotten:?}");
+}
+
+#[test]
+fn a_redrive_that_nobody_reads_any_more_stops_and_says_so() {
+    let stage = Stage::embedded(2);
+    poisoned(&stage);
+    let (_folder, file) = config(&plain(&stage));
+    let file = file.to_str().unwrap();
+    let mut child = Command::new(BINARY)
+        .args(["dlq", "redrive", "--config", file, "--yes", "--rate", "1/s"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("the rest was not sent"), "{errors}");
+    assert_eq!(stage.count("alerts"), 8, "the one that was told to nobody");
+    let redriven =
+        dlq(&plain(&stage), "list", &[]).all("redriven").iter().filter(|told| **told == "yes").count();
+    assert_eq!(redriven, 1, "it is remembered");
 }
 
 #[test]

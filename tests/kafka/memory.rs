@@ -188,7 +188,7 @@ fn a_throttled_broker_and_a_slow_vendor_pause_reading_and_memory_stays_under_the
     let count = size(15_000);
     let stage = Stage::real(PARTITIONS, DEFAULT, DEFAULT);
     let vendors = Vendors::start(2_000);
-    let more = ", timeout: 10s, concurrency: 1000, breaker: {minimum: 1000000}";
+    let more = ", timeout: 10s, concurrency: 1000, breaker: {minimum: 100000}";
     let rest = format!("cache: {{capacity: 64MiB}}\n{}", vendors.providers(more));
     let settings = Settings::of(&stage, "deadline: 8s, drain: 20s, threads: 3", rest);
     // More than may be in flight: bytes, not alerts, are what fills the lanes.

@@ -102,7 +102,8 @@ fn grows(outputs: i32, offset_reset: &str) -> (Stage, String) {
         "4 to 8 partitions, output {outputs}: all read {:.1} s after the new ones were fed",
         took.as_secs_f64()
     ));
-    assert_eq!(service.metric("riskstream_assigned_partitions"), Some(8.0));
+    // The old ones were read before they were given again, perhaps.
+    service.assigned(8);
     inputs.extend(feed(&grown, 4_000));
     stage.wait_for(10_000, Duration::from_secs(60));
     let ended = service.terminate();

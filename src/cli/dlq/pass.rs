@@ -82,11 +82,12 @@ impl<'c> Pass<'c> {
         let mut originals = Originals::new(config);
         let mut scratch = Scratch::default();
         self.each(|letter| {
+            report.heard()?;
             let about = About::new(&letter);
             let way = match decide(&letter, book, rules) {
                 Ok(way) => way,
                 Err(no) => {
-                    report.tell(&about, &not_sent(no))?;
+                    report.tell(&about, &not_sent(no));
                     return Ok(ControlFlow::Continue(()));
                 }
             };
@@ -107,7 +108,7 @@ impl<'c> Pass<'c> {
                     }
                 }
             };
-            report.tell(&about, &outcome)?;
+            report.tell(&about, &outcome);
             left -= 1;
             Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })
@@ -123,6 +124,7 @@ impl<'c> Pass<'c> {
         let mut originals = Originals::new(config);
         let mut window = Window::default();
         self.each(|letter| {
+            report.heard()?;
             if sender.stop.requested() || left == 0 {
                 return Ok(ControlFlow::Break(()));
             }
@@ -131,12 +133,12 @@ impl<'c> Pass<'c> {
             let mut way = match decide(&letter, book, rules) {
                 Ok(way) => way,
                 Err(no) => {
-                    report.tell(&about, &not_sent(no))?;
+                    report.tell(&about, &not_sent(no));
                     return Ok(ControlFlow::Continue(()));
                 }
             };
             if let Some(Err(why)) = sender.topics.get(destination(to, &way, config)) {
-                report.tell(&about, &Outcome::Failed(why.clone()))?;
+                report.tell(&about, &Outcome::Failed(why.clone()));
                 return Ok(ControlFlow::Continue(()));
             }
             left -= 1;
@@ -147,11 +149,11 @@ impl<'c> Pass<'c> {
                     window.tasks.push(Task { about, way, original });
                 }
                 Ok((Some(no), _)) => {
-                    report.tell(&about, &not_sent(no))?;
+                    report.tell(&about, &not_sent(no));
                     report.progress.inc(1);
                 }
                 Err(missing) => {
-                    report.tell(&about, &Outcome::Failed(missing.to_string()))?;
+                    report.tell(&about, &Outcome::Failed(missing.to_string()));
                     report.progress.inc(1);
                 }
             }
@@ -160,6 +162,7 @@ impl<'c> Pass<'c> {
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        report.heard()?;
         if window.tasks.is_empty() || sender.stop.requested() {
             Ok(())
         } else {

@@ -83,6 +83,8 @@ impl Reader {
         // As the service reads, but for itself: the group's name is only there because librdkafka asks for one.
         let mut properties = client::consumer(config, 0, 1);
         properties.remove("group.instance.id");
+        // The service's patterns must not match our topics; here they are read.
+        properties.remove("topic.blacklist");
         properties
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")

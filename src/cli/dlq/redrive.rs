@@ -23,7 +23,7 @@ use super::writer::{Batches, Writer};
 use super::{Desk, RedriveArguments, Site, To};
 use crate::app::Engine;
 use crate::cli::output::note;
-use crate::cli::{End, for_people};
+use crate::cli::{End, for_people, is_closed_pipe};
 use crate::config::Config;
 use crate::source::topics::Inputs;
 use crate::supervisor::Stop;
@@ -93,6 +93,11 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
     }
     // Look-ups that nobody waits for any more end here.
     runtime.shutdown_background();
+    // Enough was read, but not enough was sent.
+    if result.as_ref().is_err_and(is_closed_pipe) {
+        note("nobody reads what becomes of the letters any more: the rest was not sent");
+        return Err(End::Quiet);
+    }
     end(good && !stop.requested(), result)
 }
 

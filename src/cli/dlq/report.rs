@@ -88,6 +88,8 @@ impl About {
 pub struct Report {
     people: bool,
     counts: [u64; Outcome::LABELS.len()],
+    /// What happened when nobody read any more.
+    closed: Option<std::io::Error>,
     /// The bar.
     pub progress: ProgressBar,
 }
@@ -103,25 +105,31 @@ impl Report {
         {
             progress.set_style(style);
         }
-        Report { people, counts: [0; Outcome::LABELS.len()], progress }
+        Report { people, counts: [0; Outcome::LABELS.len()], closed: None, progress }
     }
 
-    /// Tells what became of a letter.
-    ///
-    /// # Errors
-    /// Nobody reads any more.
-    pub fn tell(&mut self, about: &About, outcome: &Outcome) -> std::io::Result<()> {
+    /// Tells what became of a letter. What is under way goes on when nobody reads; see [`heard`](Self::heard).
+    pub fn tell(&mut self, about: &About, outcome: &Outcome) {
         if let Some(count) = self.counts.get_mut(outcome.index()) {
             *count += 1;
         }
-        if !self.people {
-            return line(&json(about, outcome));
+        let told = match outcome {
+            _ if self.closed.is_some() => Ok(()),
+            _ if !self.people => line(&json(about, outcome)),
+            Outcome::Redriven(..) => Ok(()),
+            _ => self.progress.suspend(|| line(&people(about, outcome))),
+        };
+        if let Err(error) = told {
+            self.closed = Some(error);
         }
-        if matches!(outcome, Outcome::Redriven(..)) {
-            return Ok(());
-        }
-        let text = people(about, outcome);
-        self.progress.suspend(|| line(&text))
+    }
+
+    /// Whether what was told was read.
+    ///
+    /// # Errors
+    /// Nobody reads any more: nothing more should be sent.
+    pub fn heard(&mut self) -> std::io::Result<()> {
+        self.closed.take().map_or(Ok(()), Err)
     }
 
     /// Whether every letter was sent, or had been before.

@@ -104,7 +104,7 @@ impl<'c> Sender<'c> {
                 Err(error @ Undelivered::Unsure { .. }) => Outcome::Unsure(error.to_string()),
                 Err(error) => Outcome::Failed(error.to_string()),
             };
-            report.tell(&draft.task.about, &outcome)?;
+            report.tell(&draft.task.about, &outcome);
             report.progress.inc(1);
         }
         noted.context(
@@ -137,7 +137,7 @@ impl<'c> Sender<'c> {
                     drafts.push(Draft { task, enriched, record });
                 }
                 Err(error) => {
-                    report.tell(&task.about, &Outcome::Failed(error.to_string()))?;
+                    report.tell(&task.about, &Outcome::Failed(error.to_string()));
                     report.progress.inc(1);
                 }
             }
@@ -189,7 +189,7 @@ impl<'c> Sender<'c> {
                 kept.push(draft);
                 continue;
             }
-            report.tell(&draft.task.about, &Outcome::Skipped(No::Taken.to_string()))?;
+            report.tell(&draft.task.about, &Outcome::Skipped(No::Taken.to_string()));
             report.progress.inc(1);
         }
         Ok(kept)

@@ -6,14 +6,17 @@ use super::{
     BOUND, Chaos, Crew, Load, Order, Progress, all_committed, check, in_each_mode, joined, more, pass, stop,
     wait,
 };
+use crate::harness::alerts;
 use crate::harness::proxy::{
     ADD_OFFSETS_TO_TXN, ADD_PARTITIONS_TO_TXN, Api, END_TXN, OFFSET_COMMIT, PRODUCE, Proxy, TXN_OFFSET_COMMIT,
 };
+use crate::harness::service::Service;
 use crate::harness::vendors::Vendors;
 
 in_each_mode!(
     an_answer_that_is_lost_is_neither_lost_nor_repeated_work,
     an_answer_that_is_lost_before_a_long_silence_is_neither_lost_nor_repeated_work,
+    where_a_new_group_starts_is_not_committed_after_its_first_alerts,
 );
 
 const RATE: usize = 1_000;
@@ -89,4 +92,33 @@ fn lost(chaos: &mut Chaos, fault: &str, api: Api, lose: impl FnOnce(&Proxy, &mut
     let found = check::judge(&stage, &load, Order::Partition);
     let note = format!("{} answers lost, {} passed", proxy.lost(api), proxy.passed(api));
     chaos.row(fault, &found, ahead, 0, &note);
+}
+
+/// The first transaction commits where partitions start at their end, and the first alerts of some: whether it counts is
+/// asked.
+fn where_a_new_group_starts_is_not_committed_after_its_first_alerts(chaos: &mut Chaos) {
+    if !chaos.is_exact() {
+        return;
+    }
+    let proxy = proxy();
+    let stage = chaos.stage();
+    let vendors = Vendors::start(0);
+    let mut crew = Crew::new(chaos, &stage, &vendors);
+    crew.brokers = Some(proxy.address.to_string());
+    let settings = crew.settings("starts").replace("input: {", "input: {offset_reset: latest, ");
+    proxy.lose_and_close(END_TXN, 0);
+    let mut service = Service::start(&settings);
+    let mut number = 0;
+    wait("an answer is lost", BOUND, || {
+        stage.produce((number..number + 12).map(|n| alerts::mixed(n, 12, 12)).collect());
+        number += 12;
+        proxy.lost(END_TXN) == 1
+    });
+    pass(Duration::from_secs(8));
+    proxy.refuse(false);
+    all_committed(&stage, &mut [&mut service]);
+    // A transaction later it still is.
+    stage.produce(vec![alerts::mixed(0, 12, 12)]);
+    all_committed(&stage, &mut [&mut service]);
+    stop(service, "starts");
 }
