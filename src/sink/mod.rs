@@ -92,8 +92,8 @@ pub enum SinkError {
 
 /// Told of every delivery, from the producer's own thread. Must not block for long.
 pub trait Deliveries: Send + Sync + 'static {
-    /// The record of `token` was acknowledged or finally refused.
-    fn delivered(&self, token: Token, result: Result<(), SinkError>);
+    /// The record of `token` was acknowledged, in this partition of its topic, or finally refused.
+    fn delivered(&self, token: Token, result: Result<i32, SinkError>);
     /// The producer of this number cannot go on.
     fn broken(&self, producer: u32, why: String);
 }
@@ -126,7 +126,7 @@ impl ProducerContext for Context {
     fn delivery(&self, delivery: &DeliveryResult<'_>, token: usize) {
         use rdkafka::Message;
         let result = match delivery {
-            Ok(_) => Ok(()),
+            Ok(message) => Ok(message.partition()),
             Err((error, message)) => Err(refusal(message.topic(), error)),
         };
         self.deliveries.delivered(Token::unpack(token), result);

@@ -481,7 +481,7 @@ impl Core {
             Event::Delivered(token, result) if self.transactions.is_some() => {
                 self.reported(token, result, now)
             }
-            Event::Delivered(token, Ok(())) => self.complete(token, now),
+            Event::Delivered(token, Ok(_)) => self.complete(token, now),
             Event::Delivered(token, Err(SinkError::Withdrawn { .. })) if self.held_back => {
                 // Its offset stays open: it is read again.
                 self.slots.release(token);

@@ -102,7 +102,10 @@ impl Core {
             partitions = counted,
             "the transaction in doubt is decided; going on with a new producer"
         );
-        self.send_again(true, now)?;
+        if let Some(t) = &mut self.transactions {
+            t.clean.clear();
+        }
+        self.send_again(now)?;
         Ok(false)
     }
 

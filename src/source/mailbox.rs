@@ -12,8 +12,8 @@ use crate::sink::{Deliveries, SinkError, Token};
 pub enum Event {
     /// The last answer of a waiting alert has landed.
     Landed(Token),
-    /// A record was acknowledged or refused.
-    Delivered(Token, Result<(), SinkError>),
+    /// A record was acknowledged, in this partition, or refused.
+    Delivered(Token, Result<i32, SinkError>),
     /// The producer of this number cannot go on.
     Broken(u32, String),
 }
@@ -22,7 +22,7 @@ pub enum Event {
 pub struct Mailbox(pub SyncSender<Event>);
 
 impl Deliveries for Mailbox {
-    fn delivered(&self, token: Token, result: Result<(), SinkError>) {
+    fn delivered(&self, token: Token, result: Result<i32, SinkError>) {
         // The lane is gone when nobody receives; then nothing is committed either.
         let _ = self.0.send(Event::Delivered(token, result));
     }

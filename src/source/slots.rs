@@ -84,6 +84,14 @@ impl Slot {
         self.key.capacity() + self.value.capacity() + self.output.capacity()
     }
 
+    /// Whether the producer has it as a dead letter; `None` when it has not got it.
+    pub fn is_dead(&self) -> Option<bool> {
+        match &self.state {
+            State::Sent(product) => Some(matches!(product, Product::Dead(_) | Product::Pointer(_))),
+            _ => None,
+        }
+    }
+
     /// Notes that the producer has not got it after all.
     pub fn unsend(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Free) {

@@ -8,12 +8,13 @@
 //!
 //! A coordinator that comes back from an outage ends transactions without telling partitions that have no leader at that
 //! moment (Apache Kafka 4.3.1 logs "likely deleted already and hence can be skipped"): their records then belong to the
-//! next transaction of the same producer, and come out twice; offsets stay in doubt for ever. What was open during an
-//! outage is therefore sent once more and taken back, so that every partition hears of an abort, before it is sent for
-//! good; and each new producer releases the group's offsets.
+//! next transaction of the same id, and come out twice; offsets stay in doubt for ever. The first transaction that
+//! reaches a partition, after a start and after an outage, is therefore taken back, so that the partition hears of an
+//! abort, and sent again for good; and each new producer releases the group's offsets.
 //!
 //! Every call to the broker is made in short steps, with polls of the consumer between them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -25,7 +26,7 @@ use crate::source::LaneError;
 use crate::source::core::Core;
 use crate::source::departure::{After, RETRY};
 use crate::source::membership::Membership;
-use crate::source::window::Window;
+use crate::source::window::{Place, Window};
 
 /// How long records are gathered. A commit takes about 5 ms, and until then no reader sees them.
 const WINDOW: Duration = Duration::from_millis(100);
@@ -55,10 +56,10 @@ pub struct Transactions {
     starts: Vec<Start>,
     /// What the transaction that is being committed commits.
     added: Vec<Start>,
-    /// Records that are to be sent once more and taken back, after an outage.
-    cleanse: usize,
-    /// Whether the transaction that is taken back is that one.
-    cleansed: bool,
+    /// Partitions where nothing of an earlier transaction can be left open.
+    pub(super) clean: BTreeSet<Place>,
+    /// Whether a transaction is taken back for that, and nothing else.
+    cleanses: bool,
     /// Nothing is sent before.
     hold: Option<Instant>,
     fenced: Option<Instant>,
@@ -98,8 +99,8 @@ impl Transactions {
             begun: false,
             starts: Vec::new(),
             added: Vec::new(),
-            cleanse: 0,
-            cleansed: false,
+            clean: BTreeSet::new(),
+            cleanses: false,
             hold: None,
             fenced: None,
         }
@@ -161,13 +162,14 @@ impl Core {
     pub(super) fn reported(
         &mut self,
         token: Token,
-        result: Result<(), SinkError>,
+        result: Result<i32, SinkError>,
         now: Instant,
     ) -> Result<(), LaneError> {
         let Some(t) = &mut self.transactions else { return Ok(()) };
         let error = match result {
-            Ok(()) => {
-                t.window.acknowledge();
+            Ok(partition) => {
+                let is_dead = self.slots.get(token).and_then(|slot| slot.is_dead());
+                t.window.acknowledge(is_dead.map(|is_dead| (is_dead, partition)));
                 return Ok(());
             }
             Err(error) => error,
@@ -258,10 +260,6 @@ impl Core {
     fn is_due(&self, closing: bool, now: Instant) -> bool {
         let Some(t) = &self.transactions else { return false };
         let Some(opened) = t.window.opened() else { return t.begun && t.window.is_refused() };
-        // Not before all of them are in it; some may be gone with their partition.
-        if t.cleanse > t.window.len() && !t.window.is_refused() && now < opened + OUTAGE / 2 {
-            return false;
-        }
         t.window.is_refused()
             || now >= opened + WINDOW
             || t.window.len() >= (self.settings.in_flight / 2).max(1)
@@ -295,9 +293,9 @@ impl Core {
             return Ok(true);
         }
         if flushed == Step::Done && t.window.is_acknowledged() {
-            // Now every partition of it has a leader, which hears of the abort.
-            t.cleansed = std::mem::take(&mut t.cleanse) > 0;
-            t.stage = if t.cleansed { Stage::Aborting(now) } else { Stage::Adding(now) };
+            // Every partition of it has a leader now, which hears of an abort.
+            t.cleanses = !t.window.places().is_subset(&t.clean);
+            t.stage = if t.cleanses { Stage::Aborting(now) } else { Stage::Adding(now) };
             return Ok(true);
         }
         self.overdue(since, "its records were not acknowledged in time", now)
@@ -402,9 +400,16 @@ impl Core {
         match self.sink.abort(SLICE) {
             Ok(Step::Done) => {
                 self.metrics.transactions.aborted.inc();
-                let outage =
-                    |t: &Transactions| !t.cleansed && t.window.opened().is_some_and(|at| now > at + OUTAGE);
-                self.send_again(self.transactions.as_ref().is_some_and(outage), now)?;
+                if let Some(t) = &mut self.transactions {
+                    // When it was begun on purpose, every partition was there a moment ago.
+                    let begun = if t.cleanses { Some(since) } else { t.window.opened() };
+                    if begun.is_some_and(|begun| now > begun + OUTAGE) {
+                        t.clean.clear();
+                    } else if t.cleanses {
+                        t.clean.extend(t.window.places());
+                    }
+                }
+                self.send_again(now)?;
                 Ok(false)
             }
             Ok(Step::Again) => self.overdue(since, "it was not aborted in time", now),
@@ -421,21 +426,15 @@ impl Core {
     }
 
     /// Puts the alerts of a transaction that does not count back at the head of what may leave, in their order.
-    /// `cleanse`: once to be taken back, then for good.
-    pub(super) fn send_again(&mut self, cleanse: bool, now: Instant) -> Result<(), LaneError> {
+    pub(super) fn send_again(&mut self, now: Instant) -> Result<(), LaneError> {
         // Word of its records is here by now: it must not be taken for that of the next.
         self.collect(now)?;
         let Some(t) = &mut self.transactions else { return Ok(()) };
-        let mut again = 0;
         for token in t.reset().into_iter().rev() {
             if let Some(slot) = self.slots.get(token) {
                 slot.unsend();
                 self.outbox.push_front(self.slots.renew(token));
-                again += 1;
             }
-        }
-        if cleanse {
-            t.cleanse = again;
         }
         if !t.starts.is_empty() {
             t.window.open(now);
@@ -490,7 +489,7 @@ impl Transactions {
     fn reset(&mut self) -> Vec<Token> {
         self.stage = Stage::Open;
         self.begun = false;
-        self.cleansed = false;
+        self.cleanses = false;
         self.window.take()
     }
 }

@@ -4,6 +4,7 @@
 //! came from, and how many of them were acknowledged. It may be committed when all were and none was refused. What it
 //! commits of a partition is the run of that partition's oldest open alerts: the ledger checks that.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::sink::Token;
@@ -17,11 +18,16 @@ pub struct Run {
     pub last: i64,
 }
 
+/// A partition that records go to: whether it is the dead-letter topic's or the output's, and its number.
+pub type Place = (bool, i32);
+
 /// An open transaction.
 #[derive(Debug, Default)]
 pub struct Window {
     opened: Option<Instant>,
     sent: Vec<Token>,
+    /// Where acknowledged records stand.
+    places: BTreeSet<Place>,
     /// By position of the assignment.
     runs: Vec<Option<Run>>,
     handed: usize,
@@ -49,9 +55,15 @@ impl Window {
         self.opened.get_or_insert(now);
     }
 
-    /// Notes that a record was acknowledged.
-    pub fn acknowledge(&mut self) {
+    /// Notes that a record was acknowledged, and where it stands; `None` when its alert is no longer known.
+    pub fn acknowledge(&mut self, place: Option<Place>) {
         self.acknowledged += 1;
+        self.places.extend(place);
+    }
+
+    /// Where its records stand, as far as they were acknowledged.
+    pub fn places(&self) -> &BTreeSet<Place> {
+        &self.places
     }
 
     /// Notes that the transaction cannot be committed any more.
@@ -126,9 +138,10 @@ mod tests {
         let (mut window, now) = (Window::default(), Instant::now());
         window.add(token(1), 2, 10, now);
         window.add(token(2), 2, 12, now);
-        window.acknowledge();
+        window.acknowledge(Some((false, 3)));
         assert!(!window.is_acknowledged());
-        window.acknowledge();
+        window.acknowledge(Some((true, 0)));
+        assert!(window.places().iter().eq(&[(false, 3), (true, 0)]));
         assert!(window.is_acknowledged() && !window.is_refused());
         assert_eq!(window.runs().collect::<Vec<_>>(), [(2, Run { count: 2, last: 12 })]);
         window.refuse();

@@ -14,6 +14,7 @@ in_each_mode!(
     a_broker_killed_and_brought_back_costs_nothing,
     a_broker_stopped_and_brought_back_costs_nothing,
     a_broker_that_is_away_for_a_minute_costs_nothing,
+    a_broker_and_we_die_together_and_nothing_is_lost,
     each_of_three_brokers_killed_costs_nothing,
 );
 
@@ -79,6 +80,39 @@ fn outages(chaos: &mut Chaos, fault: &str, how: &str, times: usize, away: Durati
     stop(service, "outages");
     let found = check::judge(&stage, &load, Order::Partition);
     chaos.row(fault, &found, ahead, repeats, "the process goes on");
+}
+
+/// Nobody is left who knows what was under way.
+fn a_broker_and_we_die_together_and_nothing_is_lost(chaos: &mut Chaos) {
+    let times = chaos.size(1, 5);
+    let stage = chaos.stage();
+    let vendors = Vendors::start(20);
+    let mut crew = Crew::new(chaos, &stage, &vendors);
+    crew.is_static = true;
+    let mut services = vec![crew.start("together")];
+    joined(&mut services[0]);
+    let mut progress = Progress::new(&stage);
+    let mut ahead = 0;
+    let load = Load::new(&stage, 6_000, 1024).flow(&stage, RATE, || {
+        for _ in 0..times {
+            more(&mut progress, RATE, &mut services[0]);
+            chaos.random.pass(Duration::from_secs(2));
+            let gone = Away;
+            script("kill");
+            services.remove(0).kill();
+            services.push(crew.start("together"));
+            // Longer than a transaction may take, mostly: the coordinator ends it as soon as it is back.
+            chaos.random.pass(Duration::from_secs(15));
+            drop(gone);
+            more(&mut progress, RATE, &mut services[0]);
+            ahead += progress.committed(chaos.is_exact()).ahead;
+        }
+    });
+    all_committed(&stage, &mut services.iter_mut().collect::<Vec<_>>());
+    stop(services.remove(0), "together");
+    let found = check::judge(&stage, &load, Order::Partition);
+    let fault = format!("broker and we kill -9, both back x {times}");
+    chaos.row(&fault, &found, ahead, times * (IN_FLIGHT + RATE), "the successor waits for the broker");
 }
 
 fn each_of_three_brokers_killed_costs_nothing(chaos: &mut Chaos) {
