@@ -32,6 +32,8 @@ pub mod departure;
 pub mod doubt;
 pub mod identity;
 pub mod lane;
+#[cfg(wraps)]
+pub mod leaders;
 pub mod limits;
 pub mod mailbox;
 pub mod membership;
