@@ -267,9 +267,11 @@ impl Core {
     /// Frontiers of partitions of ours that have moved since they were stored, as (topic, partition, offset). None
     /// where transactions commit them.
     pub fn frontiers(&self) -> Vec<(&str, i32, i64)> {
-        if self.transactions.is_some() {
-            return Vec::new();
-        }
+        if self.transactions.is_some() { Vec::new() } else { self.progress() }
+    }
+
+    /// How far partitions are since they were stored last, however offsets are committed.
+    pub fn progress(&self) -> Vec<(&str, i32, i64)> {
         self.assignments
             .frontiers()
             .filter_map(|(topic, partition, offset)| {

@@ -76,6 +76,9 @@ impl Lane {
             tracing::error!(lane = self.number, %error, "the lane cannot go on; stopping");
             self.stop.fail();
             consumer.context().core().hold_back();
+            if matches!(error, LaneError::Recreated(_)) {
+                consumer.context().recommit(&consumer);
+            }
         }
         // What is acknowledged may be committed all the same; the rest is read again.
         let drained = self.drain(&consumer);
@@ -228,7 +231,13 @@ impl Lane {
                 None => return Ok(()),
                 Some(Ok(record)) => {
                     let mut core = consumer.context().core();
-                    core.take(&record, Instant::now())?;
+                    if let Err(error) = core.take(&record, Instant::now()) {
+                        // Offsets begin again in a topic that does.
+                        if matches!(error, LaneError::Ledger(_)) {
+                            compare(consumer, &core)?;
+                        }
+                        return Err(error);
+                    }
                     if core.is_full() && !core.paused {
                         return Ok(());
                     }
@@ -248,9 +257,7 @@ impl Lane {
         }
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                let core = consumer.context().core();
-                let ids = recreated::ids(consumer.client(), &core.read(), topics::ASK);
-                topics::compare(core.topics(), &ids)?;
+                compare(consumer, &consumer.context().core())?;
                 return Err(LaneError::OutOfRange(error.to_string()));
             }
             Some(Code::TopicAuthorizationFailed) => {
@@ -301,6 +308,11 @@ impl Lane {
         core.forget(&assigned);
         result
     }
+}
+
+/// Asks whether our topics are still those that we read.
+fn compare(consumer: &BaseConsumer<Context>, core: &Core) -> Result<(), LaneError> {
+    topics::compare(core.topics(), &recreated::ids(consumer.client(), &core.read(), topics::ASK))
 }
 
 fn store(consumer: &BaseConsumer<Context>, core: &mut Core) {

@@ -191,7 +191,8 @@ pub fn notices(
             output.topic
         ));
     }
-    for input in inputs {
+    // Of one that the broker does not tell about, not even a size is known.
+    for input in inputs.iter().filter(|input| input.max_bytes.is_some()) {
         // Dead letters carry the time of now; an output whose time is the broker's is as old as its arrival.
         let longer = |kept: i64| input.retention.is_none_or(|input| input > kept);
         if let Some(kept) = output.retention.filter(|kept| !output.append_time && longer(*kept)) {
@@ -367,6 +368,7 @@ mod tests {
             notices(&nothing, &nothing, std::slice::from_ref(&nothing), 900_000).is_empty(),
             "what is not told is no fault"
         );
+        assert!(hear(&output, &dead, &of("in", nothing)).is_empty(), "nor is it kept for ever");
         let cases = [
             (
                 TopicLimits { min_insync: Some(1), copies: Some(3), ..output.clone() },

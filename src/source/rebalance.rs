@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::BaseConsumer;
-use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -207,6 +207,27 @@ impl Context {
         let starts: Vec<(&str, i32, i64)> = starts.iter().map(|(t, p, o)| (t.as_str(), *p, *o)).collect();
         let core = self.core();
         committer::store(consumer, &starts, |topic| core.mark(topic))
+    }
+
+    /// Commits once more what is committed of the topics that we read, which the broker forgot when one of them was
+    /// deleted: whoever starts next must not take the new one for one that the group has never read.
+    ///
+    /// At least once, what was stored is committed by the end of the consumer.
+    pub fn recommit(&self, consumer: &BaseConsumer<Self>) {
+        let core = self.core();
+        if !self.transactional {
+            return;
+        }
+        let mut known = self.starts().clone();
+        known.extend(
+            core.progress().into_iter().map(|(topic, partition, at)| ((topic.to_owned(), partition), at)),
+        );
+        let named = known.iter().map(|((topic, partition), at)| (topic.as_str(), *partition, *at));
+        let committed = committer::list(named, |topic| core.mark(topic))
+            .and_then(|list| consumer.commit(&list, CommitMode::Sync));
+        if let Err(error) = committed {
+            tracing::warn!(%error, "could not commit what the next start would have to know");
+        }
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
