@@ -69,7 +69,8 @@ pub(super) fn read(mut section: Section<'_>, input: &Input, output: &Output) -> 
 
 fn markers(section: &mut Section<'_>, topic: &str, input: &Input, output: &Output) -> String {
     let markers = section.text("markers").unwrap_or_else(|| format!("{topic}.redriven"));
-    let taken = if input.topics.iter().any(|input| input.matches(&markers)) {
+    let input_reads = |name: &str| input.topics.iter().any(|topic| topic.matches(name));
+    let taken = if input_reads(&markers) {
         Some("an input topic")
     } else if markers == output.topic {
         Some("the output topic")
@@ -79,7 +80,12 @@ fn markers(section: &mut Section<'_>, topic: &str, input: &Input, output: &Outpu
         None
     };
     if let Some(taken) = taken {
-        let cure = format!("write another, such as {topic}.redriven: it is compacted");
+        let usual = format!("{topic}.redriven");
+        let cure = if usual == output.topic || input_reads(&usual) {
+            "write another: it is compacted".to_owned()
+        } else {
+            format!("write another, such as {usual}: it is compacted")
+        };
         section.problem("markers", format!("{markers} is {taken} too"), cure);
     } else if is_topic(topic) && !is_topic(&markers) {
         section.problem("markers", "not a topic", TOPIC);

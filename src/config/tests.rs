@@ -425,6 +425,10 @@ fn what_is_remembered_of_dead_letters_has_a_topic_of_its_own() {
         "dead_letters: {topic: dead, markers: security.alerts}",
         "r.yaml:1:38: dead_letters.markers: security.alerts is an input topic too (given: security.alerts); write another, such as dead.redriven: it is compacted",
     );
+    assert_problem(
+        "{input: {topics: [dead.redriven]}, dead_letters: {topic: dead}}",
+        "r.yaml:1:36: dead_letters.markers: dead.redriven is an input topic too; write another: it is compacted",
+    );
     assert_eq!(
         lines(&format!("dead_letters: {{topic: {}}}", "d".repeat(245))).len(),
         1,

@@ -1,6 +1,6 @@
 //! Processes that were taken for dead and wake up, and two that claim one name.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     BOUND, Chaos, Crew, IN_FLIGHT, Load, Mode, Order, Progress, all_committed, check, in_each_mode, joined,
@@ -9,6 +9,7 @@ use super::{
 use crate::harness::freeze::Frozen;
 use crate::harness::kafka::Stage;
 use crate::harness::service::Service;
+use crate::harness::until;
 use crate::harness::vendors::Vendors;
 
 in_each_mode!(
@@ -39,8 +40,18 @@ fn a_lane_that_does_not_poll_for_too_long_commits_nothing(chaos: &mut Chaos) {
     let times = 3;
     let fault = format!("max.poll.interval.ms exceeded x {times}");
     zombies(chaos, &fault, &consumer, times, |zombie, heir| {
-        let frozen = Frozen::thread(zombie.pid(), "lane-0");
-        heir.assigned(12);
+        // Caught inside of a poll it would pass for one that has nothing to do.
+        let (frozen, _) = until("the lane is taken for dead", BOUND, || {
+            let frozen = Frozen::thread(zombie.pid(), "lane-0");
+            let since = Instant::now();
+            while since.elapsed() < Duration::from_secs(25) {
+                if heir.metric("riskstream_assigned_partitions") == Some(12.0) {
+                    return Some(frozen);
+                }
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            None
+        });
         Waking(Box::new(move |_: &mut Service| drop(frozen)))
     });
 }
