@@ -103,6 +103,7 @@ impl Core {
             "the transaction in doubt is decided; going on with a new producer"
         );
         if let Some(t) = &mut self.transactions {
+            t.doubt = None;
             if counted > 0 {
                 // Its records count: where its end was not heard of, the next one to be committed makes them seen.
                 t.clean.extend(t.window.places());

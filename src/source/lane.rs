@@ -40,6 +40,10 @@ const IDLE: Duration = Duration::from_millis(100);
 const BUSY: Duration = Duration::from_millis(1);
 /// How long a full lane waits before it pauses its partitions.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a transaction may be in doubt before readiness says so.
+const DOUBT: Duration = Duration::from_secs(15);
+/// What it says.
+const UNDECIDED: &str = "a transaction is in doubt, and the broker does not say whether it counts; what is in flight waits for that";
 /// Bound of taking back a transaction that a stop leaves open.
 const ABANDON: Duration = Duration::from_secs(1);
 /// Alerts between two looks at the mailbox.
@@ -181,6 +185,7 @@ impl Lane {
     fn poll(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
         let mut policy = Policy::new(Instant::now());
         let mut full_since: Option<Instant> = None;
+        let mut doubtful = false;
         let mut inquiry = Inquiry::new(consumer.client(), Instant::now());
         while !self.stop.requested() {
             self.health.beat();
@@ -194,6 +199,13 @@ impl Lane {
                 core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
+                    let long = core.in_doubt_for(now).is_some_and(|time| time > DOUBT);
+                    match (doubtful, long) {
+                        (false, true) => self.health.trouble(UNDECIDED.to_owned()),
+                        (true, false) => self.health.well(),
+                        _ => {}
+                    }
+                    doubtful = long;
                     core.take_over(&self.limits);
                     let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
                     topics::compare(core.topics(), &ids.unwrap_or_default())?;

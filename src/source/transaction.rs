@@ -63,6 +63,8 @@ pub struct Transactions {
     /// Nothing is sent before.
     hold: Option<Instant>,
     fenced: Option<Instant>,
+    /// Since when nobody knows whether the last transaction counts.
+    pub(super) doubt: Option<Instant>,
 }
 
 /// How far the transaction is.
@@ -103,6 +105,7 @@ impl Transactions {
             cleanses: false,
             hold: None,
             fenced: None,
+            doubt: None,
         }
     }
 
@@ -201,6 +204,12 @@ impl Core {
             Some(t) if matches!(t.stage, Stage::Open) => self.failed(TransactionError::Renew(why), now),
             Some(_) => Ok(()),
         }
+    }
+
+    /// For how long nobody has known whether the last transaction counts.
+    pub fn in_doubt_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.transactions.as_ref()?.doubt?;
+        Some(now.saturating_duration_since(since))
     }
 
     /// Takes where partitions start, to be committed with the next transaction.
@@ -479,6 +488,7 @@ impl Core {
             }
         }
         tracing::warn!(%error, "a transaction is in doubt; the broker will be asked");
+        t.doubt.get_or_insert(now);
         t.stage = Stage::Broken;
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say, wait};
 use crate::script::script;
-use crate::{DEFAULT, broker};
+use crate::{DEFAULT, broker_alone};
 
 /// Kills the broker and brings it back at the end, also of a test that fails.
 struct Away;
@@ -37,7 +37,7 @@ impl Drop for Away {
 
 #[test]
 fn a_broker_killed_under_load_costs_time_and_no_alert() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let stage = Stage::real(12, DEFAULT, DEFAULT);
     let vendors = Vendors::start(20);
     let settings = Settings::of(&stage, "deadline: 10s", vendors.providers("")).text();
@@ -73,7 +73,7 @@ fn a_broker_killed_under_load_costs_time_and_no_alert() {
 
 #[test]
 fn a_stop_while_the_broker_is_dead_ends_in_time_with_an_error_and_loses_nothing() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let stage = Stage::real(4, DEFAULT, DEFAULT);
     let vendors = Vendors::start(500);
     let pipeline = "deadline: 2s, drain: 3s, shutdown: 5s";
@@ -105,7 +105,7 @@ fn a_stop_while_the_broker_is_dead_ends_in_time_with_an_error_and_loses_nothing(
 
 #[test]
 fn a_start_without_a_broker_waits_says_why_and_is_ready_within_a_second_of_it() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let stage = Stage::real(1, DEFAULT, DEFAULT);
     let vendors = Vendors::start(1);
     let settings = Settings::of(&stage, "", vendors.providers("")).text();

@@ -48,8 +48,8 @@ impl Default for Play<'_> {
             pipeline: "",
             vendors: (100, 100),
             rate: 300,
-            // Five joins and two leaves.
-            events: "+++-+-+",
+            // The chaos suite does more of this.
+            events: "++-+-",
             idle: false,
         }
     }

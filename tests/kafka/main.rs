@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! KAFKA_SECURE=1 tests/kafka/broker.sh start && eval "$(tests/kafka/broker.sh env)"
-//! cargo test --release --test kafka -- --test-threads=1
+//! cargo test --release --test kafka -- --test-threads=2 --skip chaos::
 //! ```
 //!
 //! Without `KAFKA_BROKERS` every test says that it is skipped and passes.
@@ -30,22 +30,31 @@ mod secure;
 mod tokens;
 mod topics;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use harness::kafka::Stage;
 use harness::{say, scenarios};
 
-/// The broker, for one test at a time; `None` without one.
-fn broker() -> Option<MutexGuard<'static, ()>> {
-    static ONE: Mutex<()> = Mutex::new(());
-    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if std::env::var_os("KAFKA_BROKERS").is_some() {
-        return Some(one);
+static BROKER: RwLock<()> = RwLock::new(());
+
+/// The broker, beside other tests; `None` without one.
+fn broker() -> Option<RwLockReadGuard<'static, ()>> {
+    is_there().then(|| BROKER.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The broker for one test alone, which kills it, changes it, or measures.
+fn broker_alone() -> Option<RwLockWriteGuard<'static, ()>> {
+    is_there().then(|| BROKER.write().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn is_there() -> bool {
+    let is_there = std::env::var_os("KAFKA_BROKERS").is_some();
+    if !is_there {
+        say(
+            "skipped: needs Apache Kafka: tests/kafka/broker.sh start, then eval \"$(tests/kafka/broker.sh env)\"",
+        );
     }
-    say(
-        "skipped: needs Apache Kafka: tests/kafka/broker.sh start, then eval \"$(tests/kafka/broker.sh env)\"",
-    );
-    None
+    is_there
 }
 
 /// What a topic takes by default.

@@ -11,7 +11,7 @@ use crate::harness::service::{Service, Settings, ceiling};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say};
 use crate::script::script;
-use crate::{DEFAULT, broker};
+use crate::{DEFAULT, broker_alone};
 
 const PARTITIONS: i32 = 12;
 const MIB: f64 = 1048576.0;
@@ -149,7 +149,7 @@ fn a_backlog_in_transactions_stays_under_the_ceiling_and_does_not_slow_down() {
 }
 
 fn steady(delivery: &str) {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let count = size(100_000);
     let stage = Stage::real(PARTITIONS, DEFAULT, DEFAULT);
     let vendors = Vendors::start(20);
@@ -184,7 +184,7 @@ impl Drop for Throttled {
 
 #[test]
 fn a_throttled_broker_and_a_slow_vendor_pause_reading_and_memory_stays_under_the_ceiling() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let count = size(15_000);
     let stage = Stage::real(PARTITIONS, DEFAULT, DEFAULT);
     let vendors = Vendors::start(2_000);

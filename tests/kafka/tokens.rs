@@ -11,7 +11,7 @@ use crate::harness::service::{Ended, Service, Settings, command, config};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say, wait};
 use crate::secure::{error_of, variable};
-use crate::{DEFAULT, broker};
+use crate::{DEFAULT, broker_alone};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -72,7 +72,7 @@ fn assert_secret(provider: &IdentityProvider, log: &str) {
 
 #[test]
 fn tokens_are_renewed_while_alerts_flow_and_no_connection_is_lost() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     for delivery in ["at_least_once", "exactly_once"] {
         let Some(provider) = provider(8) else { return };
         renewed(&provider, delivery);
@@ -117,7 +117,7 @@ fn renewed(provider: &IdentityProvider, delivery: &str) {
 
 #[test]
 fn a_provider_that_is_away_stops_nobody_until_the_token_is_over_and_all_goes_on_when_it_is_back() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let Some(provider) = provider(10) else { return };
     let Some(kafka) = kafka(&provider, SECRET) else { return };
     let stage = Stage::real(2, DEFAULT, DEFAULT);
@@ -156,7 +156,7 @@ fn a_provider_that_is_away_stops_nobody_until_the_token_is_over_and_all_goes_on_
 
 #[test]
 fn a_secret_that_was_changed_at_the_provider_is_named_and_the_new_one_read_from_its_file() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let Some(provider) = provider(10) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
@@ -185,7 +185,7 @@ fn a_secret_that_was_changed_at_the_provider_is_named_and_the_new_one_read_from_
 #[test]
 fn a_broker_that_begins_to_refuse_is_named_in_readiness_with_the_cure_and_all_goes_on_when_it_takes_us_again()
 {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let Some(provider) = provider(6) else { return };
     let Some(kafka) = kafka(&provider, SECRET) else { return };
     let stage = Stage::real(2, DEFAULT, DEFAULT);
@@ -230,7 +230,7 @@ fn start(provider: &IdentityProvider, secret: &str) -> Option<(Ended, String)> {
 
 #[test]
 fn what_keeps_tokens_from_working_ends_the_start_with_the_cure() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let Some(provider) = provider(60) else { return };
     let Some((ended, told)) = start(&provider, "hunter2") else { return };
     say(&format!("a wrong secret ended the start after {:?}", ended.took));

@@ -28,7 +28,7 @@ use crate::harness::load::Load;
 use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
 use crate::harness::{keep, say, wait};
-use crate::{DEFAULT, broker};
+use crate::{DEFAULT, broker_alone};
 
 /// Declares the tests of scenarios, one in each mode.
 macro_rules! in_each_mode {
@@ -74,7 +74,7 @@ const IN_FLIGHT: usize = 10_000;
 
 /// Runs a scenario, or says why not.
 pub fn run(mode: Mode, name: &str, scenario: fn(&mut Chaos)) {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let modes = std::env::var("CHAOS_MODES").unwrap_or_else(|_| MODES.to_owned());
     if !modes.split(',').any(|on| on == mode.label()) {
         return say(&format!("skipped: CHAOS_MODES={modes}"));
