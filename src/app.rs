@@ -303,6 +303,7 @@ impl Service {
                 config: Arc::clone(&config),
                 pipeline: Arc::clone(&engine.pipeline),
                 health: Arc::clone(&word),
+                notes: health.notes(),
                 limits: Arc::clone(&limits),
                 identity: identity.clone(),
                 stop: stop.clone(),

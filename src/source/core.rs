@@ -84,6 +84,8 @@ pub struct Core {
     /// Whether our partitions are paused. Those that are assigned later are not, so it is then false again.
     pub paused: bool,
     voice: Quiet,
+    /// When a dead letter was refused last, and why.
+    refusal: Option<(Instant, String)>,
     /// The longest of our ledgers when it was last looked: it grows while alerts overtake one that is not done, be it a
     /// dead letter that is not taken or an alert of another key that waits.
     span: usize,
@@ -121,6 +123,7 @@ impl Core {
             assigned_before: 0,
             paused: false,
             voice: Quiet::default(),
+            refusal: None,
             span: 0,
             held_back: false,
         }
@@ -523,9 +526,16 @@ impl Core {
 
     /// Says what repeats, once in a while.
     pub(super) fn say(&mut self, error: &SinkError, now: Instant) {
+        self.refusal = Some((now, error.to_string()));
         if let Some(untold) = self.voice.tell(&error.to_string(), now) {
             tracing::error!(%error, untold, "a dead letter was refused; it is sent again until it is taken");
         }
+    }
+
+    /// Why dead letters are not taken, while they are not.
+    pub fn refusal(&self, now: Instant) -> Option<&str> {
+        let (last, why) = self.refusal.as_ref()?;
+        (now < *last + 5 * RETRY).then_some(why.as_str())
     }
 
     /// Lets go of what has not left: after an error that ends the lane, so that later alerts do not overtake.

@@ -15,10 +15,10 @@ use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ThreadedProducer};
 
-use crate::admin::health::LaneHealth;
+use crate::admin::health::{LaneHealth, Notes};
 use crate::commit::committer;
 use crate::commit::policy::Policy;
-use crate::config::{Config, InputTopic};
+use crate::config::{Config, Delivery, InputTopic};
 use crate::pipeline::Pipeline;
 use crate::sink::Sink;
 use crate::source::access::demand;
@@ -59,6 +59,8 @@ pub struct Lane {
     pub pipeline: Arc<Pipeline>,
     /// What it says of itself.
     pub health: Arc<LaneHealth>,
+    /// What people should know beside.
+    pub notes: Arc<Notes>,
     /// What topics allow, as it changes.
     pub limits: Arc<Latest>,
     /// Who we are to the brokers, where that is a token.
@@ -144,7 +146,7 @@ impl Lane {
         });
         let mut sink = Sink::new(&producer, deliveries, &self.identity).map_err(LaneError::Client)?;
         // Before subscribing: what an earlier process of our name left open ends here.
-        let topic = topics.first().map(|topic| (config.input.group.as_str(), topic.name.as_str()));
+        let topic = inputs.any().map(|topic| (config.input.group.as_str(), topic));
         if transactions.is_some() && !startup::transactions(&mut sink, topic, &self.health, &self.stop)? {
             return Ok(None);
         }
@@ -185,7 +187,7 @@ impl Lane {
     fn poll(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
         let mut policy = Policy::new(Instant::now());
         let mut full_since: Option<Instant> = None;
-        let mut doubtful = false;
+        let (mut doubtful, word) = (false, format!("dead letters of lane {}", self.number));
         let mut inquiry = Inquiry::new(consumer.client(), Instant::now());
         while !self.stop.requested() {
             self.health.beat();
@@ -206,6 +208,7 @@ impl Lane {
                         _ => {}
                     }
                     doubtful = long;
+                    self.notes.set(&word, core.refusal(now).map(|why| self.waits(why)));
                     core.take_over(&self.limits);
                     let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
                     topics::compare(core.topics(), &ids.unwrap_or_default())?;
@@ -229,6 +232,15 @@ impl Lane {
             self.take(consumer, timeout)?;
         }
         Ok(())
+    }
+
+    /// What it means that a dead letter is not taken.
+    fn waits(&self, why: &str) -> String {
+        let held = match self.config.pipeline.delivery {
+            Delivery::AtLeastOnce => "its partition is",
+            Delivery::ExactlyOnce => "all partitions of its lane are",
+        };
+        format!("a dead letter is sent again until its topic takes it, and {held} held up meanwhile: {why}")
     }
 
     /// Takes a batch of records.

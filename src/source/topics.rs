@@ -78,6 +78,11 @@ impl Inputs {
         self.first.insert(topic.to_owned(), count);
     }
 
+    /// Any of those that were there at the start.
+    pub fn any(&self) -> Option<&str> {
+        self.first.keys().next().map(String::as_str)
+    }
+
     /// Notes those that patterns match.
     pub fn found_by_patterns(&mut self, metadata: &Metadata) {
         let patterns: Vec<_> = self.rules.iter().filter(|(rule, _)| rule.pattern.is_some()).collect();
@@ -106,15 +111,7 @@ impl Inputs {
                 cure: "Give each set of input topics a group of its own (input.group)",
             });
         };
-        let chooser = Chooser::new(self.wanted, inputs, outputs);
-        if chooser != Chooser::Same && self.wanted == Some(OutputPartition::Input) {
-            return Err(LaneError::Topic {
-                role: "output",
-                topic: self.output.clone(),
-                why: format!("{outputs} partitions, but {name} has {inputs} and output.partition is input"),
-                cure: "Give the output at least as many partitions, or set output.partition to key",
-            });
-        }
+        let chooser = chooser(self.wanted, name, inputs, &self.output, outputs)?;
         Ok(Topic { name: name.to_owned(), select: *select, chooser, inputs, mark: None, reborn: false })
     }
 
@@ -201,6 +198,29 @@ fn count_partitions<C: ConsumerContext>(
         core.learn(topic);
     }
     Ok(())
+}
+
+/// Which partition of `output` alerts of the input topic `name` go to.
+///
+/// # Errors
+/// The configuration wants more of the output than it has.
+pub fn chooser(
+    wanted: Option<OutputPartition>,
+    name: &str,
+    inputs: i32,
+    output: &str,
+    outputs: i32,
+) -> Result<Chooser, LaneError> {
+    let chooser = Chooser::new(wanted, inputs, outputs);
+    if chooser != Chooser::Same && wanted == Some(OutputPartition::Input) {
+        return Err(LaneError::Topic {
+            role: "output",
+            topic: output.to_owned(),
+            why: format!("{outputs} partitions, but {name} has {inputs} and output.partition is input"),
+            cure: "Give the output at least as many partitions, or set output.partition to key",
+        });
+    }
+    Ok(chooser)
 }
 
 /// Holds what the broker says now against the topics that we read.

@@ -144,6 +144,19 @@ fn check_connect_asks_the_broker_and_every_vendor() {
     let bad: Vec<_> = connections.iter().filter(|line| line["ok"] == false).collect();
     assert_eq!(bad.len(), 1, "{bad:?}");
     assert!(bad[0]["error"].as_str().unwrap().starts_with("unauthorised"), "{bad:?}");
+
+    // As a start would end.
+    let more = Stage::embedded(3);
+    let mut settings = Settings::of(&more, "", vendors.providers(""));
+    settings.topics = format!(
+        "input: {{topics: [{}]}}\noutput: {{topic: {}, partition: input}}\ndead_letters: {{topic: {}}}\n",
+        more.input, more.dead, more.output
+    );
+    let (code, connections, _) = check(&settings.text());
+    assert_eq!(code, Some(1), "{connections:?}");
+    let bad: Vec<_> = connections.iter().filter(|line| line["ok"] == false).collect();
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    assert!(bad[0]["error"].as_str().unwrap().contains("at least as many partitions"), "{bad:?}");
 }
 
 #[test]

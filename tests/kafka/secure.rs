@@ -164,6 +164,11 @@ fn what_is_refused_at_the_door_ends_the_start_and_the_check_with_its_cure() {
                     );
                 }
                 assert!(!ended.log.contains("hunter2") && !told.contains("hunter2"), "the password is shown");
+                if case.what.contains("password") {
+                    let listed = command(&["dlq", "list", "--config", file.to_str().unwrap()], b"", &[]);
+                    let listed = String::from_utf8(listed.stderr).unwrap();
+                    assert!(listed.contains(case.words[0]), "{listed}");
+                }
             });
         }
         // The listener is another one than kafka.security says: that may be an outage, so it is waited for, aloud.

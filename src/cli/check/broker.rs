@@ -3,6 +3,7 @@
 //! Contract: read-only, but for one transactional id that no lane uses, where there are transactions. A connection that
 //! cannot be made is told once for all topics, with what to do about it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -18,7 +19,7 @@ use crate::source::access::{self, Answer, Finding, Need, Operation, Principal, a
 use crate::source::identity::{Identity, Supplied};
 use crate::source::startup::{Reasons, Unheard};
 use crate::source::verify::without_value;
-use crate::source::{certificate, client};
+use crate::source::{certificate, client, topics};
 
 /// Bound of reaching a broker.
 const BOUND: Duration = Duration::from_secs(10);
@@ -57,12 +58,13 @@ pub fn ask(config: &Config, runtime: &Handle) -> Found {
         }
     };
     let named = config.input.topics.iter().filter(|topic| topic.pattern.is_none());
-    let topics = named.map(|topic| ("input", topic.name.as_str())).chain([
+    let ours = named.map(|topic| ("input", topic.name.as_str())).chain([
         ("output", config.output.topic.as_str()),
         ("dead-letter", config.dead_letters.topic.as_str()),
     ]);
     let mut unreachable: Option<String> = None;
-    for (role, topic) in topics {
+    let mut counts = HashMap::new();
+    for (role, topic) in ours {
         let result = match &unreachable {
             Some(why) => Err(why.clone()),
             None => match reach(&asking, topic) {
@@ -70,7 +72,19 @@ pub fn ask(config: &Config, runtime: &Handle) -> Found {
                 Err(why) => Err(unreachable.insert(why).clone()),
             },
         };
+        let result = result.map(|count| {
+            counts.insert(topic, count);
+        });
         found.topics.push((format!("{role} topic {topic}"), result));
+    }
+    let output = &config.output;
+    if let Some(outputs) = counts.get(output.topic.as_str()) {
+        let inputs = config.input.topics.iter().filter_map(|topic| counts.get_key_value(topic.name.as_str()));
+        for (name, inputs) in inputs {
+            if let Err(error) = topics::chooser(output.partition, name, *inputs, &output.topic, *outputs) {
+                found.topics.push((format!("partitions of {}", output.topic), Err(error.to_string())));
+            }
+        }
     }
     if unreachable.is_none() {
         let mut matched = Vec::new();
@@ -101,15 +115,15 @@ fn patterns(config: &Config, all: &Metadata) -> Vec<(String, Result<(), String>)
     config.input.topics.iter().filter(|topic| topic.pattern.is_some()).map(row).collect()
 }
 
-/// What a broker says of `topic`; an error is that none says anything.
-fn reach(asking: &ThreadedProducer<Unheard>, topic: &str) -> Result<Result<(), String>, String> {
+/// What a broker says of `topic`, how many partitions it has; an error is that none says anything.
+fn reach(asking: &ThreadedProducer<Unheard>, topic: &str) -> Result<Result<i32, String>, String> {
     let until = Instant::now() + BOUND;
     loop {
         let error = match asking.client().fetch_metadata(Some(topic), ASK) {
             Ok(metadata) => {
                 let found = metadata.topics().iter().find(|found| found.name() == topic);
                 return Ok(match found.map(|found| (found.error(), found.partitions().len())) {
-                    Some((None, count)) if count > 0 => Ok(()),
+                    Some((None, count)) if count > 0 => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
                     Some((Some(error), _)) => Err(match RDKafkaErrorCode::from(error) {
                         RDKafkaErrorCode::TopicAuthorizationFailed => {
                             "access denied, or it does not exist. Create it, or grant us access as told below"

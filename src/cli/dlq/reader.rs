@@ -103,6 +103,8 @@ impl Reader {
     /// The broker does not answer, or we may not ask.
     pub fn partitions(&self, topic: &str) -> anyhow::Result<Option<i32>> {
         let metadata = self.consumer.fetch_metadata(Some(topic), ASK).map_err(|error| {
+            // What the client has to say of it is heard in a poll.
+            let _ = self.consumer.poll(POLL);
             anyhow!(
                 "no Kafka broker answers: {error}{}. Check kafka.brokers, kafka.security and that the port is open to us",
                 self.heard.why()
