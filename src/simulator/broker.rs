@@ -218,7 +218,9 @@ mod tests {
         let end = || {
             let mut asked = TopicPartitionList::new();
             asked.add_partition_offset("in", 0, Offset::End).unwrap();
-            client.offsets_for_times(asked, Duration::from_secs(10)).map(|told| told.elements()[0].offset())
+            client
+                .offsets_for_times(asked, Duration::from_secs(10))
+                .map(|told| told.elements().first().unwrap().offset())
         };
         assert!(end().is_err());
         assert_eq!((left(1), left(2)), (0, 0));

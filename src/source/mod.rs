@@ -43,6 +43,7 @@ pub mod rebalance;
 pub mod recreated;
 pub mod refusal;
 pub mod slots;
+pub mod standstill;
 pub mod startup;
 pub mod topics;
 pub mod transaction;

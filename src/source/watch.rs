@@ -1,7 +1,7 @@
 //! What is looked at beside the way of alerts, every half a minute: what the broker holds of our commits, which topics
-//! patterns match, and what topics allow.
+//! patterns match, what topics allow, and whether transactions hold readers up that nobody ends.
 //!
-//! Contract: a thread of its own, with a client of the group that never joins it. Nothing waits for it: without a broker it
+//! Contract: a thread of its own, with clients that never join the group. Nothing waits for it: without a broker it
 //! learns nothing and tries again. What it finds is a figure, a line in the log, told once, and a note in readiness that goes
 //! when it is over.
 
@@ -20,8 +20,9 @@ use crate::metrics::Metrics;
 use crate::source::audit::{Audit, Partition};
 use crate::source::identity::{Identity, Supplied};
 use crate::source::limits::{Latest, TopicLimits};
+use crate::source::standstill::{Standstill, offsets};
 use crate::source::startup::Unheard;
-use crate::source::{client, limits, startup};
+use crate::source::{client, limits, startup, topics};
 use crate::supervisor::Stop;
 
 /// Between two rounds.
@@ -54,6 +55,7 @@ pub struct Watch {
 struct Memory {
     rounds: u32,
     audit: Audit,
+    standstill: Standstill,
     /// Partitions whose figures are shown.
     shown: BTreeSet<Partition>,
     told: BTreeSet<String>,
@@ -62,10 +64,15 @@ struct Memory {
 impl Watch {
     /// Watches until the process stops.
     pub fn run(self) {
-        let context = Unheard::new(&self.config.kafka, &self.identity);
-        let consumer = match BaseConsumer::from_config_and_context(&client::watch(&self.config), context) {
-            Ok(consumer) => Supplied::new(consumer, &self.identity),
-            Err(error) => {
+        let client = |isolation: &str| {
+            let context = Unheard::new(&self.config.kafka, &self.identity);
+            let mut properties = client::watch(&self.config);
+            BaseConsumer::from_config_and_context(properties.set("isolation.level", isolation), context)
+                .map(|consumer| Supplied::new(consumer, &self.identity))
+        };
+        let (consumer, beyond) = match (client("read_committed"), client("read_uncommitted")) {
+            (Ok(consumer), Ok(beyond)) => (consumer, beyond),
+            (Err(error), _) | (_, Err(error)) => {
                 let error = super::verify::without_value(&error);
                 tracing::warn!(error, "the watch could not be set up");
                 return;
@@ -73,12 +80,17 @@ impl Watch {
         };
         let mut memory = Memory::default();
         while !self.stop.requested() {
-            let done = self.audit(&consumer, &mut memory).and_then(|()| self.look(&consumer, &mut memory));
+            let done = self
+                .audit(&consumer, &mut memory)
+                .and_then(|()| self.look(&consumer, &mut memory))
+                .and_then(|inputs| self.readers([&consumer, &beyond], &inputs, &mut memory.standstill));
             if let Err(error) = done {
                 tracing::debug!(%error, "the watch has learnt nothing");
             }
-            // Errors of the connection wait here until somebody takes them.
-            while consumer.poll(Duration::ZERO).is_some() {}
+            // Errors of the connections wait here until somebody takes them.
+            for client in [&consumer, &beyond] {
+                while client.poll(Duration::ZERO).is_some() {}
+            }
             self.stop.wait(INTERVAL);
         }
     }
@@ -119,13 +131,41 @@ impl Watch {
         Ok(())
     }
 
-    /// Looks at topics.
-    fn look(&self, consumer: &BaseConsumer<Unheard>, memory: &mut Memory) -> Result<(), KafkaError> {
+    /// Asks how far topics can be read, by a client that reads what is committed and one that reads beyond.
+    fn readers(
+        &self,
+        clients: [&BaseConsumer<Unheard>; 2],
+        inputs: &[String],
+        standstill: &mut Standstill,
+    ) -> Result<(), KafkaError> {
+        let names = inputs.iter().take(MOST).map(String::as_str).chain([self.config.output.topic.as_str()]);
+        let mut ends: [HashMap<Partition, i64>; 2] = Default::default();
+        for name in names {
+            let [consumer, _] = clients;
+            let Some(count) = topics::count(&consumer.fetch_metadata(Some(name), ASK)?, name) else {
+                continue;
+            };
+            // What is readable first: it only grows, and must not seem to be behind what was written later.
+            for (client, ends) in clients.into_iter().zip(&mut ends) {
+                let told = offsets(client, name, 0..count, Offset::End, ASK)?;
+                let told =
+                    (0..).zip(told).filter_map(|(number, end)| Some(((name.to_owned(), number), end?)));
+                ends.extend(told);
+            }
+        }
+        let [readable, written] = &ends;
+        standstill.round(readable, written);
+        self.notes.set("readers", standstill.alarm());
+        Ok(())
+    }
+
+    /// Looks at topics; those that we read.
+    fn look(&self, consumer: &BaseConsumer<Unheard>, memory: &mut Memory) -> Result<Vec<String>, KafkaError> {
         let inputs = self.matching(consumer)?;
         let due = memory.rounds.is_multiple_of(SELDOM);
         memory.rounds = memory.rounds.wrapping_add(1);
         if !due {
-            return Ok(());
+            return Ok(inputs);
         }
         let (output, dead_letters) = (&self.config.output, &self.config.dead_letters);
         let names: Vec<&str> = [output.topic.as_str(), dead_letters.topic.as_str()]
@@ -135,19 +175,20 @@ impl Watch {
         let lanes = self.config.pipeline.threads.max(1);
         let compressed = client::compresses(&client::producer(&self.config, lanes, None));
         let mut all = startup::limits(&self.config.kafka, &self.identity, compressed, &names);
-        if let [output_limits, dead_limits, inputs @ ..] = all.as_mut_slice() {
+        if let [output_limits, dead_limits, input_limits @ ..] = all.as_mut_slice() {
             self.limits.set(output_limits, dead_limits);
             for limits in [&mut *output_limits, &mut *dead_limits] {
                 count_copies(consumer, limits)?;
             }
-            for notice in limits::notices(output_limits, dead_limits, inputs, output.max_bytes) {
+            for notice in limits::notices(output_limits, dead_limits, input_limits, output.max_bytes) {
                 if memory.told.insert(notice.clone()) {
                     tracing::warn!("{notice}");
                 }
             }
         }
-        Ok(())
+        Ok(inputs)
     }
+
     /// The input topics that there are, those that patterns match among them.
     fn matching(&self, consumer: &BaseConsumer<Unheard>) -> Result<Vec<String>, KafkaError> {
         let inputs = &self.config.input.topics;

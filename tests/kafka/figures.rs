@@ -116,3 +116,34 @@ fn commits_that_do_not_reach_the_broker_are_noticed_and_told_until_they_do() {
     });
     assert_eq!(service.terminate().code, Some(0));
 }
+
+/// As an outage of a broker can leave one: nobody reads beyond it, and no lag shows.
+#[test]
+fn a_transaction_that_nobody_ends_is_told_until_somebody_does() {
+    let Some(_broker) = broker() else { return };
+    let stage = Stage::real(1, DEFAULT, DEFAULT);
+    let vendors = Vendors::start(5);
+    let mut service = Service::start(&Settings::of(&stage, "", vendors.providers("")).text());
+    service.assigned(1);
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", &stage.brokers)
+        .set("transactional.id", format!("{}-writer", stage.group))
+        .set("transaction.timeout.ms", "600000")
+        .create()
+        .unwrap();
+    let bound = Duration::from_secs(30);
+    producer.init_transactions(bound).unwrap();
+    producer.begin_transaction().unwrap();
+    let value = alerts::of("datadog", &alerts::entity("datadog", 0), 0);
+    let record = BaseRecord::<[u8], [u8]>::to(&stage.input).partition(0).payload(value.as_slice());
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(bound).unwrap();
+    stage.produce((0..10).map(|n| alerts::mixed(n, 10, 1)).collect());
+    let told = format!("nobody reads beyond offset 0 of {}/0", stage.input);
+    wait("readiness says it", Duration::from_secs(180), || service.get("/readyz").1.contains(&told));
+    assert_eq!(service.metric("riskstream_alerts_consumed_total"), Some(0.0), "they are held up");
+    producer.abort_transaction(bound).unwrap();
+    stage.wait_for(10, bound);
+    wait("it is over", Duration::from_secs(60), || !service.get("/readyz").1.contains(&told));
+    assert_eq!(service.terminate().code, Some(0));
+}

@@ -16,7 +16,7 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::Site;
@@ -24,6 +24,7 @@ use super::letter::{Letter, Named, Place};
 use crate::sink::input_headers;
 use crate::source::client;
 use crate::source::identity::Supplied;
+use crate::source::standstill::offsets;
 
 /// Bound of one question to the broker.
 const ASK: Duration = Duration::from_secs(15);
@@ -155,28 +156,14 @@ impl Reader {
             .collect())
     }
 
-    /// An offset of each partition: the first, the end, or that of the first record of a time, which may be none.
-    ///
-    /// Not with librdkafka's watermarks: of two requests, one of which fails, these may give the other's offset as both.
     fn offsets(
         &self,
         topic: &str,
         partitions: Range<i32>,
         which: Offset,
     ) -> anyhow::Result<Vec<Option<i64>>> {
-        let mut asked = TopicPartitionList::new();
-        for partition in partitions {
-            asked.add_partition_offset(topic, partition, which)?;
-        }
-        let ask = || -> Result<Vec<Option<i64>>, KafkaError> {
-            let told = self.consumer.offsets_for_times(asked, ASK)?;
-            let offset = |element: TopicPartitionListElem<'_>| {
-                element.error()?;
-                Ok(if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None })
-            };
-            told.elements().into_iter().map(offset).collect()
-        };
-        ask().with_context(|| format!("cannot ask for the offsets of {topic}{}", self.heard.why()))
+        offsets(&self.consumer, topic, partitions, which, ASK)
+            .with_context(|| format!("cannot ask for the offsets of {topic}{}", self.heard.why()))
     }
 
     /// Hands every record of `spans` to `take`, until it breaks.
