@@ -1,7 +1,7 @@
 //! Storing frontiers with librdkafka, which commits what is stored.
 //!
-//! Contract: only stored offsets are ever committed; there is no manual commit beside them (mixing the two made
-//! thousands of duplicates in a rebalance). A list that went through `store_offsets` must not outlive this call:
+//! Contract: at least once, only stored offsets are ever committed; there is no manual commit beside them (mixing the two
+//! made thousands of duplicates in a rebalance). A list that went through `store_offsets` must not outlive this call:
 //! one that is alive when the consumer is dropped hangs the drop.
 
 use rdkafka::TopicPartitionList;
