@@ -4,7 +4,7 @@
 //! nobody ends any more, which an outage of a broker can leave behind, holds up alerts in an input before us, and in the
 //! output before everyone else, and neither shows as lag.
 //!
-//! Contract: it is a word once it was so for [`ROUNDS`] rounds, which is longer than transactions of ours may take. What
+//! Contract: it is a word once it was so for `ROUNDS` rounds, which is longer than transactions of ours may take. What
 //! the broker does not answer says nothing. [`Standstill`] is pure; [`offsets`] asks the broker.
 
 use std::collections::HashMap;

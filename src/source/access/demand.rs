@@ -1,7 +1,7 @@
 //! The question at a start whether all is allowed that will be needed, and the one about transactions, which only a
 //! try can answer.
 //!
-//! Contract: what is missing ends a start within [`PATIENCE`], with the commands that grant it: better than at the
+//! Contract: what is missing ends a start within `PATIENCE`, with the commands that grant it: better than at the
 //! first dead letter in a year. A broker that does not tell keeps nobody from starting.
 
 use std::sync::Arc;
