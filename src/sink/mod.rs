@@ -251,6 +251,11 @@ fn producer(
 const IDEMPOTENCE: &str = "Grant our principal Write on the output and dead-letter topics, and on a cluster before Kafka \
      2.8 IdempotentWrite on the cluster; `riskstream check --connect` says how";
 
+/// What it means that a topic is not there.
+pub fn gone(topic: &str) -> SinkError {
+    refusal(topic, &KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopicOrPartition))
+}
+
 /// What an error means for the record.
 fn refusal(topic: &str, error: &KafkaError) -> SinkError {
     use RDKafkaErrorCode as Code;

@@ -21,7 +21,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
 use crate::commit::committer;
 use crate::sink::transaction::{Step, TransactionError};
-use crate::sink::{SinkError, Token};
+use crate::sink::{self, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::core::Core;
 use crate::source::departure::{After, RETRY};
@@ -38,6 +38,9 @@ const HOLD: Duration = Duration::from_millis(100);
 const OUTAGE: Duration = Duration::from_secs(2);
 /// Two producers that fence each other do so again and again; one that was late is fenced once.
 const DUEL: Duration = Duration::from_secs(60);
+
+/// How often a topic must not be there: a broker that has just come back may not know it yet.
+const MISSED: u32 = 3;
 
 /// Where a partition starts that has no committed offset: (topic, partition, offset).
 pub type Start = (String, i32, i64);
@@ -63,6 +66,8 @@ pub struct Transactions {
     /// Nothing is sent before.
     hold: Option<Instant>,
     fenced: Option<Instant>,
+    /// How often in a row a topic of ours was not there.
+    missed: u32,
     /// Since when nobody knows whether the last transaction counts.
     pub(super) doubt: Option<Instant>,
 }
@@ -105,6 +110,7 @@ impl Transactions {
             cleanses: false,
             hold: None,
             fenced: None,
+            missed: 0,
             doubt: None,
         }
     }
@@ -307,7 +313,22 @@ impl Core {
             t.stage = if t.cleanses { Stage::Aborting(now) } else { Stage::Adding(now) };
             return Ok(true);
         }
+        if self.transactions.as_ref().is_some_and(|t| now >= since + t.timeout) {
+            self.look_for_topics()?;
+        }
         self.overdue(since, "its records were not acknowledged in time", now)
+    }
+
+    /// Ends the process when a topic of ours is gone: each producer waits for it, and none for long enough to say so.
+    fn look_for_topics(&mut self) -> Result<(), LaneError> {
+        let topics = [&self.settings.output, &self.settings.dead_letters];
+        let gone = topics.into_iter().find(|topic| self.sink.partitions(topic, SLICE) == Ok(0));
+        let Some(t) = &mut self.transactions else { return Ok(()) };
+        t.missed = if gone.is_some() { t.missed + 1 } else { 0 };
+        match gone {
+            Some(topic) if t.missed >= MISSED => Err(sink::gone(topic).into()),
+            _ => Ok(()),
+        }
     }
 
     fn add_offsets<C: ConsumerContext>(
