@@ -16,6 +16,30 @@ fn series(stage: &Stage, name: &str) -> String {
     format!("{name}{{partition=\"0\",topic=\"{}\"}}", stage.input)
 }
 
+type Writer = ThreadedProducer<DefaultProducerContext>;
+
+/// Who writes alerts in transactions, which may take long.
+fn writer(stage: &Stage) -> Writer {
+    let producer: Writer = ClientConfig::new()
+        .set("bootstrap.servers", &stage.brokers)
+        .set("transactional.id", format!("{}-writer", stage.group))
+        .set("transaction.timeout.ms", "600000")
+        .create()
+        .unwrap();
+    producer.init_transactions(Duration::from_secs(30)).unwrap();
+    producer
+}
+
+/// Writes so many alerts to the input.
+fn write(producer: &Writer, stage: &Stage, count: usize) {
+    for n in 0..count {
+        let value = alerts::of("datadog", &alerts::entity("datadog", n), n);
+        let record = BaseRecord::<[u8], [u8]>::to(&stage.input).partition(0).payload(value.as_slice());
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+}
+
 #[test]
 fn markers_of_transactions_in_the_input_do_not_show_as_lag() {
     let Some(_broker) = broker() else { return };
@@ -23,21 +47,11 @@ fn markers_of_transactions_in_the_input_do_not_show_as_lag() {
     let vendors = Vendors::start(5);
     let mut service = Service::start(&Settings::of(&stage, "", vendors.providers("")).text());
     service.assigned(1);
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", &stage.brokers)
-        .set("transactional.id", format!("{}-writer", stage.group))
-        .create()
-        .unwrap();
     let bound = Duration::from_secs(30);
-    producer.init_transactions(bound).unwrap();
+    let producer = writer(&stage);
     for transaction in 0..10 {
         producer.begin_transaction().unwrap();
-        for n in 0..20 {
-            let value = alerts::of("datadog", &alerts::entity("datadog", n), n);
-            let record = BaseRecord::<[u8], [u8]>::to(&stage.input).partition(0).payload(value.as_slice());
-            producer.send(record).map_err(|(error, _)| error).unwrap();
-        }
-        producer.flush(bound).unwrap();
+        write(&producer, &stage, 20);
         // Every third takes back what it wrote; the last one, too.
         match transaction % 3 {
             0 => producer.abort_transaction(bound).unwrap(),
@@ -125,19 +139,10 @@ fn a_transaction_that_nobody_ends_is_told_until_somebody_does() {
     let vendors = Vendors::start(5);
     let mut service = Service::start(&Settings::of(&stage, "", vendors.providers("")).text());
     service.assigned(1);
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", &stage.brokers)
-        .set("transactional.id", format!("{}-writer", stage.group))
-        .set("transaction.timeout.ms", "600000")
-        .create()
-        .unwrap();
     let bound = Duration::from_secs(30);
-    producer.init_transactions(bound).unwrap();
+    let producer = writer(&stage);
     producer.begin_transaction().unwrap();
-    let value = alerts::of("datadog", &alerts::entity("datadog", 0), 0);
-    let record = BaseRecord::<[u8], [u8]>::to(&stage.input).partition(0).payload(value.as_slice());
-    producer.send(record).map_err(|(error, _)| error).unwrap();
-    producer.flush(bound).unwrap();
+    write(&producer, &stage, 1);
     stage.produce((0..10).map(|n| alerts::mixed(n, 10, 1)).collect());
     let told = format!("nobody reads beyond offset 0 of {}/0", stage.input);
     wait("readiness says it", Duration::from_secs(180), || service.get("/readyz").1.contains(&told));
