@@ -28,6 +28,21 @@ impl Frozen {
     }
 }
 
+impl Frozen {
+    /// Holds the thread of that name while it works, and does not wait for anything.
+    pub fn working(process: u32, name: &str) -> Frozen {
+        loop {
+            let frozen = Frozen::thread(process, name);
+            let call = std::fs::read_to_string(format!("/proc/{process}/task/{}/syscall", frozen.0)).unwrap();
+            if call.starts_with("-1 ") {
+                return frozen;
+            }
+            drop(frozen);
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
 impl Drop for Frozen {
     fn drop(&mut self) {
         // SAFETY: as above.
