@@ -205,10 +205,6 @@ fn a_throttled_broker_and_a_slow_vendor_pause_reading_and_memory_stays_under_the
     assert!(figures.in_flight > 50 << 20, "{} bytes are not full", figures.in_flight);
     let bound = (64 << 20) / 2 * 3 + 3 * 2_000_000;
     assert!(figures.in_flight <= bound, "{} bytes were in flight", figures.in_flight);
-    assert_eq!(
-        figures.log.matches("\"partitions assigned\"").count(),
-        3,
-        "once for each lane:\n{}",
-        figures.log
-    );
+    // Lanes join one after another; none may be given up later for want of a poll.
+    assert!(!figures.log.contains("partitions lost"), "{}", figures.log);
 }
