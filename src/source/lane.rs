@@ -187,7 +187,8 @@ impl Lane {
     fn poll(&self, consumer: &BaseConsumer<Context>) -> Result<(), LaneError> {
         let mut policy = Policy::new(Instant::now());
         let mut full_since: Option<Instant> = None;
-        let (mut doubtful, word) = (false, format!("dead letters of lane {}", self.number));
+        let [transaction, letters] =
+            ["transaction", "dead letters"].map(|what| format!("{what} of lane {}", self.number));
         let mut inquiry = Inquiry::new(consumer.client(), Instant::now());
         while !self.stop.requested() {
             self.health.beat();
@@ -201,14 +202,9 @@ impl Lane {
                 core.transact(consumer, false)?;
                 if policy.due(now) {
                     store(consumer, &mut core);
-                    let long = core.in_doubt_for(now).is_some_and(|time| time > DOUBT);
-                    match (doubtful, long) {
-                        (false, true) => self.health.trouble(UNDECIDED.to_owned()),
-                        (true, false) => self.health.well(),
-                        _ => {}
-                    }
-                    doubtful = long;
-                    self.notes.set(&word, core.refusal(now).map(|why| self.waits(why)));
+                    let doubtful = core.in_doubt_for(now).is_some_and(|time| time > DOUBT);
+                    self.notes.set(&transaction, doubtful.then(|| UNDECIDED.to_owned()));
+                    self.notes.set(&letters, core.refusal(now).map(|why| self.waits(why)));
                     core.take_over(&self.limits);
                     let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
                     topics::compare(core.topics(), &ids.unwrap_or_default())?;
