@@ -37,6 +37,7 @@ pub mod leaders;
 pub mod limits;
 pub mod mailbox;
 pub mod membership;
+pub mod offsets;
 pub mod order;
 pub mod quiet;
 pub mod rebalance;

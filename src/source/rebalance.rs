@@ -214,10 +214,10 @@ impl Context {
     ///
     /// At least once, what was stored is committed by the end of the consumer.
     pub fn recommit(&self, consumer: &BaseConsumer<Self>) {
-        let core = self.core();
         if !self.transactional {
             return;
         }
+        let core = self.core();
         let mut known = self.starts().clone();
         known.extend(
             core.progress().into_iter().map(|(topic, partition, at)| ((topic.to_owned(), partition), at)),

@@ -5,15 +5,9 @@
 //! output before everyone else, and neither shows as lag.
 //!
 //! Contract: it is a word once it was so for `ROUNDS` rounds, which is longer than transactions of ours may take. What
-//! the broker does not answer says nothing. [`Standstill`] is pure; [`offsets`] asks the broker.
+//! the broker does not answer says nothing. Pure.
 
 use std::collections::HashMap;
-use std::ops::Range;
-use std::time::Duration;
-
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 use crate::source::audit::Partition;
 
@@ -59,31 +53,6 @@ impl Standstill {
              Start the instance again that began it, or end it with kafka-transactions.sh find-hanging and abort"
         ))
     }
-}
-
-/// An offset of each partition: the first, the end, or that of the first record of a time, which may be none.
-///
-/// Not with librdkafka's watermarks: of two requests, one of which fails, these may give the other's offset as both.
-///
-/// # Errors
-/// The broker does not answer for all of them.
-pub fn offsets<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    partitions: Range<i32>,
-    which: Offset,
-    bound: Duration,
-) -> Result<Vec<Option<i64>>, KafkaError> {
-    let mut asked = TopicPartitionList::new();
-    for partition in partitions {
-        asked.add_partition_offset(topic, partition, which)?;
-    }
-    let told = consumer.offsets_for_times(asked, bound)?;
-    let offset = |element: TopicPartitionListElem<'_>| {
-        element.error()?;
-        Ok(if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None })
-    };
-    told.elements().into_iter().map(offset).collect()
 }
 
 #[cfg(test)]

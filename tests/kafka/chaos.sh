@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The chaos suite on a real Apache Kafka: starts one, injects the faults, prints what came of it as a table, stops it.
 #
-#   chaos.sh [short | full] [SCENARIO...]     short, the default, takes four minutes; full takes half an hour or more
+#   chaos.sh [short | full] [SCENARIO...]     short, the default, takes minutes; full takes 18 for at least once, 30 for exactly once
 #
 # A scenario is a file of tests/kafka/chaos, such as kills, or one of its tests. Needs what broker.sh needs, cc and libfaketime
 # for the clock, and root for the full disk; what cannot run here says so and is left out.

@@ -24,7 +24,7 @@ use super::letter::{Letter, Named, Place};
 use crate::sink::input_headers;
 use crate::source::client;
 use crate::source::identity::Supplied;
-use crate::source::standstill::offsets;
+use crate::source::offsets::offsets;
 
 /// Bound of one question to the broker.
 const ASK: Duration = Duration::from_secs(15);
