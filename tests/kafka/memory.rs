@@ -20,10 +20,11 @@ fn size(default: usize) -> usize {
     std::env::var("MEMORY_ALERTS").map_or(default, |text| text.parse().expect("MEMORY_ALERTS"))
 }
 
-/// An alert of `bytes`; every second one is about one of a thousand entities, the others about one that comes back only
-/// after as many as there are alerts.
+/// An alert of `bytes`; every second one of a partition is about one of a thousand entities, the others about one that
+/// comes back only after as many as there are alerts.
 fn alert(number: usize, bytes: usize) -> NewRecord {
-    let entity = if number.is_multiple_of(2) { number / 2 * 7919 % 1_000 } else { 1_000 + number };
+    let is_known = (number / PARTITIONS as usize).is_multiple_of(2);
+    let entity = if is_known { number * 7919 % 1_000 } else { 1_000 + number };
     let vendor = alerts::VENDORS[entity / 2 % alerts::VENDORS.len()];
     let mut value = alerts::of(vendor, &alerts::entity(vendor, entity), number);
     let noise = bytes.saturating_sub(value.len() + 12);
