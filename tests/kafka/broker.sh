@@ -236,8 +236,9 @@ launch() { # node
     runs "$1" && return
     [ -e "$dir/data/$1/meta.properties" ] || die "no data in $dir: use start"
     : >"$dir/$1.log"
-    # Its own session, so that a Ctrl-C for the tests does not end the broker behind their back.
-    setsid java -Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+    # Its own session, so that a Ctrl-C for the tests does not end the broker behind their back. Ahead of the tests, as far as
+    # that is allowed: a broker that gets no processor for seconds is taken for dead.
+    setsid nice -n -5 java -Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
         -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info \
         "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$dir/tls/jwks.json" \

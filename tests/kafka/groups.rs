@@ -1,4 +1,5 @@
-//! Processes that join and leave under load: every way in which a group shares out its partitions.
+//! How a group shares out its partitions while processes join and leave under load. That nothing is lost or repeated meanwhile, under
+//! every protocol and in both modes, is the chaos suite's (`chaos/members.rs`).
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::harness::kafka::{Feeder, Record, Stage};
 use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, keep, say, until, wait};
-use crate::{DEFAULT, broker};
+use crate::{DEFAULT, broker_alone};
 
 /// A group under load, and what happens to it.
 pub struct Play<'a> {
@@ -22,16 +23,14 @@ pub struct Play<'a> {
     pub consumer: &'a str,
     /// The same for members from the second number on: a rollout.
     pub then: Option<(usize, &'a str)>,
-    /// Other members of `kafka`, with `{n}`.
-    pub kafka: &'a str,
-    /// Members of `pipeline` beside those that time needs, such as `order: key` or `threads: 2`.
+    /// Members of `pipeline` beside those that time needs, such as `threads: 2`.
     pub pipeline: &'a str,
     /// Milliseconds that the vendors take, from and to.
     pub vendors: (u64, u64),
     /// Alerts a second; every one about an entity that nobody has asked about yet.
     pub rate: usize,
-    /// What happens, in order: `+` a member joins, `-` the oldest leaves with SIGTERM, `!` the oldest is killed, `r` the
-    /// oldest is stopped with SIGTERM and started again under its name.
+    /// What happens, in order: `+` a member joins, `-` the oldest leaves with SIGTERM, `r` the oldest is stopped
+    /// with SIGTERM and started again under its name.
     pub events: &'a str,
     /// Whether members may be left without a partition.
     pub idle: bool,
@@ -44,11 +43,9 @@ impl Default for Play<'_> {
             topics: (1, 12),
             consumer: "",
             then: None,
-            kafka: "",
             pipeline: "",
             vendors: (100, 100),
             rate: 300,
-            // The chaos suite does more of this.
             events: "++-+-",
             idle: false,
         }
@@ -68,7 +65,7 @@ struct Member {
     service: Service,
 }
 
-/// Plays, and checks: nothing missing, nothing in output and dead letters, order kept as `pipeline.order` says, everything
+/// Plays, and checks: nothing missing, nothing in output and dead letters, each partition's order kept, everything
 /// committed at the end, exit codes 0 of all who were asked to leave. Prints the figures.
 pub fn play(play: &Play<'_>) -> Outcome {
     let (count, partitions) = play.topics;
@@ -92,8 +89,7 @@ pub fn play(play: &Play<'_>) -> Outcome {
         settings.topics =
             settings.topics.replace(&format!("[{}]", stage.input), &format!("[{}]", names.join(", ")));
         let consumer = play.then.filter(|(from, _)| number >= *from).map_or(play.consumer, |(_, then)| then);
-        let kafka = format!(", consumer: {{{consumer}}}, {}", play.kafka);
-        settings.kafka += &kafka.replace("{n}", &number.to_string());
+        settings.kafka += &format!(", consumer: {{{consumer}}}").replace("{n}", &number.to_string());
         settings.text()
     };
     let total = count as i64 * i64::from(partitions);
@@ -108,12 +104,11 @@ pub fn play(play: &Play<'_>) -> Outcome {
                     members.push(Member { number: joined, service: Service::start(&settings(joined)) });
                     joined += 1;
                 }
-                '-' | '!' => {
-                    let member = members.remove(0);
-                    let ended = if event == '-' { member.service.terminate() } else { member.service.kill() };
-                    let code = if event == '-' { Some(0) } else { None };
-                    assert_eq!(ended.code, code, "member {}:\n{}", member.number, ended.log);
-                    logs.push((member.number, ended.log));
+                '-' => {
+                    let Member { number, service } = members.remove(0);
+                    let ended = service.terminate();
+                    assert_eq!(ended.code, Some(0), "member {number}:\n{}", ended.log);
+                    logs.push((number, ended.log));
                 }
                 'r' => {
                     let Member { number, service } = members.remove(0);
@@ -141,13 +136,8 @@ pub fn play(play: &Play<'_>) -> Outcome {
         assert!(!log.contains("\"ERROR\""), "member {number}:\n{log}");
         keep(&format!("{}-{number}.log", play.name.replace(' ', "-")), log);
     }
-    let order = match play.pipeline {
-        text if text.contains("order: key") => Order::Key,
-        text if text.contains("order: none") => Order::None,
-        _ => Order::Partition,
-    };
     let all: Vec<(Stage, Vec<Record>)> = views.into_iter().zip(inputs).collect();
-    let found = check::compare_all(&all, order);
+    let found = check::compare_all(&all, Order::Partition);
     say(&format!(
         "{}: {} in, {} out, {} dead letters, {} repeated, shares {:?}, {:.0} s",
         play.name,
@@ -259,7 +249,7 @@ fn feed_while(views: &[Stage], rate: usize, meanwhile: impl FnOnce()) -> Vec<Vec
 
 #[test]
 fn twelve_small_topics_are_shared_out_evenly_and_range_would_give_them_to_one() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let small = Play { topics: (12, 1), events: "++-+", vendors: (20, 20), ..Play::default() };
     let even = play(&Play { name: "12 topics roundrobin", ..small });
     let small = Play { topics: (12, 1), events: "++-+", vendors: (20, 20), ..Play::default() };
@@ -275,22 +265,8 @@ fn twelve_small_topics_are_shared_out_evenly_and_range_would_give_them_to_one() 
 }
 
 #[test]
-fn members_that_join_and_leave_under_cooperative_sticky_lose_nothing() {
-    let Some(_broker) = broker() else { return };
-    let consumer = "partition.assignment.strategy: cooperative-sticky";
-    play(&Play { name: "cooperative-sticky", consumer, pipeline: "threads: 2", ..Play::default() });
-}
-
-#[test]
-fn members_that_join_and_leave_under_the_brokers_protocol_lose_nothing() {
-    let Some(_broker) = broker() else { return };
-    let consumer = "group.protocol: consumer";
-    play(&Play { name: "consumer protocol", consumer, pipeline: "threads: 2", ..Play::default() });
-}
-
-#[test]
 fn members_with_a_name_of_their_own_come_back_to_their_partitions() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let consumer = "group.instance.id: 'm-{n}', session.timeout.ms: 8000";
     let outcome = play(&Play {
         name: "static members",
@@ -304,7 +280,7 @@ fn members_with_a_name_of_their_own_come_back_to_their_partitions() {
 
 #[test]
 fn members_are_replaced_one_after_another_by_such_as_share_out_in_another_way() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     // Two old members; two new ones come, the old ones go, a third comes.
     let rollout = |name, topics, consumer, then| Play {
         name,
@@ -322,23 +298,4 @@ fn members_are_replaced_one_after_another_by_such_as_share_out_in_another_way() 
     assert_eq!(outcome.found.repeated, 0);
     assert_eq!(outcome.shares.last().unwrap().as_slice(), [2, 2, 2]);
     play(&rollout("rollout from range to the brokers protocol", (1, 12), range, "group.protocol: consumer"));
-}
-
-/// Exactly once, as it is to be: nothing missing, and nothing repeated for whoever reads what is committed.
-fn exactly_once(name: &str, consumer: &str) {
-    let Some(_broker) = broker() else { return };
-    let kafka = "instance: 'm-{n}'";
-    let pipeline = "delivery: exactly_once, threads: 2";
-    let outcome = play(&Play { name, consumer, kafka, pipeline, ..Play::default() });
-    assert_eq!(outcome.found.repeated, 0);
-}
-
-#[test]
-fn members_that_join_and_leave_under_cooperative_sticky_exactly_once() {
-    exactly_once("cooperative-sticky exactly once", "partition.assignment.strategy: cooperative-sticky");
-}
-
-#[test]
-fn members_that_join_and_leave_under_the_brokers_protocol_exactly_once() {
-    exactly_once("consumer protocol exactly once", "group.protocol: consumer");
 }

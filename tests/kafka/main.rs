@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! KAFKA_SECURE=1 tests/kafka/broker.sh start && eval "$(tests/kafka/broker.sh env)"
-//! nice cargo test --release --test kafka -- --test-threads=3 --skip chaos::
+//! cargo test --release --test kafka -- --test-threads=3 --skip chaos::
 //! ```
 //!
 //! Without `KAFKA_BROKERS` every test says that it is skipped and passes.

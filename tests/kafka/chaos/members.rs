@@ -32,17 +32,11 @@ fn members_join_and_leave_with_order_by_key_and_misses_of_any_length(chaos: &mut
 
 /// Its last commit before a partition moves can be refused: what was published since the one before comes again.
 fn members_join_and_leave_with_cooperative_sticky(chaos: &mut Chaos) {
-    if !chaos.is_full() {
-        return;
-    }
     join_and_leave(chaos, "cooperative-sticky", Order::Partition, Latency::Fixed(100), COMMITS);
 }
 
 /// As above.
 fn members_join_and_leave_with_the_brokers_protocol(chaos: &mut Chaos) {
-    if !chaos.is_full() {
-        return;
-    }
     join_and_leave(chaos, "group.protocol: consumer", Order::Partition, Latency::Fixed(100), COMMITS);
 }
 
