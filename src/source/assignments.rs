@@ -131,6 +131,12 @@ impl Assignments {
             .filter_map(|a| Some((a.topic, a.partition, a.ledger.frontier()?)))
     }
 
+    /// How far partitions of ours are, as (topic, partition, next offset to read).
+    pub fn done(&self) -> impl Iterator<Item = (usize, i32, i64)> {
+        let ours = self.all.iter().filter(|assignment| assignment.ours);
+        ours.filter_map(|a| Some((a.topic, a.partition, a.ledger.frontier()?)))
+    }
+
     /// Notes that all frontiers were stored.
     pub fn stored(&mut self) {
         for assignment in self.all.iter_mut().filter(|assignment| assignment.ours) {

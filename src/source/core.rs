@@ -283,6 +283,20 @@ impl Core {
             .collect()
     }
 
+    /// How far these partitions of ours are, as (topic, partition, offset). None where transactions commit them.
+    pub fn done(&self, partitions: &[(String, i32)]) -> Vec<(&str, i32, i64)> {
+        if self.transactions.is_some() {
+            return Vec::new();
+        }
+        let ours = |topic: &str, partition: i32| {
+            partitions.iter().any(|(name, number)| (name.as_str(), *number) == (topic, partition))
+        };
+        let done = self.assignments.done().filter_map(|(topic, partition, offset)| {
+            Some((self.topics.get(topic)?.name.as_str(), partition, offset))
+        });
+        done.filter(|(topic, partition, _)| ours(topic, *partition)).collect()
+    }
+
     /// Notes that all frontiers were stored.
     pub fn stored(&mut self) {
         for (topic, partition, offset) in self.frontiers() {

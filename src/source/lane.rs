@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const DOUBT: Duration = Duration::from_secs(15);
 /// What it says.
 const UNDECIDED: &str = "a transaction is in doubt, and the broker does not say whether it counts; what is in flight waits for that";
+/// Bound of seeing at the end that the broker has what is committed.
+const CONFIRMED: Duration = Duration::from_secs(5);
 /// Bound of taking back a transaction that a stop leaves open.
 const ABANDON: Duration = Duration::from_secs(1);
 /// Alerts between two looks at the mailbox.
@@ -323,8 +325,16 @@ impl Lane {
         }
         core.abandon(ABANDON);
         store(consumer, &mut core);
-        // Leaving the group must not wait for them a second time.
         let assigned = core.assigned();
+        let until = Instant::now() + CONFIRMED;
+        let on = || {
+            self.health.beat();
+            Instant::now() < until && !self.stop.now()
+        };
+        if !committer::confirm(consumer, &core.done(&assigned), on) && result.is_ok() {
+            result = Err(LaneError::Unconfirmed);
+        }
+        // Leaving the group must not wait for them a second time.
         core.forget(&assigned);
         result
     }

@@ -120,6 +120,12 @@ pub enum LaneError {
          If the broker was there, raise pipeline.drain"
     )]
     Unfinished(usize),
+    /// A stop ended without the broker's word that it has the last offsets.
+    #[error(
+        "all alerts were published, but the broker did not confirm the last offsets: what came after those that it has \
+         will be read again"
+    )]
+    Unconfirmed,
     /// A bug in our book-keeping: better to stop than to commit what may be wrong.
     #[error("the ledger of offsets does not add up: {0}")]
     Ledger(#[from] LedgerError),

@@ -30,6 +30,8 @@ use crate::supervisor::Stop;
 
 /// Bound of asking the broker for committed offsets during a rebalance.
 const COMMITTED: Duration = Duration::from_secs(5);
+/// Bound of seeing that the broker has what is committed of partitions that go.
+const CONFIRMED: Duration = Duration::from_secs(2);
 /// Before it is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -260,6 +262,16 @@ impl Context {
             Err(error) => {
                 tracing::warn!(%error, "could not store offsets; the new owner repeats a few alerts")
             }
+        }
+        let until = Instant::now() + CONFIRMED;
+        let on = || {
+            self.health.beat();
+            Instant::now() < until
+        };
+        if !committer::confirm(consumer, &core.done(&partitions), on) {
+            tracing::warn!(
+                "the broker does not confirm the last offsets; the new owner may repeat a few alerts"
+            );
         }
         core.forget(&partitions);
         tracing::info!(partitions = partitions.len(), "partitions revoked");

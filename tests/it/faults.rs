@@ -238,6 +238,23 @@ fn a_commit_that_is_refused_is_repeated() {
 }
 
 #[test]
+fn the_last_commit_of_a_stop_is_repeated_until_the_broker_has_it() {
+    let mut trial = Trial::new();
+    let mut service = trial.start();
+    service.assigned(PARTITIONS.into());
+    trial.wave();
+    trial.out(&mut service);
+    // More than are committed until then, once a second.
+    trial.refuse(GROUP, Request::OffsetCommit, &[RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 15]);
+    trial.wave();
+    trial.out(&mut service);
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(trial.stage.committed(), trial.stage.ends(), "{}", ended.log);
+    check::compare(&trial.stage, &trial.inputs, true);
+}
+
+#[test]
 fn a_group_that_turns_its_member_out_takes_it_again() {
     goes_on(
         GROUP,

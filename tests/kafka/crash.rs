@@ -78,7 +78,7 @@ fn a_stop_in_the_middle_loses_and_repeats_nothing() {
     let before = stage.count(&stage.output);
     assert!(before < alerts as i64, "stopped too late to show anything");
     let committed: i64 = stage.committed().values().sum();
-    assert_eq!(committed, before, "what came out is committed, and nothing else");
+    assert_eq!(committed, before, "what came out is committed, and nothing else:\n{}", stopped.log);
     let mut service = Service::start(&settings);
     service.assigned(12);
     stage.wait_for(alerts, Duration::from_secs(120));
