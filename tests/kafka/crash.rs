@@ -8,7 +8,7 @@ use crate::harness::scenarios::{Drip, report};
 use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say, wait};
-use crate::{DEFAULT, broker};
+use crate::{DEFAULT, broker_alone};
 
 /// Feeds alerts at `rate` while `meanwhile` runs, and returns what was written.
 pub fn under_load(stage: &Stage, entities: usize, rate: usize, meanwhile: impl FnOnce()) -> Vec<Record> {
@@ -32,7 +32,7 @@ pub fn under_load(stage: &Stage, entities: usize, rate: usize, meanwhile: impl F
 
 #[test]
 fn a_kill_in_the_middle_loses_nothing_and_repeats_little() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let (alerts, entities) = (200_000, 10_000);
     let stage = Stage::real(12, DEFAULT, DEFAULT);
     let vendors = Vendors::start(50);
@@ -64,7 +64,7 @@ fn a_kill_in_the_middle_loses_nothing_and_repeats_little() {
 
 #[test]
 fn a_stop_in_the_middle_loses_and_repeats_nothing() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let (alerts, entities) = (100_000, 20_000);
     let stage = Stage::real(12, DEFAULT, DEFAULT);
     let vendors = Vendors::start(50);
@@ -92,7 +92,7 @@ fn a_stop_in_the_middle_loses_and_repeats_nothing() {
 
 #[test]
 fn an_instance_joins_and_leaves_under_load_without_loss_or_repetition() {
-    let Some(_broker) = broker() else { return };
+    let Some(_broker) = broker_alone() else { return };
     let stage = Stage::real(12, DEFAULT, DEFAULT);
     let vendors = Vendors::start(20);
     let settings = Settings::of(&stage, "deadline: 10s, threads: 2", vendors.providers("")).text();
