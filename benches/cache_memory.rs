@@ -7,16 +7,11 @@
 
 mod shared;
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use riskstream::cache::key::ProviderId;
-use riskstream::cache::store::{Content, Entry};
-use riskstream::cache::ttl::Outcome;
-use riskstream::cache::{Cache, Lifetimes, Question};
-use riskstream::entity::EntityKind;
+use riskstream::cache::{Cache, Lifetimes};
 
-use shared::{answer, arn, config};
+use shared::{answer, config, fill};
 
 /// Resident bytes of this process.
 fn resident() -> u64 {
@@ -34,12 +29,7 @@ fn main() {
     let cache = Cache::new(4 << 30);
     let before = resident();
     let started = Instant::now();
-    for number in 0..answers {
-        let id = arn(number);
-        let key = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
-        let times = lifetimes.times(Outcome::Scored, started, 0.5);
-        cache.insert(key, Arc::new(Entry::new(Content::Answer(answer(number)), times)));
-    }
+    fill(&cache, &lifetimes, answers);
     let took = started.elapsed();
     let grown = resident() - before;
     assert_eq!(cache.entries(), answers, "nothing was evicted");
