@@ -28,8 +28,8 @@ pub fn serve(
     telemetry::start(&config.log);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
-    let engine = Engine::build(&config, runtime.handle().clone())
-        .map_err(|error| engine_problem(file, &error))?;
+    let engine =
+        Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(file, &error))?;
     verify(file, &config)?;
     prepare(&config, &engine);
     let stop = Stop::default();

@@ -102,7 +102,9 @@ impl Child {
     }
 
     fn line(&mut self, bound: Duration) -> anyhow::Result<String> {
-        self.lines.recv_timeout(bound).map_err(|_| self.failed(&format!("no word within {} s", bound.as_secs())))
+        self.lines
+            .recv_timeout(bound)
+            .map_err(|_| self.failed(&format!("no word within {} s", bound.as_secs())))
     }
 
     /// That it is of no use any more, and its last words.
@@ -160,7 +162,8 @@ impl Child {
     /// It does not answer, or has no such series.
     pub fn metric(&self, series: &str) -> anyhow::Result<f64> {
         let (_, text) = self.call("GET", "/metrics", "")?;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok());
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok());
         value.with_context(|| format!("{} has no metric {series}: a bug", self.name))
     }
 }

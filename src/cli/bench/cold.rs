@@ -147,5 +147,9 @@ fn measure(stand: &Stand<'_>) -> anyhow::Result<Run> {
 fn asked(calls: &str, alerts: u64) -> anyhow::Result<()> {
     let calls: Value = serde_json::from_str(calls).context("the simulated vendors' counts: a bug")?;
     let total = calls.pointer("/datadog/total").and_then(Value::as_u64).unwrap_or(0);
-    if total < alerts { bail!("the vendor was asked {total} times for {alerts} alerts: a bug") } else { Ok(()) }
+    if total < alerts {
+        bail!("the vendor was asked {total} times for {alerts} alerts: a bug")
+    } else {
+        Ok(())
+    }
 }

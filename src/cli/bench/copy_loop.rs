@@ -14,7 +14,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 
 use super::inside::{answer, read};
@@ -129,12 +129,7 @@ fn copy(config: &Config, lane: usize, lanes: usize, done: &Arc<Done>) -> anyhow:
 }
 
 /// Stores how far the partitions of this lane are acknowledged.
-fn store(
-    consumer: &BaseConsumer,
-    input: &str,
-    mine: &[bool; PARTITIONS],
-    done: &Done,
-) -> anyhow::Result<()> {
+fn store(consumer: &BaseConsumer, input: &str, mine: &[bool; PARTITIONS], done: &Done) -> anyhow::Result<()> {
     let mut list = TopicPartitionList::new();
     for (partition, (offset, mine)) in done.partitions.iter().zip(mine).enumerate() {
         let offset = offset.load(Ordering::Acquire);

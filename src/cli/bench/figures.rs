@@ -58,7 +58,10 @@ mod tests {
         let all: Vec<u64> = (1..=1000).collect();
         let at = |share| percentile(&all, share);
         assert_eq!([at(0.5), at(0.99), at(0.999), at(1.0)], [Some(500), Some(990), Some(999), Some(1000)]);
-        assert_eq!((percentile(&[7], 0.5), percentile(&[7], 0.0), percentile(&[], 0.5)), (Some(7), Some(7), None));
+        assert_eq!(
+            (percentile(&[7], 0.5), percentile(&[7], 0.0), percentile(&[], 0.5)),
+            (Some(7), Some(7), None)
+        );
     }
 
     #[test]

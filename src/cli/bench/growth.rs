@@ -67,7 +67,12 @@ pub fn run(stand: &Stand<'_>) -> anyhow::Result<()> {
         partitions: stand.partitions(),
     };
     let threads = usize::from(stand.arguments.threads);
-    for dimension in [entities(stand, common, threads)?, partitions(common, threads), lanes(common), sizes(common, threads)] {
+    for dimension in [
+        entities(stand, common, threads)?,
+        partitions(common, threads),
+        lanes(common),
+        sizes(common, threads),
+    ] {
         measure(stand, &dimension)?;
     }
     Ok(())
@@ -85,8 +90,7 @@ fn entities(stand: &Stand<'_>, common: Load, threads: usize) -> anyhow::Result<D
     }
     let variant = |count: usize| Variant {
         value: count as u64,
-        // Each of them is asked about at least once, or they would not all matter.
-        load: Load { entities: count, alerts: common.alerts.max(count as u64 / 4), ..common },
+        load: Load { entities: count, ..common },
         threads,
         is_large: false,
     };
@@ -105,7 +109,8 @@ fn partitions(common: Load, threads: usize) -> Dimension {
 
 fn lanes(common: Load) -> Dimension {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let variant = |count: usize| Variant { value: count as u64, load: common, threads: count, is_large: false };
+    let variant =
+        |count: usize| Variant { value: count as u64, load: common, threads: count, is_large: false };
     Dimension { name: "lanes", base: 0, variants: (1..=cores).map(variant).collect() }
 }
 
@@ -175,7 +180,9 @@ fn measure(stand: &Stand<'_>, dimension: &Dimension) -> anyhow::Result<()> {
     }
     let to = dimension.variants.get(dimension.base).map(|variant| variant.value);
     let sentence = format!("CPU ratios of {} are to {}", dimension.name, to.map(grouped).unwrap_or_default());
-    stand.report.verdict(&sentence, json!({"growth": {"what": dimension.name, "to": to, "ratios": verdicts}}))?;
+    stand
+        .report
+        .verdict(&sentence, json!({"growth": {"what": dimension.name, "to": to, "ratios": verdicts}}))?;
     Ok(())
 }
 

@@ -55,20 +55,18 @@ pub fn run(stand: &Stand<'_>) -> anyhow::Result<()> {
     let (input, output) = (stand.name("in"), stand.name("out"));
     let address = vendor.address.context("the simulated vendors did not say where they are: a bug")?;
     let cached = stand.arguments.entities as usize;
-    let recipe = Recipe {
-        prefill: cached,
-        ..recipe(&input, &output, address, usize::from(stand.arguments.threads))
-    };
+    let recipe =
+        Recipe { prefill: cached, ..recipe(&input, &output, address, usize::from(stand.arguments.threads)) };
     let _input = stand.cluster.create(&[&input], stand.partitions())?;
     let _outputs = stand.outputs(&recipe, stand.partitions())?;
-    let (child, _) = stand.start(&recipe)?;
+    let (mut child, _) = stand.start(&recipe)?;
     // In turn over all partitions, whatever their number: every tenth would always be in the same ones.
     let alert = |number: u64| match (number + number / NEW).is_multiple_of(NEW) {
         true => (1, ENTITIES - 1 - number as usize % (ENTITIES / 2)),
         false => (0, number as usize % cached),
     };
     let traffic = Traffic { input: &input, output: &output, rate: RATE, alert: &alert };
-    let shown = traffic::run(stand, &child, &traffic, 2)?;
+    let shown = traffic::run(stand, &mut child, &traffic, 2)?;
     for (about, seen) in ["cached entities", "new entities"].into_iter().zip(&shown.sorts) {
         row(stand, about, seen)?;
     }

@@ -15,8 +15,8 @@ use serde_json::json;
 use super::copy_loop;
 use crate::cache::Lifetimes;
 use crate::cli::output::line;
-use crate::config::Config;
 use crate::cli::{End, run};
+use crate::config::Config;
 use crate::simulator::{Latency, Options, Simulator, World, sample};
 
 /// Arguments of `bench-child`.

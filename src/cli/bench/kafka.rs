@@ -80,7 +80,8 @@ impl Cluster {
         let new: Vec<NewTopic<'_>> = names
             .iter()
             .map(|name| {
-                NewTopic::new(name, partitions, TopicReplication::Fixed(-1)).set("max.message.bytes", &largest)
+                NewTopic::new(name, partitions, TopicReplication::Fixed(-1))
+                    .set("max.message.bytes", &largest)
             })
             .collect();
         // From here on what was made is deleted again.
@@ -155,9 +156,11 @@ impl Cluster {
 
 fn has_leaders(client: &BaseConsumer, name: &str, partitions: i32) -> bool {
     let Ok(metadata) = client.fetch_metadata(Some(name), ASK) else { return false };
-    let led = metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|partition| {
-        partition.leader() >= 0 && partition.error().is_none()
-    });
+    let led = metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+        .filter(|partition| partition.leader() >= 0 && partition.error().is_none());
     led.count() == usize::try_from(partitions).unwrap_or(0)
 }
 

@@ -63,10 +63,10 @@ fn measure(stand: &Stand<'_>, who: Who, load: f64, rate: u64) -> anyhow::Result<
     let recipe = Recipe { prefill: entities, ..recipe };
     let _input = stand.cluster.create(&[&input], stand.partitions())?;
     let _outputs = stand.outputs(&recipe, stand.partitions())?;
-    let (child, _) = stand.start(&recipe)?;
+    let (mut child, _) = stand.start(&recipe)?;
     let alert = |number: u64| (0, number as usize % entities);
     let traffic = Traffic { input: &input, output: &output, rate, alert: &alert };
-    let Shown { mut sorts, cpu_seconds_a_million, late_ms } = traffic::run(stand, &child, &traffic, 1)?;
+    let Shown { mut sorts, cpu_seconds_a_million, late_ms } = traffic::run(stand, &mut child, &traffic, 1)?;
     let seen = sorts.pop().unwrap_or_default();
     stand.report.row([
         who.name().into(),

@@ -117,7 +117,8 @@ fn parts(only: &[Part], is_there_a_broker: bool) -> Result<Vec<Part>, String> {
         ([], true) => &[Part::Stages, Part::Backlog, Part::Latency, Part::Cold],
         _ => only,
     };
-    let parts: Vec<Part> = Part::value_variants().iter().copied().filter(|part| default.contains(part)).collect();
+    let parts: Vec<Part> =
+        Part::value_variants().iter().copied().filter(|part| default.contains(part)).collect();
     match parts.iter().find(|part| **part != Part::Stages) {
         Some(part) if !is_there_a_broker => {
             let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

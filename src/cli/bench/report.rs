@@ -113,12 +113,7 @@ impl Column {
 impl Report {
     /// For a terminal, or for a program.
     pub fn new(for_people: bool) -> Report {
-        Report {
-            for_people,
-            progress: Progress::new(),
-            part: Cell::new(""),
-            columns: RefCell::default(),
-        }
+        Report { for_people, progress: Progress::new(), part: Cell::new(""), columns: RefCell::default() }
     }
 
     /// Begins a part: its name in JSON lines, what it is for people, and the columns of its rows.
@@ -194,7 +189,10 @@ mod tests {
         let column = number("alerts", "alerts", 9, 0);
         assert_eq!(column.for_people(&Item::from(1_234_567.2)), "1,234,567");
         assert_eq!(column.json(&Item::from(1_234_567.2)), json!(1_234_567));
-        assert_eq!((column.for_people(&Item::from(None)).trim(), column.json(&Item::from(None))), ("", Value::Null));
+        assert_eq!(
+            (column.for_people(&Item::from(None)).trim(), column.json(&Item::from(None))),
+            ("", Value::Null)
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@ const STRIDE: usize = 6_181;
 /// Rounds of each stage; the median counts.
 const ROUNDS: usize = 9;
 /// How long a round takes.
-const ROUND: Duration = Duration::from_millis(20);
+const ROUND: Duration = Duration::from_millis(10);
 
 /// Where an alert of a stream comes from.
 const ORIGIN: Origin<'static> = Origin { topic: "security.alerts", select: Select::Auto, overhead: 200 };
@@ -66,7 +66,14 @@ pub fn run(report: &Report, stop: &Stop) -> anyhow::Result<()> {
         let length = alert.about(|index| index).len();
         let mut stages = Stages::new(pipeline, alert)?;
         let [decode, hit, compose, all] = stages.measure(stop)?;
-        report.row([(length as u64).into(), (entities as u64).into(), decode.into(), hit.into(), compose.into(), all.into()])?;
+        report.row([
+            (length as u64).into(),
+            (entities as u64).into(),
+            decode.into(),
+            hit.into(),
+            compose.into(),
+            all.into(),
+        ])?;
     }
     runtime.shutdown_background();
     Ok(())

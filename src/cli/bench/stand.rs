@@ -156,7 +156,9 @@ impl<'a> Stand<'a> {
             .with_context(|| format!("cannot write {}", file.display()))?;
         let log = file.with_extension("log");
         let config = file.display().to_string();
-        let words = |words: &[&str]| ["bench-child"].iter().chain(words).map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let words = |words: &[&str]| {
+            ["bench-child"].iter().chain(words).map(|word| (*word).to_owned()).collect::<Vec<_>>()
+        };
         if recipe.who == Who::CopyLoop {
             return Ok((Child::spawn(recipe.who.name(), &words(&["copy-loop", &config]), &log)?, None));
         }

@@ -2,7 +2,7 @@
 //!
 //! Contract: the producer keeps to its rate whatever comes back, so that a stall shows as latency and not as fewer
 //! alerts; by how much it was late itself is told. When an alert was sent travels as its key, and so does of which sort it
-//! is. Those of the first seconds do not count. What has not come out when everything else has, or when nothing more comes
+//! is. It begins when the child has all its partitions, and those of the first seconds do not count. What has not come out when everything else has, or when nothing more comes
 //! out, is missing, and told; it never just lowers the figures.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::anyhow;
 use rdkafka::Message;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::producer::BaseProducer;
 
 use super::backlog::BYTES;
 use super::child::Child;
@@ -20,7 +21,7 @@ use super::stand::Stand;
 use crate::simulator::sample::Finding;
 
 /// Not counted at the start.
-const WARM_UP: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(2);
 /// Between two handfuls of alerts.
 const TICK: Duration = Duration::from_millis(1);
 /// How long nothing may come out before the rest counts as missing.
@@ -79,14 +80,29 @@ struct Counts {
 }
 
 /// Sends alerts of `sorts` sorts for as long as was asked for (and a warm-up), and watches them come out of `child`.
-pub fn run(stand: &Stand<'_>, child: &Child, traffic: &Traffic<'_>, sorts: usize) -> anyhow::Result<Shown> {
+pub fn run(
+    stand: &Stand<'_>,
+    child: &mut Child,
+    traffic: &Traffic<'_>,
+    sorts: usize,
+) -> anyhow::Result<Shown> {
     let counts = Counts::default();
     let reader = stand.cluster.reader(traffic.output, stand.partitions())?;
+    let producer = stand.cluster.producer(1)?;
+    let mut finding = Finding::new(1, BYTES);
+    // One through each partition, so that nothing piles up while they are handed out.
+    for partition in 0..stand.partitions() {
+        send(&producer, traffic.input, partition, &key(0, 0), finding.about(|_| 0))?;
+    }
+    flush(&producer)?;
+    let first = u64::from(stand.partitions().unsigned_abs());
+    stand.reach(child, first, TICK * 10)?;
     let from = now() + WARM_UP.as_nanos() as u64;
+    let child = &*child;
     let (sent, seen) = std::thread::scope(|scope| {
         let watched = scope.spawn(|| watch(&reader, from, sorts, &counts));
-        let sent = produce(stand, child, traffic, from, sorts).and_then(|sent| {
-            rest(stand, &counts, sent.all)?;
+        let sent = produce(stand, child, traffic, &producer, from, sorts).and_then(|sent| {
+            rest(stand, &counts, first + sent.all)?;
             Ok(sent)
         });
         counts.stop.store(true, Ordering::Relaxed);
@@ -121,10 +137,10 @@ fn produce(
     stand: &Stand<'_>,
     child: &Child,
     traffic: &Traffic<'_>,
+    producer: &BaseProducer,
     from: u64,
     sorts: usize,
 ) -> anyhow::Result<Sent> {
-    let producer = stand.cluster.producer(1)?;
     let mut finding = Finding::new(1, BYTES);
     let partitions = stand.partitions().unsigned_abs().max(1);
     let end = WARM_UP + Duration::from_secs(stand.arguments.seconds);
@@ -142,7 +158,7 @@ fn produce(
             let at = now();
             let (sort, entity) = (traffic.alert)(sent.all);
             let partition = (sent.all % u64::from(partitions)) as i32;
-            send(&producer, traffic.input, partition, &key(at, sort), finding.about(|_| entity))?;
+            send(producer, traffic.input, partition, &key(at, sort), finding.about(|_| entity))?;
             sent.all += 1;
             if at >= from {
                 if let Some(count) = sent.counted.get_mut(usize::from(sort)) {
@@ -160,7 +176,7 @@ fn produce(
     }
     let after = child.sample()?;
     sent.cpu = before.map_or(0.0, |before| after.cpu - before.cpu);
-    flush(&producer)?;
+    flush(producer)?;
     Ok(sent)
 }
 
