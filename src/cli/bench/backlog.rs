@@ -15,8 +15,8 @@ use super::recipe::{Recipe, Who};
 use super::report::{Column, number, rounded, text};
 use super::stand::{Load, Stand};
 
-/// Between two questions to who is measured.
-const LOOK: Duration = Duration::from_millis(20);
+/// Between two questions to who is measured: an answer costs it some microseconds.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Bytes of an alert.
 pub const BYTES: usize = 1_000;

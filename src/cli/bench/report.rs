@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn a_figure_is_rounded_for_people_and_keeps_a_digit_more_for_programs() {
         let column = number("cpu", "CPU s/million", 8, 2);
-        assert_eq!(column.for_people(&Item::from(3.14159)), "    3.14");
-        assert_eq!(column.json(&Item::from(3.14159)), json!(3.142));
+        assert_eq!(column.for_people(&Item::from(2.71449)), "    2.71");
+        assert_eq!(column.json(&Item::from(2.71449)), json!(2.714));
         let column = number("alerts", "alerts", 9, 0);
         assert_eq!(column.for_people(&Item::from(1_234_567.2)), "1,234,567");
         assert_eq!(column.json(&Item::from(1_234_567.2)), json!(1_234_567));
