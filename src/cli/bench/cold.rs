@@ -105,7 +105,7 @@ fn measure(stand: &Stand<'_>) -> anyhow::Result<Run> {
     let (input, output) = (stand.name("in"), stand.name("out"));
     let address = vendor.address.context("the simulated vendors did not say where they are: a bug")?;
     let recipe = recipe(&input, &output, address, usize::from(stand.arguments.threads));
-    let _input = stand.cluster.create(&[&input], stand.partitions())?;
+    let _input = stand.cluster.create(&[(&input, stand.partitions())])?;
     let _outputs = stand.outputs(&recipe, stand.partitions())?;
     let (mut child, _) = stand.start(&recipe)?;
     let producer = stand.cluster.producer(1)?;

@@ -57,7 +57,7 @@ pub fn run(stand: &Stand<'_>) -> anyhow::Result<()> {
     let cached = stand.arguments.entities as usize;
     let recipe =
         Recipe { prefill: cached, ..recipe(&input, &output, address, usize::from(stand.arguments.threads)) };
-    let _input = stand.cluster.create(&[&input], stand.partitions())?;
+    let _input = stand.cluster.create(&[(&input, stand.partitions())])?;
     let _outputs = stand.outputs(&recipe, stand.partitions())?;
     let (mut child, _) = stand.start(&recipe)?;
     // In turn over all partitions, whatever their number: every tenth would always be in the same ones.

@@ -59,6 +59,8 @@ impl Cluster {
         let client: BaseConsumer<Heard> =
             BaseConsumer::from_config_and_context(&cluster.config, heard.clone()).context("--brokers")?;
         client.fetch_metadata(None, ASK).map_err(|error| {
+            // What the client heard is told while it is polled.
+            client.poll(Duration::from_millis(100));
             let heard = heard.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let why = if heard.is_empty() { error.to_string() } else { heard };
             anyhow!(
@@ -75,17 +77,18 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster refuses.
-    pub fn create(&self, names: &[&str], partitions: i32) -> anyhow::Result<Topics<'_>> {
+    pub fn create(&self, topics: &[(&str, i32)]) -> anyhow::Result<Topics<'_>> {
         let largest = LARGEST.to_string();
-        let new: Vec<NewTopic<'_>> = names
+        let new: Vec<NewTopic<'_>> = topics
             .iter()
-            .map(|name| {
-                NewTopic::new(name, partitions, TopicReplication::Fixed(-1))
+            .map(|(name, partitions)| {
+                NewTopic::new(name, *partitions, TopicReplication::Fixed(-1))
                     .set("max.message.bytes", &largest)
             })
             .collect();
         // From here on what was made is deleted again.
-        let topics = Topics { cluster: self, names: names.iter().map(|name| (*name).to_owned()).collect() };
+        let names = topics.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let made = Topics { cluster: self, names };
         let options = AdminOptions::new().request_timeout(Some(SETTLE)).operation_timeout(Some(SETTLE));
         let results = self.runtime.block_on(self.admin()?.create_topics(&new, &options));
         for result in results.context("cannot create topics")? {
@@ -95,15 +98,15 @@ impl Cluster {
         }
         let client: BaseConsumer = self.config.create()?;
         let until = Instant::now() + SETTLE;
-        for name in names {
-            while !has_leaders(&client, name, partitions) {
+        for (name, partitions) in topics {
+            while !has_leaders(&client, name, *partitions) {
                 if Instant::now() > until {
                     bail!("topic {name} has no leaders after {} s: look at the cluster", SETTLE.as_secs());
                 }
                 std::thread::park_timeout(Duration::from_millis(20));
             }
         }
-        Ok(topics)
+        Ok(made)
     }
 
     fn admin(&self) -> anyhow::Result<AdminClient<rdkafka::client::DefaultClientContext>> {

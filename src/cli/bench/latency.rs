@@ -61,7 +61,7 @@ fn measure(stand: &Stand<'_>, who: Who, load: f64, rate: u64) -> anyhow::Result<
     let (input, output) = (stand.name("in"), stand.name("out"));
     let recipe = Recipe::new(who, &input, &output, usize::from(arguments.threads));
     let recipe = Recipe { prefill: entities, ..recipe };
-    let _input = stand.cluster.create(&[&input], stand.partitions())?;
+    let _input = stand.cluster.create(&[(&input, stand.partitions())])?;
     let _outputs = stand.outputs(&recipe, stand.partitions())?;
     let (mut child, _) = stand.start(&recipe)?;
     let alert = |number: u64| (0, number as usize % entities);

@@ -99,7 +99,7 @@ impl Recipe {
             brokers = brokers.join(", "),
             dead = self.dead(),
             // A quarter is for what is unknown.
-            capacity = (self.prefill * ANSWER / 3 * 4).max(CACHE),
+            capacity = ((self.prefill * ANSWER).div_ceil(3) * 4).max(CACHE),
             api = datadog::API_KEY,
             application = datadog::APPLICATION_KEY,
         )

@@ -115,7 +115,7 @@ impl<'a> Stand<'a> {
     /// The cluster does not take them.
     pub fn backlog(&self, load: &Load) -> anyhow::Result<(String, Topics<'_>)> {
         let name = self.name("in");
-        let topics = self.cluster.create(&[&name], load.partitions)?;
+        let topics = self.cluster.create(&[(&name, load.partitions)])?;
         self.report.progress.step(&format!("a backlog of {} alerts of {} bytes", load.alerts, load.bytes));
         let producer = self.cluster.producer(20)?;
         let mut finding = Finding::new(1, load.bytes);
@@ -143,7 +143,7 @@ impl<'a> Stand<'a> {
     /// # Errors
     /// The cluster refuses.
     pub fn outputs(&self, recipe: &Recipe, partitions: i32) -> anyhow::Result<Topics<'_>> {
-        self.cluster.create(&[&recipe.output, &recipe.dead()], partitions)
+        self.cluster.create(&[(&recipe.output, partitions), (&recipe.dead(), 1)])
     }
 
     /// Starts who a recipe is for; how long it took until it was ready, in milliseconds, but for filling its cache.
