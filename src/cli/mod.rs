@@ -96,8 +96,9 @@ Examples:
     /// What this machine makes of it, beside a bare copy loop.
     #[command(after_help = "Without --brokers only the steps of the hot path are measured, in this process. With it, service and
 copy loop work off the same backlog one after the other, each as a process of its own: alerts a second, CPU seconds
-for a million alerts, and their ratio in each run. The cluster's own work counts for neither, but takes processors
-where it shares the machine. Topics `riskstream-bench-*` are created there, and deleted, also after ctrl-c.
+for a million alerts, and their ratio in each run. The copy loop has librdkafka as it is distributed (--mended: as the
+service has it). The cluster's own work counts for neither, but takes processors where it shares the machine. Topics
+`riskstream-bench-*` are created there, and deleted, also after ctrl-c.
 
 Examples:
   riskstream bench

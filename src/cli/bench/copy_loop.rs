@@ -1,7 +1,8 @@
 //! The yardstick: what any consumer that produces again must cost on this machine, at least once.
 //!
 //! Contract: the clients have the service's own settings, a pair of them for each lane, on a thread of its own; an offset
-//! is stored only when its copy is acknowledged. It reads nothing, looks nothing up, adds nothing, and counts nothing that
+//! is stored only when its copy is acknowledged. librdkafka is as it is distributed, without the mend that the service has
+//! ([`crate::sink::wakeups`]), unless that is asked for: what anybody else gets. It reads nothing, looks nothing up, adds nothing, and counts nothing that
 //! it does not need for its offsets.
 
 use std::path::Path;
@@ -62,7 +63,13 @@ impl ProducerContext for Reports {
 }
 
 /// Copies until it is ended.
-pub fn run(file: &Path) -> Result<(), End> {
+pub fn run(file: &Path, is_mended: bool) -> Result<(), End> {
+    #[cfg(wraps)]
+    if !is_mended {
+        crate::sink::wakeups::unmend();
+    }
+    #[cfg(not(wraps))]
+    let _ = is_mended;
     let config = read(file)?;
     let done = Arc::new(Done {
         partitions: (0..PARTITIONS).map(|_| AtomicI64::new(0)).collect(),

@@ -32,6 +32,9 @@ enum What {
     CopyLoop {
         /// The configuration that the service would have.
         config: PathBuf,
+        /// With the service's own librdkafka.
+        #[arg(long)]
+        mended: bool,
     },
     /// The service.
     Service {
@@ -52,7 +55,7 @@ enum What {
 /// Runs until it is ended.
 pub fn run(arguments: &ChildArguments) -> Result<(), End> {
     match &arguments.what {
-        What::CopyLoop { config } => copy_loop::run(config),
+        What::CopyLoop { config, mended } => copy_loop::run(config, *mended),
         What::Service { config, prefill } => service(config, *prefill),
         What::Vendors { latency } => vendors(*latency),
     }

@@ -77,6 +77,9 @@ pub struct Arguments {
     /// How long each measurement of latency takes, in seconds, beside a warm-up.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
+    /// Gives the copy loop what the service mends of librdkafka, too; without it, it has librdkafka as it is distributed.
+    #[arg(long)]
+    mended: bool,
     /// JSON lines, also on a terminal.
     #[arg(long)]
     json: bool,

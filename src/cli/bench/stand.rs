@@ -160,7 +160,9 @@ impl<'a> Stand<'a> {
             ["bench-child"].iter().chain(words).map(|word| (*word).to_owned()).collect::<Vec<_>>()
         };
         if recipe.who == Who::CopyLoop {
-            return Ok((Child::spawn(recipe.who.name(), &words(&["copy-loop", &config]), &log)?, None));
+            let mended: &[&str] = if self.arguments.mended { &["--mended"] } else { &[] };
+            let arguments = words(&[&["copy-loop", config.as_str()], mended].concat());
+            return Ok((Child::spawn(recipe.who.name(), &arguments, &log)?, None));
         }
         let prefill = recipe.prefill.to_string();
         let started = Instant::now();
