@@ -47,7 +47,7 @@ const COLUMNS: [Column; 9] = [
 pub fn recipe(input: &str, output: &str, vendor: SocketAddr, threads: usize) -> Recipe {
     Recipe {
         vendor: Some(vendor),
-        pipeline: ", deadline: 30s",
+        pipeline: ", deadline: 30s, drain: 30s, shutdown: 40s",
         provider: ", concurrency: 512, queue: 100000, max_wait: 30s, timeout: 10s",
         ..Recipe::new(Who::AtLeastOnce, input, output, threads)
     }
