@@ -35,7 +35,7 @@ pub fn recipe(input: &str, output: &str, vendor: SocketAddr, threads: usize) -> 
     Recipe {
         vendor: Some(vendor),
         pipeline: ", order: key",
-        provider: ", breaker: {minimum: 1000000}",
+        provider: ", breaker: {minimum: 100000}",
         ..Recipe::new(Who::AtLeastOnce, input, output, threads)
     }
 }
