@@ -6,21 +6,22 @@
 #![allow(dead_code, reason = "each bench uses a part")]
 
 use std::fmt::Write as _;
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use riskstream::alert::Select;
+use riskstream::alert::{Scratch, Select};
 use riskstream::app::Engine;
 use riskstream::cache::key::ProviderId;
 use riskstream::cache::store::{Content, Entry};
 use riskstream::cache::ttl::Outcome;
 use riskstream::cache::{Lifetimes, Question};
-use riskstream::compose::Rendered;
+use riskstream::compose::{Rendered, headers};
 use riskstream::config::Config;
 use riskstream::entity::EntityKind;
-use riskstream::pipeline::{Origin, Pipeline};
+use riskstream::pipeline::{Begun, Origin, Pipeline};
 use riskstream::provider::{Answer, Raw, Scored};
 use riskstream::score::{Level, Score};
 use serde_json::json;
@@ -32,6 +33,12 @@ pub const SAMPLES: &str = include_str!("../../config/examples/alerts.ndjson");
 pub const SIZES: [usize; 3] = [1_000, 4_000, 20_000];
 /// Entities of one alert.
 pub const ENTITIES: [usize; 3] = [1, 3, 10];
+
+/// Every size with every number of entities that fits.
+pub fn grid() -> impl Iterator<Item = (usize, usize)> {
+    let all = SIZES.into_iter().flat_map(|bytes| ENTITIES.map(|entities| (bytes, entities)));
+    all.filter(|&(bytes, entities)| finding(0, entities, bytes).len() <= bytes + bytes / 2)
+}
 
 /// The identifier of an entity.
 pub fn arn(number: usize) -> String {
@@ -125,6 +132,24 @@ impl Bench {
         }
         Bench { pipeline: engine.pipeline, _runtime: runtime }
     }
+}
+
+/// What is done of an alert alone for its contents: how many entities it has.
+pub fn decode(bench: &Bench, alert: &str, scratch: &mut Scratch) -> usize {
+    let decoded = bench.pipeline.decoder.decode(black_box(alert.as_bytes()), Select::Auto, scratch);
+    black_box(decoded.unwrap().found.len())
+}
+
+/// What a lane does for an alert whose answers are all cached: every step from decode to compose, and its headers.
+pub fn hit(bench: &Bench, alert: &str, now: Instant, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    let alert = black_box(alert.as_bytes());
+    let begun = bench.pipeline.begin(alert, ORIGIN, now, scratch, out, || Box::new(|| {}));
+    let Ok(Begun::Composed(summary)) = begun else { panic!("an answer was not in the cache") };
+    assert!(summary.score.is_some());
+    headers::each(&summary, |name, value| {
+        black_box((name, value));
+    });
+    black_box(out.len());
 }
 
 /// Where an alert of a stream comes from.
