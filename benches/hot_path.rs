@@ -27,9 +27,8 @@ use shared::{Bench, ORIGIN, SAMPLES, answer, arn, finding};
 
 /// Alerts with their names.
 fn grid() -> impl Iterator<Item = (String, String)> {
-    shared::grid().map(|(bytes, entities)| {
-        (format!("{bytes} B, {entities} entities"), finding(0, entities, bytes))
-    })
+    shared::grid()
+        .map(|(bytes, entities)| (format!("{bytes} B, {entities} entities"), finding(0, entities, bytes)))
 }
 
 fn decode(c: &mut Criterion) {

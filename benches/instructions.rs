@@ -104,7 +104,9 @@ fn outside(write: bool) -> Result<bool, Failure> {
     println!();
     if write {
         fs::write(BUDGET, Budget::text(&with, &counted))?;
-        println!("written to benches/instructions.budget: say in the commit's message what is higher, and why");
+        println!(
+            "written to benches/instructions.budget: say in the commit's message what is higher, and why"
+        );
         return Ok(true);
     }
     let elsewhere = budget.with != with;
@@ -181,7 +183,8 @@ impl Budget {
     fn read() -> Result<Budget, Failure> {
         let mut budget = Budget::default();
         for line in fs::read_to_string(BUDGET)?.lines().filter(|line| !line.starts_with('#')) {
-            let (name, value) = line.rsplit_once(": ").ok_or_else(|| format!("the budget has a line {line:?}"))?;
+            let (name, value) =
+                line.rsplit_once(": ").ok_or_else(|| format!("the budget has a line {line:?}"))?;
             if name == COUNTED_WITH {
                 budget.with = value.to_owned();
             } else {
@@ -213,9 +216,16 @@ fn count() -> Result<Vec<(String, u64)>, Failure> {
         .arg(env::current_exe()?)
         .arg(INSIDE)
         .output()
-        .map_err(|error| format!("valgrind counts, and it cannot be run ({error}): install the package valgrind"))?;
+        .map_err(|error| {
+            format!("valgrind counts, and it cannot be run ({error}): install the package valgrind")
+        })?;
     if !output.status.success() {
-        return Err(format!("{} inside valgrind: {}", output.status, String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!(
+            "{} inside valgrind: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
     }
     let mut sums = BTreeMap::new();
     for file in fs::read_dir(folder.path())? {
