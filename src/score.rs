@@ -40,6 +40,21 @@ impl Score {
     }
 }
 
+impl Score {
+    /// Bytes that [`Score::text`] takes at most.
+    pub const DIGITS: usize = "100.0".len();
+
+    /// As [`fmt::Display`] has it, in a buffer of the caller's.
+    pub fn text(self, buffer: &mut [u8; Score::DIGITS]) -> &str {
+        use std::io::Write;
+        let mut rest = buffer.as_mut_slice();
+        // It fits.
+        let _ = write!(rest, "{self}");
+        let left = rest.len();
+        buffer.get(..Score::DIGITS - left).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Score {
     /// `85`, or `85.6` where there is a tenth: also valid JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,6 +216,13 @@ mod tests {
         }
         assert_eq!(Score::clamped(f64::NAN), None);
         assert_eq!(Score::clamped(f64::INFINITY), Some(Score::MAX));
+    }
+
+    #[test]
+    fn every_score_fits_the_buffer_of_its_text() {
+        for score in (0..=1000).map(Score) {
+            assert_eq!(score.text(&mut [0; Score::DIGITS]), score.to_string());
+        }
     }
 
     #[test]

@@ -3,9 +3,8 @@
 //! Owns their names and which names of an input are ours. Contract: what [`is_ours`] is stripped from every
 //! input before ours are added, so that nobody who writes an alert can speak for us.
 
-use std::borrow::Cow;
-
 use super::{Cut, SCHEMA, Summary};
+use crate::score::Score;
 
 /// How far the alert could be answered: [`super::AlertStatus::label`].
 pub const STATUS: &str = "risk-status";
@@ -45,26 +44,33 @@ pub fn redriven(value: &[u8]) -> Option<u8> {
     }
 }
 
-/// The headers that follow from composing. [`SOURCE`] and [`TIMESTAMP`] depend on the record, not on the
-/// alert, and are the sink's to add.
-pub fn of(summary: &Summary) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
-    let cut = (summary.cut != Cut::Nothing).then(|| summary.cut.label());
-    [
-        Some((STATUS, Cow::Borrowed(summary.status.label()))),
-        summary.score.map(|score| (SCORE, Cow::Owned(score.to_string()))),
-        summary.level.map(|level| (LEVEL, Cow::Borrowed(level.label()))),
-        Some((SCHEMA_VERSION, Cow::Borrowed(SCHEMA))),
-        cut.map(|label| (TRUNCATED, Cow::Borrowed(label))),
-    ]
-    .into_iter()
-    .flatten()
+/// Tells `write` the headers that follow from composing, as names and values. [`SOURCE`] and [`TIMESTAMP`] depend on the
+/// record, not on the alert, and are the sink's to add. For every output: it allocates nothing.
+pub fn each(summary: &Summary, mut write: impl FnMut(&'static str, &str)) {
+    write(STATUS, summary.status.label());
+    if let Some(score) = summary.score {
+        write(SCORE, score.text(&mut [0; Score::DIGITS]));
+    }
+    if let Some(level) = summary.level {
+        write(LEVEL, level.label());
+    }
+    write(SCHEMA_VERSION, SCHEMA);
+    if summary.cut != Cut::Nothing {
+        write(TRUNCATED, summary.cut.label());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compose::AlertStatus;
-    use crate::score::{Level, Score};
+    use crate::score::Level;
+
+    fn all(summary: &Summary) -> Vec<(&'static str, String)> {
+        let mut all = Vec::new();
+        each(summary, |name, value| all.push((name, value.to_owned())));
+        all
+    }
 
     #[test]
     fn a_forged_name_is_ours_in_any_case_and_others_are_not() {
@@ -96,7 +102,7 @@ mod tests {
             level: Some(Level::Critical),
             cut: Cut::Details,
         };
-        let headers: Vec<_> = of(&summary).map(|(name, value)| format!("{name}: {value}")).collect();
+        let headers: Vec<_> = all(&summary).into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
         assert_eq!(
             headers,
             [
@@ -111,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_alert_without_a_score_has_no_score_header_and_every_name_is_ours() {
-        let names: Vec<_> = of(&Summary::NO_ENTITIES).map(|(name, _)| name).collect();
+        let names: Vec<_> = all(&Summary::NO_ENTITIES).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, [STATUS, SCHEMA_VERSION]);
         for name in [STATUS, SCORE, LEVEL, SCHEMA_VERSION, SOURCE, TRUNCATED, TIMESTAMP, REDRIVEN] {
             assert!(is_ours(name), "{name}");
@@ -126,7 +132,7 @@ mod tests {
             level: Some(Level::Critical),
             cut: Cut::Details,
         };
-        let bytes: usize = of(&longest).map(|(name, value)| name.len() + value.len()).sum();
+        let bytes: usize = all(&longest).into_iter().map(|(name, value)| name.len() + value.len()).sum();
         assert!(bytes <= RESERVED, "{bytes}");
     }
 }

@@ -114,7 +114,7 @@ pub struct Input<'a> {
     pub format: Option<&'a str>,
     /// How many of its entities were left out because it has more than `pipeline.max_entities`.
     pub entities_cut: usize,
-    /// Bytes of the output's key and of its headers, but for those of [`headers::of`].
+    /// Bytes of the output's key and of its headers, but for those of [`headers::each`].
     pub key_and_header_bytes: usize,
 }
 

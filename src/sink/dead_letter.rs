@@ -28,12 +28,10 @@ pub struct Coordinates<'a> {
 }
 
 impl Coordinates<'_> {
-    /// `topic/partition/offset`, as in the header `risk-source`.
-    pub fn source(&self) -> String {
-        // For every output, so it grows once.
-        let mut text = String::with_capacity(self.topic.len() + 32);
+    /// Writes `topic/partition/offset`, as in the header `risk-source`, into `text`, which is cleared first.
+    pub fn source(&self, text: &mut String) {
+        text.clear();
         let _ = write!(text, "{}/{}/{}", self.topic, self.partition, self.offset);
-        text
     }
 }
 
@@ -60,6 +58,8 @@ pub fn error_headers(
     let partition = at.partition.to_string();
     let offset = at.offset.to_string();
     let class = format!("riskstream.{}", cause.reason);
+    let mut source = String::new();
+    at.source(&mut source);
     let mut all = base;
     for (key, value) in [
         ("__connect.errors.topic", at.topic),
@@ -68,7 +68,7 @@ pub fn error_headers(
         ("__connect.errors.stage", cause.stage),
         ("__connect.errors.exception.class.name", &class),
         ("__connect.errors.exception.message", &cause.message),
-        (headers::SOURCE, &at.source()),
+        (headers::SOURCE, &source),
     ] {
         all = all.insert(Header { key, value: Some(value) });
     }

@@ -39,7 +39,7 @@ pub fn keep(input: &BorrowedHeaders) -> Kept {
             continue;
         }
         let all = kept.headers.get_or_insert_with(|| OwnedHeaders::new_with_capacity(8));
-        if add(all, name, value) {
+        if add(all, name.to_bytes(), value) {
             kept.bytes += name.to_bytes().len() + value.map_or(0, <[u8]>::len) + FRAME;
         }
     }
@@ -73,17 +73,21 @@ fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&CStr, Option<&[u8
     }
 }
 
-/// Adds a header; whether librdkafka took it.
-pub fn add(headers: &mut OwnedHeaders, name: &CStr, value: Option<&[u8]>) -> bool {
+/// Adds a header; whether librdkafka took it. For every output: unlike rdkafka's own, it allocates nothing of ours.
+pub fn add(headers: &mut OwnedHeaders, name: &[u8], value: Option<&[u8]>) -> bool {
     let (data, size) = value.map_or((ptr::null(), 0), |value| (value.as_ptr().cast::<c_void>(), value.len()));
-    let (Ok(name_size), Ok(size)) = (isize::try_from(name.to_bytes().len()), isize::try_from(size)) else {
+    // A name's end is found again by its zero byte.
+    let (Ok(name_size), Ok(size), false) =
+        (isize::try_from(name.len()), isize::try_from(size), name.contains(&0))
+    else {
         return false;
     };
-    // SAFETY: the headers are ours alone and writable; name and value are alive during the call, which copies them.
+    // SAFETY: the headers are ours alone and writable; name and value are alive during the call, which copies as many
+    // bytes of each as it is told.
     let result = unsafe {
         bindings::rd_kafka_header_add(
             native(headers.as_borrowed()),
-            name.as_ptr(),
+            name.as_ptr().cast(),
             name_size,
             data.cast_mut(),
             size,
@@ -140,8 +144,9 @@ mod tests {
     #[test]
     fn a_name_that_is_not_text_passes_on_unchanged() {
         let mut input = OwnedHeaders::new();
-        assert!(add(&mut input, c"\xff\xfe", Some(b"v")));
-        assert!(add(&mut input, c"risk-\xff", Some(b"forged")));
+        assert!(add(&mut input, b"\xff\xfe", Some(b"v")));
+        assert!(add(&mut input, b"risk-\xff", Some(b"forged")));
+        assert!(!add(&mut input, b"a\0b", Some(b"v")), "it would be another name");
         let kept = keep(input.as_borrowed());
         assert_eq!(all(kept.headers.unwrap().as_borrowed()), [(b"\xff\xfe".to_vec(), Some(b"v".to_vec()))]);
     }

@@ -77,6 +77,8 @@ pub struct Core {
     /// Exactly once; `None` is at least once.
     pub(super) transactions: Option<Transactions>,
     scratch: Scratch,
+    /// Where the record that leaves came from, as its header says. Reused.
+    pub(super) source: String,
     reported: (usize, usize),
     /// Whether an alert was acknowledged since the metric of it was set.
     pub(super) progressed: bool,
@@ -118,6 +120,7 @@ impl Core {
             retries: VecDeque::new(),
             transactions,
             scratch: Scratch::default(),
+            source: String::new(),
             reported: (0, 0),
             progressed: false,
             assigned_before: 0,

@@ -13,10 +13,11 @@ use crate::compose::{AlertStatus, headers};
 use crate::config::OnFailure;
 use crate::metrics::Refusal;
 use crate::sink::dead_letter::{self, Cause, Coordinates};
+use crate::sink::input_headers;
 use crate::sink::{Outgoing, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::core::Core;
-use crate::source::slots::{Product, State};
+use crate::source::slots::{Product, Slot, State};
 
 /// More than the bytes that a record has beside what is its alert's: our headers, and the batch's own fields.
 const OWN: usize = 4096;
@@ -87,6 +88,7 @@ impl Core {
         let Some(topic) = self.topics.get(assignment.topic) else { return Ok(()) };
         let State::Ready(product) = &slot.state else { return Ok(()) };
         let at = Coordinates { topic: &topic.name, partition: assignment.partition, offset: slot.offset };
+        at.source(&mut self.source);
         // In a transaction there is but one producer: the record goes between two flushes.
         let flushes = slot.alone && self.transactions.is_some();
         let alone = slot.alone && !flushes;
@@ -97,34 +99,30 @@ impl Core {
         let record = match product {
             Product::Enriched(summary) => {
                 let mut all = base(slot.headers.as_ref());
-                for (key, value) in headers::of(summary) {
-                    all = all.insert(Header { key, value: Some(value.as_ref()) });
-                }
+                headers::each(summary, |name, value| add(&mut all, name, value));
+                mark(&mut all, &self.source, slot);
                 Outgoing {
                     topic: &self.settings.output,
                     partition,
                     key,
                     value: Some(&slot.output),
                     timestamp,
-                    headers: mark(all, at, slot.now_instead, slot.timestamp),
+                    headers: all,
                     token,
                     alone,
                 }
             }
             Product::Tombstone => {
-                let status = Header { key: headers::STATUS, value: Some(AlertStatus::NoEntities.label()) };
+                let mut all = base(slot.headers.as_ref());
+                add(&mut all, headers::STATUS, AlertStatus::NoEntities.label());
+                mark(&mut all, &self.source, slot);
                 Outgoing {
                     topic: &self.settings.output,
                     partition,
                     key,
                     value: None,
                     timestamp,
-                    headers: mark(
-                        base(slot.headers.as_ref()).insert(status),
-                        at,
-                        slot.now_instead,
-                        slot.timestamp,
-                    ),
+                    headers: all,
                     token,
                     alone,
                 }
@@ -269,13 +267,14 @@ fn base(headers: Option<&OwnedHeaders>) -> OwnedHeaders {
     headers.cloned().unwrap_or_else(|| OwnedHeaders::new_with_capacity(6))
 }
 
+fn add(all: &mut OwnedHeaders, name: &str, value: &str) {
+    input_headers::add(all, name.as_bytes(), Some(value.as_bytes()));
+}
+
 /// The headers that depend on the record rather than on its answers.
-fn mark(all: OwnedHeaders, at: Coordinates<'_>, now_instead: bool, timestamp: Option<i64>) -> OwnedHeaders {
-    let all = all.insert(Header { key: headers::SOURCE, value: Some(at.source().as_str()) });
-    match timestamp {
-        Some(original) if now_instead => {
-            all.insert(Header { key: headers::TIMESTAMP, value: Some(original.to_string().as_str()) })
-        }
-        _ => all,
+fn mark(all: &mut OwnedHeaders, source: &str, slot: &Slot) {
+    add(all, headers::SOURCE, source);
+    if let (true, Some(original)) = (slot.now_instead, slot.timestamp) {
+        add(all, headers::TIMESTAMP, &original.to_string());
     }
 }

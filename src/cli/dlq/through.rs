@@ -98,9 +98,7 @@ pub fn output_headers(foreign: &[Named], summary: &Summary, way: &Way, original:
     let mut all = foreign.to_vec();
     let mut add =
         |name: &str, value: &str| all.push((name.as_bytes().to_vec(), Some(value.as_bytes().to_vec())));
-    for (name, value) in headers::of(summary) {
-        add(name, &value);
-    }
+    headers::each(summary, &mut add);
     add(headers::SOURCE, &way.origin.to_string());
     add(headers::REDRIVEN, &way.count.to_string());
     if let Some(original) = original {
