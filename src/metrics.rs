@@ -2,13 +2,14 @@
 //!
 //! Contract: the prefix is `riskstream_`, units are base units, labels are from closed sets (no identifier, no
 //! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
-//! atomic addition: handles are looked up once, when the parts are built.
+//! addition, of each lane for itself or atomic: handles are looked up once, when the parts are built.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -99,6 +100,35 @@ pub struct TransactionMetrics {
     pub renewed: IntCounter,
 }
 
+/// What a lane counts for every alert. It counts by itself, and adds to what all lanes and the scraper see only when told
+/// to ([`LaneMetrics::flush`]): once for many alerts.
+pub struct LaneMetrics {
+    /// Alerts read from the input topics.
+    pub consumed: LocalIntCounter,
+    /// Enriched alerts acknowledged by the output topic.
+    pub published: LocalIntCounter,
+    /// Seconds from polling an alert to the acknowledgement of its output.
+    pub latency: LocalHistogram,
+    /// Seconds of decoding, extracting, routing, looking into the cache and composing: of the first of the alerts that are
+    /// polled one after another without a wait.
+    pub begin: LocalHistogram,
+    /// Seconds that an alert waited for answers and for those before it.
+    pub wait: LocalHistogram,
+    /// Seconds from producing to the acknowledgement.
+    pub deliver: LocalHistogram,
+}
+
+impl LaneMetrics {
+    /// Adds what was counted since the last time.
+    pub fn flush(&self) {
+        self.consumed.flush();
+        self.published.flush();
+        for histogram in [&self.latency, &self.begin, &self.wait, &self.deliver] {
+            histogram.flush();
+        }
+    }
+}
+
 /// All metrics of a process.
 pub struct Metrics {
     registry: Registry,
@@ -110,14 +140,10 @@ pub struct Metrics {
     /// 1 while there is a flood of dead letters.
     pub flood: IntGauge,
     by_status: [IntCounter; AlertStatus::ALL.len()],
-    /// Seconds from polling an alert to the acknowledgement of its output.
-    pub latency: Histogram,
-    /// Seconds of decoding, extracting, routing and looking into the cache.
-    pub stage_begin: Histogram,
-    /// Seconds that an alert waited for answers and for those before it.
-    pub stage_wait: Histogram,
-    /// Seconds from producing to the acknowledgement.
-    pub stage_deliver: Histogram,
+    latency: Histogram,
+    stage_begin: Histogram,
+    stage_wait: Histogram,
+    stage_deliver: Histogram,
     /// Alerts in flight.
     pub in_flight: IntGauge,
     /// Bytes of alerts in flight.
@@ -313,6 +339,18 @@ impl Metrics {
             providers,
             registry: r.clone(),
         })
+    }
+
+    /// What one lane counts.
+    pub fn lane(&self) -> LaneMetrics {
+        LaneMetrics {
+            consumed: self.consumed.local(),
+            published: self.published.local(),
+            latency: self.latency.local(),
+            begin: self.stage_begin.local(),
+            wait: self.stage_wait.local(),
+            deliver: self.stage_deliver.local(),
+        }
     }
 
     /// Counters of a provider's questions to the cache.

@@ -51,7 +51,8 @@ pub fn iter(headers: &BorrowedHeaders) -> impl Iterator<Item = (&CStr, Option<&[
     (0..).map_while(|index| header(headers, index))
 }
 
-fn native(headers: &BorrowedHeaders) -> *mut bindings::rd_kafka_headers_t {
+/// The headers as librdkafka has them.
+pub(super) fn native(headers: &BorrowedHeaders) -> *mut bindings::rd_kafka_headers_t {
     // rdkafka makes the reference out of this very pointer.
     ptr::from_ref(headers).cast_mut().cast()
 }

@@ -7,6 +7,7 @@
 pub mod dead_letter;
 pub mod flood;
 pub mod input_headers;
+mod outlet;
 pub mod partition;
 pub mod transaction;
 
@@ -17,8 +18,9 @@ use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 
+use self::outlet::Outlet;
 use crate::source::client;
 use crate::source::identity::{Identity, Supplied};
 
@@ -155,14 +157,14 @@ pub struct Outgoing<'a> {
 
 /// One lane's producer.
 pub struct Sink {
-    producer: Supplied<ThreadedProducer<Context>>,
+    producer: Outlet,
     /// How many producers there were before.
     number: u32,
     config: rdkafka::ClientConfig,
     deliveries: Arc<dyn Deliveries>,
     identity: Identity,
     /// For records that go alone; made when the first one does.
-    single: Option<Supplied<ThreadedProducer<Context>>>,
+    single: Option<Outlet>,
 }
 
 impl Sink {
@@ -190,14 +192,9 @@ impl Sink {
     /// # Errors
     /// [`SinkError`]; the record is not reported then.
     pub fn send(&mut self, record: Outgoing<'_>) -> Result<(), SinkError> {
-        let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, record.token.pack())
-            .headers(record.headers);
-        base.partition = record.partition;
-        base.key = record.key;
-        base.payload = record.value;
-        base.timestamp = record.timestamp;
-        let producer = if record.alone { self.single(record.topic)? } else { &self.producer };
-        producer.send(base).map_err(|(error, _)| refusal(record.topic, &error))
+        let topic = record.topic;
+        let producer = if record.alone { self.single(topic)? } else { &mut self.producer };
+        producer.send(record).map_err(|code| refusal(topic, &KafkaError::MessageProduction(code)))
     }
 
     /// Partitions of `topic` now; what is sent from now on may name any of them.
@@ -217,13 +214,13 @@ impl Sink {
 
     /// Takes back what was not sent yet: each such record is reported as [`SinkError::Withdrawn`].
     pub fn withdraw(&self) {
-        for producer in [Some(&self.producer), self.single.as_ref()].into_iter().flatten() {
+        for producer in std::iter::once(&self.producer).chain(&self.single) {
             producer.purge(PurgeConfig::default().queue());
         }
     }
 
     /// The producer whose batches hold one record.
-    fn single(&mut self, topic: &str) -> Result<&ThreadedProducer<Context>, SinkError> {
+    fn single(&mut self, topic: &str) -> Result<&mut Outlet, SinkError> {
         let made = match self.single.take() {
             Some(made) => made,
             None => {
@@ -242,9 +239,10 @@ fn producer(
     number: u32,
     deliveries: &Arc<dyn Deliveries>,
     identity: &Identity,
-) -> Result<Supplied<ThreadedProducer<Context>>, KafkaError> {
+) -> Result<Outlet, KafkaError> {
     let context = Context { number, deliveries: Arc::clone(deliveries), voice: client::Voice::default() };
-    Ok(Supplied::new(ThreadedProducer::from_config_and_context(config, context)?, identity))
+    let client = ThreadedProducer::from_config_and_context(config, context)?;
+    Ok(Outlet::new(Supplied::new(client, identity)))
 }
 
 /// Kafka before 2.8 wants a right of its own for an idempotent producer; since then that to write anywhere is enough.

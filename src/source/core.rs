@@ -7,7 +7,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::KafkaError;
@@ -16,7 +15,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use crate::alert::decode::Scratch;
 use crate::compose::headers;
 use crate::config::{OnFailure, Order};
-use crate::metrics::Metrics;
+use crate::metrics::{LaneMetrics, Metrics};
 use crate::pipeline::{Begun, Origin, Pipeline};
 use crate::sink::dead_letter::Cause;
 use crate::sink::input_headers;
@@ -25,7 +24,7 @@ use crate::source::LaneError;
 use crate::source::assignments::Assignments;
 use crate::source::departure::{After, RETRY};
 use crate::source::limits::{Latest, TopicLimits, Wall};
-use crate::source::mailbox::Event;
+use crate::source::mailbox::{Event, Mail, Post};
 use crate::source::quiet::Quiet;
 use crate::source::slots::{self, Product, Slots, State};
 use crate::source::topics::Topic;
@@ -62,9 +61,13 @@ pub struct Settings {
 pub struct Core {
     pipeline: Arc<Pipeline>,
     pub(super) metrics: Arc<Metrics>,
+    /// What is counted for every alert.
+    pub(super) counts: LaneMetrics,
     pub(super) sink: Sink,
-    pub(super) mail: Receiver<Event>,
-    post: SyncSender<Event>,
+    mail: Mail,
+    /// What was taken out of the mailbox and not looked at yet.
+    letters: VecDeque<Event>,
+    post: Post,
     pub(super) settings: Settings,
     pub(super) wall: Wall,
     pub(super) topics: Vec<Topic>,
@@ -99,16 +102,18 @@ impl Core {
     pub fn new(
         pipeline: Arc<Pipeline>,
         sink: Sink,
-        (post, mail): (SyncSender<Event>, Receiver<Event>),
+        (post, mail): (Post, Mail),
         settings: Settings,
         topics: Vec<Topic>,
         transactions: Option<Transactions>,
     ) -> Self {
         Core {
             metrics: Arc::clone(&pipeline.metrics),
+            counts: pipeline.metrics.lane(),
             pipeline,
             sink,
             mail,
+            letters: VecDeque::new(),
             post,
             settings,
             wall: Wall::default(),
@@ -308,11 +313,17 @@ impl Core {
         self.assignments.stored();
     }
 
-    /// Takes one record from the consumer.
+    /// Takes one record from the consumer. `now` is when the first of those was polled that come one after another without a
+    /// wait: a look at the clock for each would cost a good part of what the alert does; `first` is that one.
     ///
     /// # Errors
     /// [`LaneError`] ends the process.
-    pub fn take(&mut self, record: &BorrowedMessage<'_>, now: Instant) -> Result<(), LaneError> {
+    pub fn take(
+        &mut self,
+        record: &BorrowedMessage<'_>,
+        now: Instant,
+        first: bool,
+    ) -> Result<(), LaneError> {
         let topic = self.topic(record.topic());
         let Some(index) = topic.and_then(|topic| self.assignments.find(topic, record.partition())) else {
             return Ok(());
@@ -348,10 +359,12 @@ impl Core {
         if let Some(group) = slot.group {
             assignment.lines.admit(group, token.slot);
         }
-        self.metrics.consumed.inc();
+        self.counts.consumed.inc();
         self.begin(token, now);
         self.slots.count(token);
-        self.metrics.stage_begin.observe(now.elapsed().as_secs_f64());
+        if first {
+            self.counts.begin.observe(now.elapsed().as_secs_f64());
+        }
         self.settle(token, now)
     }
 
@@ -371,7 +384,7 @@ impl Core {
         let waker = || -> Box<dyn Fn() + Send + Sync> {
             let post = post.clone();
             Box::new(move || {
-                let _ = post.send(Event::Landed(token));
+                post.send(Event::Landed(token));
             })
         };
         slot.state =
@@ -443,9 +456,7 @@ impl Core {
     /// # Errors
     /// [`LaneError`] ends the process.
     pub fn serve(&mut self, now: Instant) -> Result<(), LaneError> {
-        while let Ok(event) = self.mail.try_recv() {
-            self.handle(event, now)?;
-        }
+        self.collect(now)?;
         while let Some((at, token)) = self.deadlines.front().copied()
             && at <= now
         {
@@ -477,6 +488,7 @@ impl Core {
             // Once for all that was acknowledged together: a look at the clock for each would cost more than it says.
             self.metrics.progressed(SystemTime::now());
         }
+        self.counts.flush();
         let held = (self.slots.len(), self.slots.bytes());
         if held != self.reported {
             self.metrics.in_flight.add(held.0 as i64 - self.reported.0 as i64);
@@ -486,30 +498,53 @@ impl Core {
         Ok(())
     }
 
-    /// Waits for one event, at most `bound`, then serves.
+    /// Waits for one word, at most `bound`, then serves.
     ///
     /// # Errors
     /// [`LaneError`] ends the process.
     pub fn wait(&mut self, bound: Duration) -> Result<(), LaneError> {
-        if let Ok(event) = self.mail.recv_timeout(bound) {
-            self.handle(event, Instant::now())?;
-        }
+        self.mail.wait(1, bound);
         self.serve(Instant::now())
     }
 
-    pub(super) fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
+    /// Waits for room, at most `bound`, then serves. Room for a single alert is not worth waking up for: in a backlog the
+    /// lane is always nearly full, and what is acknowledged comes in batches.
+    ///
+    /// # Errors
+    /// [`LaneError`] ends the process.
+    pub fn wait_for_room(&mut self, bound: Duration) -> Result<(), LaneError> {
+        self.mail.wait(self.settings.in_flight / 8, bound);
+        self.serve(Instant::now())
+    }
+
+    /// Looks at everything in the mailbox.
+    pub(super) fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
+        self.mail.take(&mut self.letters);
+        // An error ends the lane, but not its drain: what was not looked at stays.
+        while let Some(event) = self.letters.pop_front() {
+            self.handle(event, now)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
         match event {
             Event::Landed(token) => self.answered(token, now),
-            Event::Delivered(token, result) if self.transactions.is_some() => {
-                self.reported(token, result, now)
+            Event::Delivered(token, partition) if self.transactions.is_some() => {
+                self.reported(token, Ok(partition), now)
             }
-            Event::Delivered(token, Ok(_)) => self.complete(token, now),
-            Event::Delivered(token, Err(SinkError::Withdrawn { .. })) if self.held_back => {
+            Event::Refused(token, error) if self.transactions.is_some() => {
+                self.reported(token, Err(*error), now)
+            }
+            Event::Delivered(token, _) => self.complete(token, now),
+            Event::Refused(token, error)
+                if self.held_back && matches!(*error, SinkError::Withdrawn { .. }) =>
+            {
                 // Its offset stays open: it is read again.
                 self.slots.release(token);
                 Ok(())
             }
-            Event::Delivered(token, Err(error)) => {
+            Event::Refused(token, error) => {
                 if let Some(slot) = self.slots.get(token) {
                     if !self.assignments.counts(slot.assignment, slot.epoch) {
                         // Its partition has a new owner, who sends it.
@@ -518,7 +553,7 @@ impl Core {
                     }
                     slot.unsend();
                 }
-                match self.refused(token, error, now)? {
+                match self.refused(token, *error, now)? {
                     After::Again => self.outbox.push_back(token),
                     After::Later => self.retries.push_back((now + RETRY, token)),
                 }

@@ -182,7 +182,7 @@ impl Core {
             State::Ready(product) => State::Sent(product),
             other => other,
         };
-        self.metrics.stage_wait.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
+        self.counts.wait.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
         Ok(())
     }
 
@@ -194,10 +194,10 @@ impl Core {
             State::Sent(Product::Dead(cause) | Product::Pointer(cause)) => {
                 self.metrics.dead_lettered(cause.reason);
             }
-            _ => self.metrics.published.inc(),
+            _ => self.counts.published.inc(),
         }
-        self.metrics.stage_deliver.observe(now.saturating_duration_since(slot.sent).as_secs_f64());
-        self.metrics.latency.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
+        self.counts.deliver.observe(now.saturating_duration_since(slot.sent).as_secs_f64());
+        self.counts.latency.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
         if let Some(assignment) = self.assignments.get_mut(slot.assignment)
             && let Some(charge) = slot.charge
         {

@@ -5,7 +5,6 @@
 //! drains what is in flight within its bound, stores the frontiers and leaves the group.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -25,7 +24,7 @@ use crate::source::access::demand;
 use crate::source::core::{Core, Settings};
 use crate::source::identity::{Identity, Supplied};
 use crate::source::limits::Latest;
-use crate::source::mailbox::Mailbox;
+use crate::source::mailbox::mailbox;
 use crate::source::rebalance::Context;
 use crate::source::recreated::{self, Inquiry};
 use crate::source::startup::Unheard;
@@ -98,8 +97,8 @@ impl Lane {
         let config = &self.config;
         let lanes = config.pipeline.threads.max(1);
         let in_flight = config.pipeline.in_flight.div_ceil(lanes);
-        let (post, mail) = sync_channel(in_flight * 2 + 1024);
-        let deliveries = Arc::new(Mailbox(post.clone()));
+        let (post, mail) = mailbox();
+        let deliveries = Arc::new(post.clone());
         // Threaded, so that somebody takes its errors while it waits for a broker.
         let asking = client::common(&config.kafka);
         let asking: ThreadedProducer<Unheard> =
@@ -214,7 +213,7 @@ impl Lane {
                 if core.is_full() && !core.paused {
                     let since = *full_since.get_or_insert(now);
                     if now < since + PATIENCE {
-                        core.wait(BUSY)?;
+                        core.wait_for_room(BUSY)?;
                         continue;
                     }
                     core.paused = pause(consumer, &core.assigned());
@@ -244,6 +243,7 @@ impl Lane {
     /// Takes a batch of records.
     fn take(&self, consumer: &BaseConsumer<Context>, timeout: Duration) -> Result<(), LaneError> {
         let mut timeout = timeout;
+        let mut polled = None;
         for _ in 0..BATCH {
             if self.stop.requested() {
                 break;
@@ -252,8 +252,10 @@ impl Lane {
             match consumer.poll(timeout) {
                 None => return Ok(()),
                 Some(Ok(record)) => {
+                    let first = polled.is_none();
+                    let now = *polled.get_or_insert_with(Instant::now);
                     let mut core = consumer.context().core();
-                    if let Err(error) = core.take(&record, Instant::now()) {
+                    if let Err(error) = core.take(&record, now, first) {
                         // Offsets begin again in a topic that does.
                         if matches!(error, LaneError::Ledger(_)) {
                             compare(consumer, &core)?;

@@ -472,14 +472,6 @@ impl Core {
         Ok(())
     }
 
-    /// Takes everything out of the mailbox.
-    pub(super) fn collect(&mut self, now: Instant) -> Result<(), LaneError> {
-        while let Ok(event) = self.mail.try_recv() {
-            self.handle(event, now)?;
-        }
-        Ok(())
-    }
-
     /// Whether the coordinator has ended the transaction by itself; then only a new producer helps.
     fn overdue(&mut self, since: Instant, why: &str, now: Instant) -> Result<bool, LaneError> {
         let Some(t) = &self.transactions else { return Ok(false) };
