@@ -13,7 +13,7 @@ use std::time::Instant;
 use riskstream::cache::key::ProviderId;
 use riskstream::cache::store::{Content, Entry};
 use riskstream::cache::ttl::Outcome;
-use riskstream::cache::{Cache, Keyer, Lifetimes};
+use riskstream::cache::{Cache, Lifetimes, Question};
 use riskstream::entity::EntityKind;
 
 use shared::{answer, arn, config};
@@ -29,7 +29,6 @@ fn main() {
     let answers = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     let config = config("");
     let lifetimes = Lifetimes::new(config.cache.ttl, &config.cache);
-    let keyer = Keyer::default();
     let text = answer(7).bytes() - size_of::<riskstream::compose::Rendered>();
     // Room for all, and for nothing to be evicted.
     let cache = Cache::new(4 << 30);
@@ -37,7 +36,7 @@ fn main() {
     let started = Instant::now();
     for number in 0..answers {
         let id = arn(number);
-        let key = keyer.question(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
+        let key = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
         let times = lifetimes.times(Outcome::Scored, started, 0.5);
         cache.insert(key, Arc::new(Entry::new(Content::Answer(answer(number)), times)));
     }

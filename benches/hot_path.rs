@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use riskstream::alert::{Scratch, Select};
-use riskstream::cache::Found;
 use riskstream::cache::key::ProviderId;
+use riskstream::cache::{Found, Question};
 use riskstream::compose::{EntityOutcome, Input, Outcome, Source};
 use riskstream::entity::EntityKind;
 use riskstream::pipeline::Begun;
@@ -78,7 +78,7 @@ fn hit(c: &mut Criterion) {
             b.iter(|| {
                 // A stride that is prime to the number visits all in no order that a processor could guess.
                 next = (next + 61_813) % entities;
-                let question = flights.question(ProviderId(0), EntityKind::CloudIdentity, &ids[next]);
+                let question = Question::new(ProviderId(0), EntityKind::CloudIdentity, &ids[next]);
                 matches!(flights.cache().get(&question, now), Found::Fresh(_))
             })
         });
@@ -105,8 +105,8 @@ fn compose(c: &mut Criterion) {
             .iter()
             .map(|found| EntityOutcome {
                 kind: found.kind,
-                value: &found.value,
-                paths: &found.paths,
+                value: found.value,
+                paths: found.paths,
                 provider: Some("datadog"),
                 outcome: Outcome::Answered {
                     answer: &answer,

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// What sort of thing an identifier names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,6 +121,13 @@ pub fn canonical(kind: EntityKind, identifier: &str) -> Cow<'_, str> {
         EntityKind::Endpoint if is_uuid(id) => lower(id),
         _ => Cow::Borrowed(id),
     }
+}
+
+/// A number for a kind and a canonical identifier, the same within this process. Its key is drawn when the process starts:
+/// identifiers are written by attackers, who must not be able to choose colliding ones.
+pub fn hash(kind: EntityKind, id: &str) -> u64 {
+    static KEYS: LazyLock<ahash::RandomState> = LazyLock::new(ahash::RandomState::new);
+    KEYS.hash_one((kind, id))
 }
 
 fn lower(id: &str) -> Cow<'_, str> {

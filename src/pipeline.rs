@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use crate::alert::decode::{Decoded, Decoder, Scratch, Select};
 use crate::alert::format::{FormatId, Formats};
-use crate::alert::{DecodeError, Shape};
+use crate::alert::{DecodeError, OwnedPaths, Paths, Shape};
 use crate::cache::flight::stand_in;
 use crate::cache::key::ProviderId;
 use crate::cache::store::{Content, Entry};
-use crate::cache::{Flights, Found, Landing, Waiter};
+use crate::cache::{Flights, Found, Landing, Question, Waiter};
 use crate::compose::{Composer, EntityOutcome, Input, Outcome, Source, Summary};
 use crate::entity::{EntityKind, canonical};
 use crate::metrics::Metrics;
@@ -57,8 +59,10 @@ pub struct Pending {
 
 struct PendingEntity {
     kind: EntityKind,
-    value: String,
-    paths: Vec<String>,
+    value: Box<str>,
+    /// [`crate::entity::hash`] of kind and canonical spelling.
+    hash: u64,
+    paths: OwnedPaths,
     provider: Option<ProviderId>,
     landing: OnceLock<Place>,
     /// What is said of it at the deadline when nothing has landed: an old answer, where there is one.
@@ -78,9 +82,8 @@ impl Pending {
     /// Bytes that an alert waits with: about its entities and the questions about them.
     pub fn bytes(&self) -> usize {
         let entity = |entity: &PendingEntity| {
-            let paths: usize = entity.paths.iter().map(|path| size_of::<String>() + path.len()).sum();
             let question = if entity.landing.get().is_none() { QUESTION } else { 0 };
-            size_of::<PendingEntity>() + entity.value.len() + paths + question
+            size_of::<PendingEntity>() + entity.value.len() + entity.paths.bytes() + question
         };
         size_of::<Self>() + self.entities.iter().map(entity).sum::<usize>()
     }
@@ -121,6 +124,9 @@ pub enum LookUpError {
     #[error("no configured provider can be asked about {0}")]
     NobodyKnows(EntityKind),
 }
+
+/// One for each entity of an alert: on the stack for as many as alerts mostly have.
+type Each<T> = SmallVec<[T; 8]>;
 
 /// What routing and the cache say of one entity, before any flight.
 enum First {
@@ -166,14 +172,15 @@ impl Pipeline {
         waker: impl FnOnce() -> Box<dyn Fn() + Send + Sync>,
     ) -> Result<Begun, DecodeError> {
         let decoded = self.decoder.decode(alert, origin.select, scratch)?;
-        let mut firsts = Vec::with_capacity(decoded.found.len());
+        let mut firsts = Each::new();
         let mut missing = 0;
         for (index, found) in decoded.found.iter().enumerate() {
-            let id = canonical(found.kind, &found.value);
-            let first = match self.routing.decide(origin.topic, decoded.format, found.kind, &id) {
+            let first = match self.routing.decide(origin.topic, decoded.format, found.kind, found.id) {
                 Decision::Ignored => continue,
                 Decision::Unrouted => First::Unrouted,
-                Decision::Ask(provider) => self.look(provider, found.kind, &id, now),
+                Decision::Ask(provider) => {
+                    self.look(provider, &Question::hashed(provider, found.kind, found.id, found.hash), now)
+                }
             };
             missing += usize::from(matches!(first, First::Ask(..)));
             firsts.push((index, first));
@@ -181,7 +188,7 @@ impl Pipeline {
         if missing == 0 {
             return Ok(Begun::Composed(self.compose_hits(alert, &decoded, origin, &firsts, now, out)));
         }
-        let pending = Arc::new(pending(decoded, origin, firsts, missing, waker()));
+        let pending = Arc::new(pending(&decoded, origin, firsts, missing, waker()));
         self.depart(&pending);
         if pending.arrived() {
             return Ok(Begun::Composed(self.finish(&pending, alert, now, out)));
@@ -193,13 +200,13 @@ impl Pipeline {
     /// `failed: deadline`.
     pub fn finish(&self, pending: &Pending, alert: &[u8], now: Instant, out: &mut Vec<u8>) -> Summary {
         pending.abandon();
-        let outcomes: Vec<EntityOutcome<'_>> = pending
+        let outcomes: Each<EntityOutcome<'_>> = pending
             .entities
             .iter()
             .map(|entity| EntityOutcome {
                 kind: entity.kind,
                 value: &entity.value,
-                paths: &entity.paths,
+                paths: entity.paths.get(),
                 provider: self.name(entity.provider),
                 outcome: match entity.landing.get() {
                     Some(Place::Landed(landing)) => outcome(landing, now),
@@ -242,13 +249,13 @@ impl Pipeline {
                 Decision::Ignored => return Err(LookUpError::NobodyKnows(kind)),
             },
         };
-        let landing = self.flights.ask(&self.flights.question(provider, kind, &id), Priority::Question).await;
+        let landing = self.flights.ask(&Question::new(provider, kind, &id), Priority::Question).await;
         let mut out = Vec::new();
         self.composer.one(
             &EntityOutcome {
                 kind,
                 value: value.trim(),
-                paths: &[],
+                paths: Paths::NONE,
                 provider: self.name(Some(provider)),
                 outcome: outcome(&landing, Instant::now()),
             },
@@ -260,23 +267,21 @@ impl Pipeline {
     /// Forgets what any provider said of an entity; whether there was anything.
     pub fn forget(&self, kind: EntityKind, value: &str) -> bool {
         let id = canonical(kind, value);
-        let questions =
-            (0..self.names.len()).map(|index| self.flights.question(provider_id(index), kind, &id));
+        let questions = (0..self.names.len()).map(|index| Question::new(provider_id(index), kind, &id));
         questions.filter(|question| self.flights.cache().forget(question)).count() > 0
     }
 
     /// Asks the cache; a failure that is remembered counts as an answer.
-    fn look(&self, provider: ProviderId, kind: EntityKind, id: &str, now: Instant) -> First {
-        let question = self.flights.question(provider, kind, id);
+    fn look(&self, provider: ProviderId, question: &Question<'_>, now: Instant) -> First {
         let queries = self.metrics.cache(provider);
-        match self.flights.cache().get(&question, now) {
+        match self.flights.cache().get(question, now) {
             Found::Fresh(entry) => {
                 queries.hit.inc();
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
             }
             Found::Ageing(entry) => {
                 queries.hit.inc();
-                if self.flights.refresh(&question, &entry) {
+                if self.flights.refresh(question, &entry) {
                     queries.refresh.inc();
                 }
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
@@ -300,7 +305,7 @@ impl Pipeline {
                 continue;
             };
             let id = canonical(entity.kind, &entity.value);
-            let question = self.flights.question(provider, entity.kind, &id);
+            let question = Question::hashed(provider, entity.kind, &id, entity.hash);
             let index = index as u32;
             if let Some(landing) = self.flights.join(&question, Priority::Alert, &waiter, index) {
                 let _ = entity.landing.set(Place::Landed(landing));
@@ -318,7 +323,7 @@ impl Pipeline {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Summary {
-        let outcomes: Vec<EntityOutcome<'_>> = firsts
+        let outcomes: Each<EntityOutcome<'_>> = firsts
             .iter()
             .filter_map(|(index, first)| {
                 let found = decoded.found.get(*index)?;
@@ -329,8 +334,8 @@ impl Pipeline {
                 };
                 Some(EntityOutcome {
                     kind: found.kind,
-                    value: &found.value,
-                    paths: &found.paths,
+                    value: found.value,
+                    paths: found.paths,
                     provider: self.name(provider),
                     outcome,
                 })
@@ -358,17 +363,16 @@ impl Pipeline {
 }
 
 fn pending(
-    decoded: Decoded<'_>,
+    decoded: &Decoded<'_>,
     origin: Origin<'_>,
-    firsts: Vec<(usize, First)>,
+    firsts: Each<(usize, First)>,
     missing: usize,
     waker: Box<dyn Fn() + Send + Sync>,
 ) -> Pending {
-    let mut found: Vec<Option<_>> = decoded.found.into_iter().map(Some).collect();
     let entities = firsts
         .into_iter()
         .filter_map(|(index, first)| {
-            let found = found.get_mut(index)?.take()?;
+            let found = decoded.found.get(index)?;
             let (provider, place, standby) = match first {
                 First::Ready(provider, landing) => (Some(provider), Some(Place::Landed(landing)), None),
                 First::Unrouted => (None, Some(Place::Unrouted), None),
@@ -376,8 +380,9 @@ fn pending(
             };
             Some(PendingEntity {
                 kind: found.kind,
-                value: found.value.into_owned(),
-                paths: found.paths,
+                value: found.value.into(),
+                hash: found.hash,
+                paths: found.paths.iter().collect(),
                 provider,
                 landing: place.map(OnceLock::from).unwrap_or_default(),
                 overdue: stand_in(FailureKind::Deadline, standby),
@@ -386,7 +391,7 @@ fn pending(
         .collect();
     Pending {
         entities,
-        shape: decoded.shape,
+        shape: decoded.shape.clone(),
         format: decoded.format,
         entities_cut: decoded.entities_cut,
         overhead: origin.overhead,

@@ -42,24 +42,32 @@ impl Score {
 
 impl Score {
     /// Bytes that [`Score::text`] takes at most.
-    pub const DIGITS: usize = "100.0".len();
+    pub const DIGITS: usize = "99.9".len();
 
-    /// As [`fmt::Display`] has it, in a buffer of the caller's.
+    /// `85`, or `85.6` where there is a tenth, in a buffer of the caller's: for every output, so it is not formatted.
     pub fn text(self, buffer: &mut [u8; Score::DIGITS]) -> &str {
-        use std::io::Write;
-        let mut rest = buffer.as_mut_slice();
-        // It fits.
-        let _ = write!(rest, "{self}");
-        let left = rest.len();
-        buffer.get(..Score::DIGITS - left).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        let [hundreds, tens, ones, tenths] = [1000, 100, 10, 1].map(|unit| b'0' + (self.0 / unit % 10) as u8);
+        let (start, end) = match self.0 {
+            1000.. => (0, 3),
+            100.. => (1, 3),
+            _ => (2, 3),
+        };
+        let range = if tenths == b'0' {
+            *buffer = [hundreds, tens, ones, tenths];
+            start..end
+        } else {
+            // Below 100: there is no tenth above it.
+            *buffer = [tens, ones, b'.', tenths];
+            start.saturating_sub(1)..4
+        };
+        buffer.get(range).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Score {
-    /// `85`, or `85.6` where there is a tenth: also valid JSON.
+    /// [`Score::text`]: also valid JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, tenth) = (self.0 / 10, self.0 % 10);
-        if tenth == 0 { write!(f, "{whole}") } else { write!(f, "{whole}.{tenth}") }
+        f.write_str(self.text(&mut [0; Score::DIGITS]))
     }
 }
 
@@ -219,9 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn every_score_fits_the_buffer_of_its_text() {
-        for score in (0..=1000).map(Score) {
-            assert_eq!(score.text(&mut [0; Score::DIGITS]), score.to_string());
+    fn every_score_is_written_as_its_number_is() {
+        for tenths in 0..=1000u16 {
+            let text = Score(tenths).to_string();
+            assert_eq!(text, format!("{}", f64::from(tenths) / 10.0));
         }
     }
 

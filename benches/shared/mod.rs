@@ -13,10 +13,10 @@ use std::time::Instant;
 use jiff::Timestamp;
 use riskstream::alert::Select;
 use riskstream::app::Engine;
-use riskstream::cache::Lifetimes;
 use riskstream::cache::key::ProviderId;
 use riskstream::cache::store::{Content, Entry};
 use riskstream::cache::ttl::Outcome;
+use riskstream::cache::{Lifetimes, Question};
 use riskstream::compose::Rendered;
 use riskstream::config::Config;
 use riskstream::entity::EntityKind;
@@ -119,7 +119,7 @@ impl Bench {
         let flights = &engine.pipeline.flights;
         for number in 0..entities {
             let id = arn(number);
-            let key = flights.question(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
+            let key = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
             let times = lifetimes.times(Outcome::Scored, Instant::now(), 0.5);
             flights.cache().insert(key, Arc::new(Entry::new(Content::Answer(answer(number)), times)));
         }

@@ -12,7 +12,7 @@ use super::error::DecodeError;
 use super::extract::{self, Memory};
 use super::format::{FormatId, Formats};
 use super::walk::{Notes, Walk};
-use super::{Found, Shape, shape};
+use super::{Entities, Shape, shape};
 
 /// Bounds and names for decoding.
 #[derive(Clone, Debug)]
@@ -44,12 +44,12 @@ pub struct Scratch {
 }
 
 /// What the pipeline needs to know of an alert.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decoded<'a> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded<'s> {
     /// Its format; `None` when no format recognises it.
     pub format: Option<FormatId>,
-    /// Its entities, in document order, each once.
-    pub found: Vec<Found<'a>>,
+    /// Its entities.
+    pub found: Entities<'s>,
     /// Where the output member goes.
     pub shape: Shape,
     /// How many different entities there are beyond [`Options::max_entities`].
@@ -76,13 +76,13 @@ impl Decoder {
         &self.formats
     }
 
-    /// Reads one alert.
-    pub fn decode<'a>(
+    /// Reads one alert; `scratch` holds what is found in it.
+    pub fn decode<'s>(
         &self,
-        bytes: &'a [u8],
+        bytes: &'s [u8],
         select: Select,
-        scratch: &mut Scratch,
-    ) -> Result<Decoded<'a>, DecodeError> {
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, DecodeError> {
         let text = self.checked(bytes)?;
         let plan = match select {
             Select::Auto => self.formats.all(),
@@ -115,18 +115,18 @@ impl Decoder {
             Select::Auto => extract::recognise(plan, &scratch.notes),
             Select::Named(format) => Some(format.0),
         };
-        let (found, entities_cut) = match format {
-            None => (Vec::new(), 0),
-            Some(format) => extract::extract(
-                plan,
-                format,
-                text,
-                &scratch.notes,
-                self.options.max_entities,
-                &mut scratch.memory,
-            ),
-        };
-        Ok(Decoded { format: format.map(FormatId), found, shape, entities_cut })
+        let memory = &mut scratch.memory;
+        memory.store.clear();
+        if let Some(format) = format {
+            extract::extract(plan, format, text, &scratch.notes, self.options.max_entities, memory);
+        }
+        let store = &scratch.memory.store;
+        Ok(Decoded {
+            format: format.map(FormatId),
+            found: store.entities(text),
+            shape,
+            entities_cut: store.cut(),
+        })
     }
 
     /// Everything that can be told before parsing: size, encoding, depth, and that it is an object.

@@ -5,29 +5,21 @@
 //! so many as asked for, the rest counted.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::Range;
 
-use super::Found;
+use super::found::Store;
 use super::plan::{Placed, Plan, escape};
 use super::raw::{self, Pieces};
 use super::rule::{Part, Piece, Read, Source, kinds_of};
 use super::value::{self, Kinds};
 use super::walk::{Capture, How, Notes, ROOT};
-use crate::entity::{EntityKind, canonical};
-
-/// Places kept of one entity; more say nothing new and an attacker could write thousands.
-const MAX_PATHS: usize = 16;
-
-/// Stands in [`Memory::seen`] for an entity beyond the bound.
-const CUT: u32 = u32::MAX;
+use crate::entity::EntityKind;
 
 /// What extracting needs to remember within one alert. Reused.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// Hash of kind and canonical identifier, to its position.
-    seen: HashMap<u64, u32, ahash::RandomState>,
+    /// What is found.
+    pub store: Store,
     /// For each rule that takes the first source only: the best source that yields something.
     winners: Vec<u16>,
     /// Templates that are done, by rule and source.
@@ -43,21 +35,19 @@ pub(crate) fn recognise(plan: &Plan, notes: &Notes) -> Option<u16> {
         .map(|alternative| alternative.format)
 }
 
-/// The entities of an alert of this format, and how many more there were than `max`.
-pub(crate) fn extract<'a>(
-    plan: &Plan,
-    format: u16,
-    text: &'a str,
-    notes: &Notes,
-    max: usize,
-    memory: &mut Memory,
-) -> (Vec<Found<'a>>, usize) {
+/// Finds the entities of an alert of this format, at most `max`: they are in `memory.store` then.
+pub(crate) fn extract(plan: &Plan, format: u16, text: &str, notes: &Notes, max: usize, memory: &mut Memory) {
     let reading = Reading { plan, text, notes };
-    memory.seen.clear();
-    memory.seen.shrink_to(4096);
     reading.choose(format, memory);
     memory.joined.clear();
-    let mut kept = Kept { reading, max, found: Vec::new(), cut: 0, seen: &mut memory.seen };
+    let Memory { store, winners, joined } = memory;
+    let mut add = |kind, id: Cow<'_, str>, spots: &[Spot<'_>]| {
+        if let Some(position) = store.add(text, kind, &id, max) {
+            for spot in spots {
+                store.place(position, |out| reading.write_pointer(*spot, out));
+            }
+        }
+    };
     // What a filter or a list of pairs finds stands later in the document than the value that was captured for it.
     let mut sorted = Vec::new();
     let sort = notes
@@ -66,17 +56,17 @@ pub(crate) fn extract<'a>(
         .any(|capture| reading.applies(format, capture).is_some_and(|placed| placed.further));
     for capture in &notes.captures {
         let Some(placed) = reading.applies(format, capture) else { continue };
-        let winner = memory.winners.get(usize::from(capture.slot.rule));
+        let winner = winners.get(usize::from(capture.slot.rule));
         if placed.rule.first && winner != Some(&capture.slot.source) {
             continue;
         }
-        reading.read(placed, capture, &mut memory.joined, &mut |kind, id, spots| {
+        reading.read(placed, capture, joined, &mut |kind, id, spots| {
             if sort {
                 let owned: Vec<_> =
                     spots.iter().map(|spot| (spot.place, spot.below.to_owned(), spot.address)).collect();
                 sorted.push((kind, id, owned));
             } else {
-                kept.add(kind, id, spots);
+                add(kind, id, spots);
             }
         });
     }
@@ -86,9 +76,8 @@ pub(crate) fn extract<'a>(
             .iter()
             .map(|(place, below, address)| Spot { place: *place, below, address: *address })
             .collect();
-        kept.add(kind, id, &spots);
+        add(kind, id, &spots);
     }
-    (kept.found, kept.cut)
 }
 
 /// Where an identifier stands.
@@ -198,20 +187,18 @@ impl<'r, 'a> Reading<'r, 'a> {
         Some((id.into(), places.into_iter().map(|(_, spot)| spot).collect()))
     }
 
-    /// The pointer to a place.
-    fn pointer(&self, spot: Spot<'_>) -> String {
-        let mut pointer = String::with_capacity(32);
-        self.write_pointer(spot.place, &mut pointer);
-        pointer.push_str(spot.below);
-        pointer
+    /// Writes the pointer to a place.
+    fn write_pointer(&self, spot: Spot<'_>, out: &mut String) {
+        self.write_place(spot.place, out);
+        out.push_str(spot.below);
     }
 
-    fn write_pointer(&self, place: u32, out: &mut String) {
+    fn write_place(&self, place: u32, out: &mut String) {
         if place == ROOT {
             return;
         }
         let Some(step) = self.notes.steps.get(place as usize) else { return };
-        self.write_pointer(step.above, out);
+        self.write_place(step.above, out);
         out.push('/');
         match step.how {
             How::Named(node) => out.push_str(self.plan.node(node).map_or("", |node| &node.token)),
@@ -314,55 +301,5 @@ fn decide<'a>(placed: &Placed, kinds: &Kinds, id: Cow<'a, str>, spots: &[Spot<'_
         && !placed.rule.ignored.holds(kind, &id)
     {
         emit(kind, id, spots);
-    }
-}
-
-/// The entities so far.
-struct Kept<'k, 'r, 'a> {
-    reading: Reading<'r, 'a>,
-    max: usize,
-    found: Vec<Found<'a>>,
-    cut: usize,
-    seen: &'k mut HashMap<u64, u32, ahash::RandomState>,
-}
-
-impl<'a> Kept<'_, '_, 'a> {
-    fn add(&mut self, kind: EntityKind, id: Cow<'a, str>, spots: &[Spot<'_>]) {
-        let canonical_id = canonical(kind, &id);
-        let hash = self.seen.hasher().hash_one((kind, &canonical_id));
-        let position = self.found.len();
-        match self.seen.entry(hash) {
-            Entry::Vacant(vacant) if position >= self.max => {
-                vacant.insert(CUT);
-                self.cut += 1;
-                return;
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(position as u32);
-            }
-            Entry::Occupied(occupied) => {
-                let Some(known) = self.found.get_mut(*occupied.get() as usize) else { return };
-                if known.kind == kind && canonical(kind, &known.value) == canonical_id {
-                    for spot in spots {
-                        if known.paths.len() >= MAX_PATHS {
-                            break;
-                        }
-                        let pointer = self.reading.pointer(*spot);
-                        if !known.paths.contains(&pointer) {
-                            known.paths.push(pointer);
-                        }
-                    }
-                    return;
-                }
-                // Two entities with one hash: practically never, and then only this one is not de-duplicated.
-                if position >= self.max {
-                    self.cut += 1;
-                    return;
-                }
-            }
-        }
-        drop(canonical_id);
-        let paths = spots.iter().map(|spot| self.reading.pointer(*spot)).collect();
-        self.found.push(Found { kind, value: id, paths });
     }
 }

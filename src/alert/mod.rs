@@ -7,6 +7,7 @@ pub mod decode;
 pub mod error;
 mod extract;
 pub mod format;
+mod found;
 mod path;
 mod plan;
 mod raw;
@@ -16,26 +17,13 @@ mod shape;
 mod value;
 mod walk;
 
-use std::borrow::Cow;
 use std::ops::Range;
-
-use crate::entity::EntityKind;
 
 pub use decode::{Decoded, Decoder, Options, Scratch, Select};
 pub use error::DecodeError;
 pub use format::{FormatId, Formats};
+pub use found::{Entities, Found, OwnedPaths, Paths};
 pub use read::FormatProblem;
-
-/// One entity found in an alert, with every place where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<'a> {
-    /// What it is.
-    pub kind: EntityKind,
-    /// The identifier as the alert spells it, white space around it cut.
-    pub value: Cow<'a, str>,
-    /// RFC 6901 pointers to where it stands, in document order.
-    pub paths: Vec<String>,
-}
 
 /// What composing needs to know of the alert's text, found in the same pass as its entities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

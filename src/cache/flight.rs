@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::key::{Key, Keyer, Prehashed, ProviderId, Question};
+use super::key::{Key, Prehashed, ProviderId, Question};
 use super::store::{Cache, Content, Entry, Found};
 use super::ttl::{Lifetimes, Outcome};
 use crate::compose::{Rendered, Source};
@@ -74,7 +74,6 @@ impl Open {
 /// The flights under way.
 pub struct Flights {
     open: DashMap<Key, Open, Prehashed>,
-    keyer: Keyer,
     cache: Arc<Cache>,
     carriers: Vec<Carrier>,
     runtime: Handle,
@@ -93,7 +92,6 @@ impl Flights {
     ) -> Arc<Self> {
         Arc::new(Flights {
             open: DashMap::with_hasher(Prehashed::default()),
-            keyer: Keyer::default(),
             cache,
             carriers,
             runtime,
@@ -114,11 +112,6 @@ impl Flights {
     /// Flights under way.
     pub fn open(&self) -> usize {
         self.open.len()
-    }
-
-    /// A question about the canonical identifier `id`.
-    pub fn question<'a>(&self, provider: ProviderId, kind: EntityKind, id: &'a str) -> Question<'a> {
-        self.keyer.question(provider, kind, id)
     }
 
     /// Joins the flight for `question`, starting it when there is none. Returns the landing instead when the

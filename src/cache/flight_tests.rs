@@ -87,7 +87,7 @@ async fn ten_thousand_alerts_about_one_entity_make_one_call() {
     let scene = scene(false);
     let landed = Arc::new(Landed::default());
     let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     for index in 0..10_000 {
         assert!(scene.flights.join(&question, Priority::Alert, &waiter, index).is_none());
     }
@@ -107,7 +107,7 @@ async fn ten_thousand_alerts_about_one_entity_make_one_call() {
 #[tokio::test]
 async fn whoever_gives_up_is_not_remembered_by_a_flight_that_takes_long() {
     let scene = scene(false);
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let patient = Arc::new(Landed::default());
     let waiter: Arc<dyn Waiter> = Arc::clone(&patient) as Arc<dyn Waiter>;
     assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0).is_none());
@@ -131,7 +131,7 @@ async fn whoever_gives_up_is_not_remembered_by_a_flight_that_takes_long() {
 async fn a_failure_is_handed_out_and_remembered() {
     let scene = scene(true);
     scene.gate.add_permits(10);
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     for _ in 0..3 {
         let landing = scene.flights.ask(&question, Priority::Question).await;
         assert!(matches!(landing, Landing::Failed(FailureKind::BadRequest)), "{landing:?}");
@@ -165,7 +165,7 @@ async fn all_landed(flights: &Flights) {
 async fn a_refresh_that_fails_is_not_tried_again_with_every_hit() {
     let scene = scene(true);
     scene.gate.add_permits(100);
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     aged(&scene, &question, 55);
     let mut started = 0;
     for _ in 0..20 {
@@ -180,7 +180,7 @@ async fn a_refresh_that_fails_is_not_tried_again_with_every_hit() {
 #[tokio::test]
 async fn who_joins_a_refresh_that_fails_gets_the_old_answer() {
     let scene = scene(true);
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let entry = aged(&scene, &question, 70);
     assert!(scene.flights.refresh(&question, &entry));
     scene.gate.add_permits(1);
@@ -196,7 +196,7 @@ async fn who_joins_a_refresh_that_fails_gets_the_old_answer() {
 async fn a_refresh_is_as_urgent_as_the_most_urgent_who_joined_it() {
     let scene = scene(false);
     let waiter: Arc<dyn Waiter> = Arc::new(Landed::default());
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let entry = aged(&scene, &question, 70);
     assert!(scene.flights.refresh(&question, &entry));
     for (joined, then) in [
@@ -216,7 +216,7 @@ async fn a_refresh_is_as_urgent_as_the_most_urgent_who_joined_it() {
 #[tokio::test]
 async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
     let scene = scene(false);
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let entry = aged(&scene, &question, 70);
     assert!(scene.flights.refresh(&question, &entry));
     assert!(!scene.flights.refresh(&question, &entry));
@@ -230,7 +230,7 @@ async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
 async fn a_flight_ends_within_its_bound_and_without_one_when_the_vendor_has_answered() {
     for (bound, in_time) in [(Some(Duration::from_secs(30)), false), (None, true)] {
         let scene = bounded(false, bound);
-        let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+        let question = Question::new(ProviderId(0), EntityKind::User, "a");
         let vendor = async {
             tokio::time::sleep(Duration::from_secs(300)).await;
             scene.gate.add_permits(1);
@@ -250,7 +250,7 @@ fn a_flight_whose_task_is_dropped_tells_its_waiters() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let scene = runtime.block_on(async { scene(false) });
     let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
-    let question = scene.flights.question(ProviderId(0), EntityKind::User, "a");
+    let question = Question::new(ProviderId(0), EntityKind::User, "a");
     assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0).is_none());
     drop(runtime);
     assert_eq!(landed.0.load(Ordering::SeqCst), 1);

@@ -1,13 +1,12 @@
 //! What a question is told apart by: provider instance, entity kind and canonical identifier.
 //!
-//! Contract: a question is hashed once, with a key of this process (identifiers are written by attackers, who
-//! must not be able to choose colliding ones), and looked up without allocating.
+//! Contract: an identifier is hashed once, when it is found in an alert, and a question is looked up without allocating.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use quick_cache::Equivalent;
 
-use crate::entity::EntityKind;
+use crate::entity::{self, EntityKind};
 
 /// A provider instance: its position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +36,19 @@ pub struct Question<'a> {
     pub id: &'a str,
 }
 
-impl Question<'_> {
+impl<'a> Question<'a> {
+    /// A question about the canonical identifier `id`.
+    pub fn new(provider: ProviderId, kind: EntityKind, id: &'a str) -> Self {
+        Self::hashed(provider, kind, id, entity::hash(kind, id))
+    }
+
+    /// The same where [`entity::hash`] is known.
+    pub fn hashed(provider: ProviderId, kind: EntityKind, id: &'a str, hash: u64) -> Self {
+        // What is spread well stays so whatever it is combined with; the factor moves a small number to all bits.
+        let hash = hash ^ u64::from(provider.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Question { hash, provider, kind, id }
+    }
+
     /// The same question, owned.
     pub fn to_key(&self) -> Key {
         Key { hash: self.hash, provider: self.provider, kind: self.kind, id: self.id.into() }
@@ -77,17 +88,6 @@ impl Equivalent<Key> for Question<'_> {
     }
 }
 
-/// Hashes questions with a key that is drawn when the process starts.
-#[derive(Clone, Debug, Default)]
-pub struct Keyer(ahash::RandomState);
-
-impl Keyer {
-    /// A question about the canonical identifier `id`.
-    pub fn question<'a>(&self, provider: ProviderId, kind: EntityKind, id: &'a str) -> Question<'a> {
-        Question { hash: self.0.hash_one((provider, kind, id)), provider, kind, id }
-    }
-}
-
 /// Hands on the hash that a [`Question`] carries already.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prehashed(u64);
@@ -123,13 +123,12 @@ mod tests {
 
     #[test]
     fn a_question_equals_its_key_and_no_other() {
-        let keyer = Keyer::default();
-        let key = keyer.question(ProviderId(1), EntityKind::User, "a").to_key();
-        assert!(keyer.question(ProviderId(1), EntityKind::User, "a").equivalent(&key));
+        let key = Question::new(ProviderId(1), EntityKind::User, "a").to_key();
+        assert!(Question::new(ProviderId(1), EntityKind::User, "a").equivalent(&key));
         for (provider, kind, id) in
             [(0, EntityKind::User, "a"), (1, EntityKind::Host, "a"), (1, EntityKind::User, "b")]
         {
-            assert!(!keyer.question(ProviderId(provider), kind, id).equivalent(&key));
+            assert!(!Question::new(ProviderId(provider), kind, id).equivalent(&key));
         }
     }
 }

@@ -10,6 +10,6 @@ pub mod store;
 pub mod ttl;
 
 pub use flight::{Flights, Landing, Waiter};
-pub use key::{Key, Keyer, Question};
+pub use key::{Key, Question};
 pub use store::{Cache, Found};
 pub use ttl::Lifetimes;

@@ -136,13 +136,10 @@ impl Cache {
 
     /// What is known of a question.
     pub fn get(&self, question: &Question<'_>, now: Instant) -> Found {
-        let known = self.known.get(question);
-        if let Some(entry) = &known
-            && now < entry.times.fresh_until()
-        {
-            return fresh(Arc::clone(entry), now);
-        }
-        let standby = known.filter(|entry| now < entry.times.stale_until());
+        let standby = match self.known.get(question) {
+            Some(entry) if now < entry.times.fresh_until() => return fresh(entry, now),
+            old => old.filter(|entry| now < entry.times.stale_until()),
+        };
         match self.other.get(question) {
             Some(entry) if now < entry.times.fresh_until() => match &entry.content {
                 Content::Answer(_) => fresh(entry, now),
@@ -228,7 +225,7 @@ mod tests {
     use jiff::Timestamp;
     use proptest::prelude::*;
 
-    use super::super::key::{Keyer, ProviderId};
+    use super::super::key::ProviderId;
     use super::*;
     use crate::entity::EntityKind;
     use crate::provider::{Answer, Raw, Scored};
@@ -272,8 +269,8 @@ mod tests {
 
     #[test]
     fn an_answer_ages_goes_stale_and_is_gone_whoever_reads_it() {
-        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
-        let question = keyer.question(ProviderId(0), EntityKind::User, "a");
+        let (cache, now) = (Cache::new(1 << 20), Instant::now());
+        let question = Question::new(ProviderId(0), EntityKind::User, "a");
         cache.insert(question.to_key(), entry(scored(50.0, 1), now, 100, 50));
         for (after, expected) in
             [(0, "fresh"), (79, "fresh"), (81, "ageing"), (100, "miss, stale"), (151, "miss")]
@@ -288,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_failure_stands_beside_the_old_answer_and_a_new_answer_removes_both() {
-        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
-        let question = keyer.question(ProviderId(0), EntityKind::User, "a");
+        let (cache, now) = (Cache::new(1 << 20), Instant::now());
+        let question = Question::new(ProviderId(0), EntityKind::User, "a");
         cache.insert(question.to_key(), entry(scored(50.0, 1), now, 10, 1000));
         let later = now + Duration::from_secs(20);
         cache.insert(question.to_key(), entry(Content::Failure(FailureKind::Timeout), later, 30, 0));
@@ -304,8 +301,8 @@ mod tests {
 
     #[test]
     fn a_failed_refresh_leaves_a_fresh_unknown_where_it_is() {
-        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
-        let question = keyer.question(ProviderId(0), EntityKind::User, "a");
+        let (cache, now) = (Cache::new(1 << 20), Instant::now());
+        let question = Question::new(ProviderId(0), EntityKind::User, "a");
         cache.insert(question.to_key(), entry(unknown(), now, 100, 50));
         let later = now + Duration::from_secs(90);
         cache.insert(question.to_key(), entry(Content::Failure(FailureKind::Timeout), later, 30, 0));
@@ -328,19 +325,19 @@ mod tests {
 
     #[test]
     fn random_unknown_identifiers_do_not_wash_the_known_ones_out() {
-        let (cache, keyer, now) = (Cache::new(1 << 20), Keyer::default(), Instant::now());
+        let (cache, now) = (Cache::new(1 << 20), Instant::now());
         let names: Vec<String> = (0..200).map(|n| format!("known-{n}")).collect();
         for name in &names {
-            let question = keyer.question(ProviderId(0), EntityKind::User, name);
+            let question = Question::new(ProviderId(0), EntityKind::User, name);
             cache.insert(question.to_key(), entry(scored(50.0, 100), now, 100, 0));
         }
         for n in 0..100_000 {
             let name = format!("random-{n}");
-            let question = keyer.question(ProviderId(0), EntityKind::User, &name);
+            let question = Question::new(ProviderId(0), EntityKind::User, &name);
             cache.insert(question.to_key(), entry(unknown(), now, 100, 0));
         }
         let kept = names.iter().filter(|name| {
-            let question = keyer.question(ProviderId(0), EntityKind::User, name);
+            let question = Question::new(ProviderId(0), EntityKind::User, name);
             label(&cache.get(&question, now)) == "fresh"
         });
         assert_eq!(kept.count(), names.len());
@@ -354,11 +351,11 @@ mod tests {
             steps in prop::collection::vec((0u8..20, 0u8..3, 0u64..200, 0usize..2000), 1..300),
         ) {
             let capacity = 64 << 10;
-            let (cache, keyer, start) = (Cache::new(capacity), Keyer::default(), Instant::now());
+            let (cache, start) = (Cache::new(capacity), Instant::now());
             let mut model: HashMap<String, Arc<Entry>> = HashMap::new();
             for (who, what, at, size) in steps {
                 let (name, now) = (format!("e{who}"), start + Duration::from_secs(at));
-                let question = keyer.question(ProviderId(0), EntityKind::Host, &name);
+                let question = Question::new(ProviderId(0), EntityKind::Host, &name);
                 match what {
                     0 => match cache.get(&question, now) {
                         Found::Fresh(found) | Found::Ageing(found) => {

@@ -55,8 +55,8 @@ struct Line<'a> {
 #[derive(Serialize)]
 struct Asked<'a> {
     kind: &'static str,
-    value: Cow<'a, str>,
-    paths: Vec<String>,
+    value: &'a str,
+    paths: Vec<&'a str>,
     provider: Option<&'a str>,
 }
 
@@ -68,14 +68,13 @@ fn line(
     scratch: &mut Scratch,
 ) -> Result<String, DecodeError> {
     let decoded = pipeline.decoder.decode(alert, select, scratch)?;
-    let entities = decoded.found.into_iter().map(|found| {
-        let id = canonical(found.kind, &found.value);
-        let provider = match pipeline.routing.decide("", decoded.format, found.kind, &id) {
+    let entities = decoded.found.iter().map(|found| {
+        let provider = match pipeline.routing.decide("", decoded.format, found.kind, found.id) {
             Decision::Ask(provider) => pipeline.names.get(usize::from(provider.0)).map(String::as_str),
             Decision::Unrouted | Decision::Ignored => None,
         };
-        drop(id);
-        Asked { kind: found.kind.label(), value: found.value, paths: found.paths, provider }
+        let paths = found.paths.iter().collect();
+        Asked { kind: found.kind.label(), value: found.value, paths, provider }
     });
     let line = Line {
         entities: entities.collect(),

@@ -102,7 +102,8 @@ mod tests {
             level: Some(Level::Critical),
             cut: Cut::Details,
         };
-        let headers: Vec<_> = all(&summary).into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let headers: Vec<_> =
+            all(&summary).into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
         assert_eq!(
             headers,
             [

@@ -8,6 +8,8 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::score::Score;
+
 /// Writes `value` in its JSON form. A buffer in memory takes every byte, and our values are all of types
 /// that have such a form, so nothing is there to report.
 pub(super) fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
@@ -30,6 +32,19 @@ pub(super) fn member(out: &mut Vec<u8>, name: &str, text: &str) {
     string(out, text);
 }
 
+/// Writes `,"name":"label"`; neither needs escaping, as both are words of ours.
+pub(super) fn label(out: &mut Vec<u8>, name: &str, label: &str) {
+    comma_name(out, name);
+    out.push(b'"');
+    out.extend_from_slice(label.as_bytes());
+    out.push(b'"');
+}
+
+/// Writes a score.
+pub(super) fn score(out: &mut Vec<u8>, score: Score) {
+    out.extend_from_slice(score.text(&mut [0; Score::DIGITS]).as_bytes());
+}
+
 /// Writes `,"name":"<RFC 3339 in UTC>"`; `name` needs no escaping.
 pub(super) fn timestamp(out: &mut Vec<u8>, name: &str, at: Timestamp) {
     comma_name(out, name);
@@ -37,15 +52,13 @@ pub(super) fn timestamp(out: &mut Vec<u8>, name: &str, at: Timestamp) {
 }
 
 /// Writes a list of strings.
-pub(super) fn strings(out: &mut Vec<u8>, texts: &[String]) {
-    let mut before = b'[';
-    for text in texts {
-        out.push(before);
+pub(super) fn strings<'a>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'a str>) {
+    out.push(b'[');
+    for (index, text) in texts.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
         string(out, text);
-        before = b',';
-    }
-    if texts.is_empty() {
-        out.push(b'[');
     }
     out.push(b']');
 }

@@ -30,7 +30,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::alert::Shape;
+use crate::alert::{Paths, Shape};
 use crate::config::{OnConflict, Output, OutputFormat};
 use crate::entity::EntityKind;
 use crate::provider::FailureKind;
@@ -96,7 +96,7 @@ pub struct EntityOutcome<'a> {
     /// The identifier as the alert spells it.
     pub value: &'a str,
     /// RFC 6901 pointers to where it stands in the alert.
-    pub paths: &'a [String],
+    pub paths: Paths<'a>,
     /// The instance that was asked; `None` when it is unrouted.
     pub provider: Option<&'a str>,
     /// What became of it.

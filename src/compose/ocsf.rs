@@ -192,7 +192,7 @@ fn target(kind: EntityKind, path: &str) -> Option<&str> {
 fn enrichment<'a>(entity: &EntityOutcome<'_>, risk: &Risk<'_>) -> Node<'a> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(br#"{"name":"#);
-    match entity.paths.first() {
+    match entity.paths.iter().next() {
         Some(path) => json::string(&mut out, &path.trim_start_matches('/').replace('/', ".")),
         None => json::string(&mut out, entity.kind.label()),
     }
@@ -266,8 +266,9 @@ mod tests {
             source: super::super::Source::Cache,
         };
         let paths: Vec<_> = (0..1000).map(|index| format!("/users/{index}/name")).collect();
+        let paths: OwnedPaths = paths.iter().map(String::as_str).collect();
         let entity =
-            EntityOutcome { kind: EntityKind::User, value: "x", paths: &paths, provider: None, outcome };
+            EntityOutcome { kind: EntityKind::User, value: "x", paths: paths.get(), provider: None, outcome };
         assert_eq!(targets(&[entity, entity]).len(), MAX_TARGETS);
         const { assert!(3 * (MAX_TARGETS + 1) + 3 <= super::super::trace::MAX_PLACES) };
     }

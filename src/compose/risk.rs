@@ -42,13 +42,13 @@ impl Risk<'_> {
         out.extend_from_slice(br#""schema":""#);
         out.extend_from_slice(SCHEMA.as_bytes());
         out.push(b'"');
-        json::member(out, "status", self.summary.status.label());
+        json::label(out, "status", self.summary.status.label());
         if let Some(score) = self.summary.score {
             out.extend_from_slice(br#","score":"#);
-            json::display(out, score);
+            json::score(out, score);
         }
         if let Some(level) = self.summary.level {
-            json::member(out, "level", level.label());
+            json::label(out, "level", level.label());
         }
         json::member(out, "format", self.input.format.unwrap_or("unknown"));
         if self.input.entities_cut > 0 {
@@ -69,7 +69,8 @@ pub(super) fn entity(entity: &EntityOutcome<'_>, with_details: bool, out: &mut V
     out.extend_from_slice(br#"","value":"#);
     json::string(out, entity.value);
     out.extend_from_slice(br#","paths":"#);
-    json::strings(out, entity.paths.get(..1).filter(|_| !with_details).unwrap_or(entity.paths));
+    let paths = if with_details { entity.paths } else { entity.paths.first_only() };
+    json::strings(out, paths.iter());
     if let Some(provider) = entity.provider {
         json::member(out, "provider", provider);
     }
@@ -79,16 +80,16 @@ pub(super) fn entity(entity: &EntityOutcome<'_>, with_details: bool, out: &mut V
             answer.write(with_details, out);
             out.extend_from_slice(br#","age_seconds":"#);
             json::value(out, &age.as_secs());
-            json::member(out, "source", source.label());
+            json::label(out, "source", source.label());
             if let Source::Stale(reason) = source {
-                json::member(out, "stale_reason", reason.label());
+                json::label(out, "stale_reason", reason.label());
             }
         }
         Outcome::Failed(reason) => {
-            json::member(out, "status", "failed");
-            json::member(out, "reason", reason.label());
+            json::label(out, "status", "failed");
+            json::label(out, "reason", reason.label());
         }
-        Outcome::Unrouted => json::member(out, "status", "unrouted"),
+        Outcome::Unrouted => json::label(out, "status", "unrouted"),
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::alert::Occurrence;
+use crate::alert::{Occurrence, OwnedPaths};
 use crate::provider::{Answer, Raw, Scored};
 
 /// Reads what `alert::decode` would find out, the slow and obvious way.
@@ -84,14 +84,11 @@ fn unknown() -> Rendered {
     Rendered::of(&Answer::Unknown { detail: Some("no_level") }, at())
 }
 
-fn entity<'a>(
-    kind: EntityKind,
-    value: &'a str,
-    paths: &'a [String],
-    outcome: Outcome<'a>,
-) -> EntityOutcome<'a> {
+fn entity<'a>(kind: EntityKind, value: &'a str, paths: &[String], outcome: Outcome<'a>) -> EntityOutcome<'a> {
     let provider = (!matches!(outcome, Outcome::Unrouted)).then_some("datadog");
-    EntityOutcome { kind, value, paths, provider, outcome }
+    // Borrowed for as long as a test lasts.
+    let paths: &OwnedPaths = Box::leak(Box::new(paths.iter().map(String::as_str).collect()));
+    EntityOutcome { kind, value, paths: paths.get(), provider, outcome }
 }
 
 fn hit(answer: &Rendered) -> Outcome<'_> {

@@ -51,7 +51,7 @@ async fn at_the_deadline_an_old_answer_stands_in_and_says_so() {
     let engine = Engine::build(&config, Handle::current()).unwrap();
     let flights = &engine.pipeline.flights;
     let id = canonical(EntityKind::CloudIdentity, "arn:aws:iam::123456789012:user/a");
-    let question = flights.question(provider_id(0), EntityKind::CloudIdentity, &id);
+    let question = Question::new(provider_id(0), EntityKind::CloudIdentity, &id);
     let (written, hour) = (Instant::now(), Duration::from_secs(3600));
     let times = Times::new(written, Duration::ZERO, Duration::ZERO, hour);
     let answer = Answer::Scored(Box::new(Scored {

@@ -318,12 +318,7 @@ impl Core {
     ///
     /// # Errors
     /// [`LaneError`] ends the process.
-    pub fn take(
-        &mut self,
-        record: &BorrowedMessage<'_>,
-        now: Instant,
-        first: bool,
-    ) -> Result<(), LaneError> {
+    pub fn take(&mut self, record: &BorrowedMessage<'_>, now: Instant, first: bool) -> Result<(), LaneError> {
         let topic = self.topic(record.topic());
         let Some(index) = topic.and_then(|topic| self.assignments.find(topic, record.partition())) else {
             return Ok(());

@@ -8,6 +8,8 @@ use std::collections::{HashMap, VecDeque};
 /// Lines of alerts, each of which leaves from its front.
 #[derive(Debug, Default)]
 pub struct Lines {
+    /// That of group 0: the partition's own, which all alerts are in unless their order is that of their keys.
+    own: VecDeque<u32>,
     // Groups are hashes of keys, made with a secret of this process: nothing is gained by a slow hasher.
     lines: HashMap<u64, VecDeque<u32>, ahash::RandomState>,
 }
@@ -15,20 +17,28 @@ pub struct Lines {
 impl Lines {
     /// Puts an alert at the end of its group's line.
     pub fn admit(&mut self, group: u64, slot: u32) {
-        self.lines.entry(group).or_default().push_back(slot);
+        match group {
+            0 => self.own.push_back(slot),
+            _ => self.lines.entry(group).or_default().push_back(slot),
+        }
     }
 
     /// The alert that may leave next.
     pub fn front(&self, group: u64) -> Option<u32> {
-        self.lines.get(&group).and_then(|line| line.front()).copied()
+        match group {
+            0 => self.own.front().copied(),
+            _ => self.lines.get(&group).and_then(|line| line.front()).copied(),
+        }
     }
 
     /// Lets the front of a line go.
     pub fn advance(&mut self, group: u64) {
-        if let Some(line) = self.lines.get_mut(&group) {
+        if group == 0 {
+            self.own.pop_front();
+        } else if let Some(line) = self.lines.get_mut(&group) {
             line.pop_front();
-            if line.is_empty() && group != 0 {
-                // Keys come and go; the partition's own line stays.
+            if line.is_empty() {
+                // Keys come and go.
                 self.lines.remove(&group);
             }
         }

@@ -204,7 +204,7 @@ fn entities_beyond_the_bound_are_counted_once_each_and_paths_are_bounded() {
         ]
     );
     let many = format!("{{\"u\":[{}\"a\"]}}", "\"a\",".repeat(100));
-    assert_eq!(decode(&decoder, &many).unwrap().found[0].paths.len(), 16);
+    assert_eq!(decode(&decoder, &many).unwrap().found.get(0).unwrap().paths.len(), 16);
 }
 
 #[test]

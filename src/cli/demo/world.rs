@@ -162,8 +162,8 @@ mod tests {
             let Ok(decoded) = pipeline.decoder.decode(&alert.value, Select::Auto, &mut scratch) else {
                 continue;
             };
-            for found in &decoded.found {
-                match pipeline.routing.decide(INPUT, decoded.format, found.kind, &found.value) {
+            for found in decoded.found.iter() {
+                match pipeline.routing.decide(INPUT, decoded.format, found.kind, found.value) {
                     Decision::Ask(provider) => asked[usize::from(provider.0)] += 1,
                     other => panic!("{other:?}: {:?} {:?}", alert.format, found),
                 }

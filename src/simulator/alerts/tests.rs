@@ -64,8 +64,8 @@ fn a_few_entities_are_in_most_alerts_and_most_entities_in_few() {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for alert in Alerts::new(5).take(5000) {
         let Ok(decoded) = decoder.decode(&alert.value, Select::Auto, &mut scratch) else { continue };
-        for found in decoded.found {
-            *counts.entry(canonical(found.kind, &found.value).into_owned()).or_default() += 1;
+        for found in decoded.found.iter() {
+            *counts.entry(found.id.to_owned()).or_default() += 1;
         }
     }
     let total: u64 = counts.values().sum();
