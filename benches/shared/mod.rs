@@ -14,9 +14,8 @@ use jiff::Timestamp;
 use riskstream::alert::Select;
 use riskstream::app::Engine;
 use riskstream::cache::key::ProviderId;
-use riskstream::cache::store::{Content, Entry};
 use riskstream::cache::ttl::Outcome;
-use riskstream::cache::{Lifetimes, Question};
+use riskstream::cache::{Content, Lifetimes, Question};
 use riskstream::compose::Rendered;
 use riskstream::config::Config;
 use riskstream::entity::EntityKind;
@@ -119,9 +118,9 @@ impl Bench {
         let flights = &engine.pipeline.flights;
         for number in 0..entities {
             let id = arn(number);
-            let key = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
+            let question = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id);
             let times = lifetimes.times(Outcome::Scored, Instant::now(), 0.5);
-            flights.cache().insert(key, Arc::new(Entry::new(Content::Answer(answer(number)), times)));
+            flights.cache().insert(&question, Content::Answer(answer(number).get()), times);
         }
         Bench { pipeline: engine.pipeline, _runtime: runtime }
     }
