@@ -26,7 +26,7 @@ use crate::source::departure::{After, RETRY};
 use crate::source::limits::{Latest, TopicLimits, Wall};
 use crate::source::mailbox::{Event, Mail, Post};
 use crate::source::quiet::Quiet;
-use crate::source::slots::{self, Product, Slots, State};
+use crate::source::slots::{self, Product, Slots, Spares, State};
 use crate::source::topics::Topic;
 use crate::source::transaction::Transactions;
 
@@ -73,6 +73,8 @@ pub struct Core {
     pub(super) topics: Vec<Topic>,
     pub(super) assignments: Assignments,
     pub(super) slots: Slots,
+    /// Where outputs are composed.
+    pub(super) spares: Spares,
     deadlines: VecDeque<(Instant, Token)>,
     /// What may leave, in its order; stands still while the producer's queue is full.
     pub(super) outbox: VecDeque<Token>,
@@ -120,6 +122,7 @@ impl Core {
             topics,
             assignments: Assignments::default(),
             slots: Slots::default(),
+            spares: Spares::default(),
             deadlines: VecDeque::new(),
             outbox: VecDeque::new(),
             retries: VecDeque::new(),
@@ -382,9 +385,13 @@ impl Core {
                 post.send(Event::Landed(token));
             })
         };
+        let mut output = self.spares.take();
         slot.state =
-            match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut slot.output, waker) {
-                Ok(Begun::Composed(summary)) => State::Ready(Product::Enriched(summary)),
+            match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut output, waker) {
+                Ok(Begun::Composed(summary)) => {
+                    slot.output = std::mem::take(&mut output);
+                    State::Ready(Product::Enriched(summary))
+                }
                 Ok(Begun::Waiting(pending)) => {
                     slot.waiting = pending.bytes();
                     self.deadlines.push_back((now + self.settings.deadline, token));
@@ -396,6 +403,7 @@ impl Core {
                     stage: "VALUE_CONVERTER",
                 })),
             };
+        self.spares.give(output);
     }
 
     /// Lets leave what may: the alert of `token` if it waits for nobody, else the front of its line.
@@ -438,6 +446,7 @@ impl Core {
             return false;
         }
         if let Some(slot) = self.slots.get(token) {
+            slot.output = self.spares.take();
             let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
             slot.state = State::Ready(Product::Enriched(summary));
             slot.waiting = 0;
@@ -528,27 +537,27 @@ impl Core {
             Event::Delivered(token, partition) if self.transactions.is_some() => {
                 self.reported(token, Ok(partition), now)
             }
-            Event::Refused(token, error) if self.transactions.is_some() => {
-                self.reported(token, Err(*error), now)
+            Event::Refused(token, refused) if self.transactions.is_some() => {
+                self.reported(token, Err(refused.error), now)
             }
             Event::Delivered(token, _) => self.complete(token, now),
-            Event::Refused(token, error)
-                if self.held_back && matches!(*error, SinkError::Withdrawn { .. }) =>
+            Event::Refused(token, refused)
+                if self.held_back && matches!(refused.error, SinkError::Withdrawn { .. }) =>
             {
                 // Its offset stays open: it is read again.
                 self.slots.release(token);
                 Ok(())
             }
-            Event::Refused(token, error) => {
+            Event::Refused(token, refused) => {
                 if let Some(slot) = self.slots.get(token) {
                     if !self.assignments.counts(slot.assignment, slot.epoch) {
                         // Its partition has a new owner, who sends it.
                         self.slots.release(token);
                         return Ok(());
                     }
-                    slot.unsend();
+                    slot.take_back(refused.value);
                 }
-                match self.refused(token, *error, now)? {
+                match self.refused(token, refused.error, now)? {
                     After::Again => self.outbox.push_back(token),
                     After::Later => self.retries.push_back((now + RETRY, token)),
                 }

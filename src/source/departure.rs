@@ -182,6 +182,10 @@ impl Core {
             State::Ready(product) => State::Sent(product),
             other => other,
         };
+        if self.transactions.is_none() {
+            // The producer has its own copy, and gives it back with a refusal. A transaction is sent again from ours.
+            self.spares.give(std::mem::take(&mut slot.output));
+        }
         self.counts.wait.observe(now.saturating_duration_since(slot.polled).as_secs_f64());
         Ok(())
     }
