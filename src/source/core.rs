@@ -359,11 +359,16 @@ impl Core {
         }
         self.counts.consumed.inc();
         self.begin(token, now);
-        self.slots.count(token);
         if first {
             self.counts.begin.observe(now.elapsed().as_secs_f64());
         }
-        self.settle(token, now)
+        self.settle(token, now)?;
+        if let Some(slot) = self.slots.get(token).filter(|slot| matches!(slot.state, State::Ready(_))) {
+            // It waits for others, or for room in the producer's queue.
+            slot.output.shrink_to_fit();
+        }
+        self.slots.count(token);
+        Ok(())
     }
 
     /// Runs an alert as far as it goes without waiting.
@@ -385,25 +390,30 @@ impl Core {
                 post.send(Event::Landed(token));
             })
         };
-        let mut output = self.spares.take();
+        // A transaction is sent again from our copy, which is then its own.
+        let keeps = self.transactions.is_some();
+        let mut output = if keeps { std::mem::take(&mut slot.output) } else { self.spares.take() };
         slot.state =
             match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut output, waker) {
                 Ok(Begun::Composed(summary)) => {
-                    slot.output = std::mem::take(&mut output);
+                    slot.output = output;
                     State::Ready(Product::Enriched(summary))
                 }
                 Ok(Begun::Waiting(pending)) => {
+                    self.spares.give(output);
                     slot.waiting = pending.bytes();
                     self.deadlines.push_back((now + self.settings.deadline, token));
                     State::Waiting(pending)
                 }
-                Err(error) => State::Ready(Product::Dead(Cause {
-                    reason: error.label(),
-                    message: error.to_string(),
-                    stage: "VALUE_CONVERTER",
-                })),
+                Err(error) => {
+                    self.spares.give(output);
+                    State::Ready(Product::Dead(Cause {
+                        reason: error.label(),
+                        message: error.to_string(),
+                        stage: "VALUE_CONVERTER",
+                    }))
+                }
             };
-        self.spares.give(output);
     }
 
     /// Lets leave what may: the alert of `token` if it waits for nobody, else the front of its line.
@@ -446,7 +456,7 @@ impl Core {
             return false;
         }
         if let Some(slot) = self.slots.get(token) {
-            slot.output = self.spares.take();
+            slot.output.clear();
             let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
             slot.state = State::Ready(Product::Enriched(summary));
             slot.waiting = 0;

@@ -66,6 +66,8 @@ pub struct Slot {
     pub sent: Instant,
     /// The enriched event, once composed. At least once, the producer alone has it from then on.
     pub output: Vec<u8>,
+    /// Bytes of it that only the producer has.
+    pub given: usize,
     /// Bytes of what it waits with: its entities, and the questions about them.
     pub waiting: usize,
     /// Bytes that it was counted with.
@@ -77,7 +79,7 @@ pub struct Slot {
 impl Slot {
     /// Bytes that it holds.
     fn held(&self) -> usize {
-        self.header_bytes + self.waiting + self.buffers()
+        self.header_bytes + self.waiting + self.given + self.buffers()
     }
 
     fn buffers(&self) -> usize {
@@ -97,6 +99,7 @@ impl Slot {
         if matches!(self.state, State::Sent(Product::Enriched(_))) {
             self.output = value;
         }
+        self.given = 0;
         self.unsend();
     }
 
@@ -216,6 +219,7 @@ impl Slots {
             polled: now,
             sent: now,
             output: Vec::new(),
+            given: 0,
             waiting: 0,
             counted: 0,
             state: State::Free,
@@ -272,7 +276,7 @@ impl Slots {
             && slot.generation == token.generation
         {
             self.bytes = self.bytes.saturating_sub(slot.counted);
-            (slot.counted, slot.header_bytes, slot.waiting) = (0, 0, 0);
+            (slot.counted, slot.header_bytes, slot.waiting, slot.given) = (0, 0, 0, 0);
             slot.generation = slot.generation.wrapping_add(1);
             slot.state = State::Free;
             slot.charge = None;
