@@ -456,7 +456,6 @@ impl Core {
             return false;
         }
         if let Some(slot) = self.slots.get(token) {
-            slot.output.clear();
             let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
             slot.state = State::Ready(Product::Enriched(summary));
             slot.waiting = 0;
