@@ -5,8 +5,6 @@
 //! Headers of those names that came with the input are gone by then ([`super::input_headers`]): nobody else speaks
 //! for us.
 
-use std::fmt::Write;
-
 use base64::Engine;
 use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::json;
@@ -31,7 +29,12 @@ impl Coordinates<'_> {
     /// Writes `topic/partition/offset`, as in the header `risk-source`, into `text`, which is cleared first.
     pub fn source(&self, text: &mut String) {
         text.clear();
-        let _ = write!(text, "{}/{}/{}", self.topic, self.partition, self.offset);
+        text.push_str(self.topic);
+        // For every output: not through the formatter, which takes longer than all the rest of a header.
+        for number in [i64::from(self.partition), self.offset] {
+            text.push('/');
+            text.push_str(itoa::Buffer::new().format(number));
+        }
     }
 }
 

@@ -92,10 +92,19 @@ pub enum SinkError {
     },
 }
 
+/// A record that was finally refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: SinkError,
+    /// Its value, which the producer alone had.
+    pub value: Vec<u8>,
+}
+
 /// Told of every delivery, from the producer's own thread. Must not block for long.
 pub trait Deliveries: Send + Sync + 'static {
     /// The record of `token` was acknowledged, in this partition of its topic, or finally refused.
-    fn delivered(&self, token: Token, result: Result<i32, SinkError>);
+    fn delivered(&self, token: Token, result: Result<i32, Refused>);
     /// The producer of this number cannot go on.
     fn broken(&self, producer: u32, why: String);
 }
@@ -129,7 +138,10 @@ impl ProducerContext for Context {
         use rdkafka::Message;
         let result = match delivery {
             Ok(message) => Ok(message.partition()),
-            Err((error, message)) => Err(refusal(message.topic(), error)),
+            Err((error, message)) => Err(Refused {
+                error: refusal(message.topic(), error),
+                value: message.payload().unwrap_or_default().to_vec(),
+            }),
         };
         self.deliveries.delivered(Token::unpack(token), result);
     }

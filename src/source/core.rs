@@ -26,7 +26,7 @@ use crate::source::departure::{After, RETRY};
 use crate::source::limits::{Latest, TopicLimits, Wall};
 use crate::source::mailbox::{Event, Mail, Post};
 use crate::source::quiet::Quiet;
-use crate::source::slots::{self, Product, Slots, State};
+use crate::source::slots::{self, Product, Slots, Spares, State};
 use crate::source::topics::Topic;
 use crate::source::transaction::Transactions;
 
@@ -73,6 +73,8 @@ pub struct Core {
     pub(super) topics: Vec<Topic>,
     pub(super) assignments: Assignments,
     pub(super) slots: Slots,
+    /// Where outputs are composed.
+    pub(super) spares: Spares,
     deadlines: VecDeque<(Instant, Token)>,
     /// What may leave, in its order; stands still while the producer's queue is full.
     pub(super) outbox: VecDeque<Token>,
@@ -120,6 +122,7 @@ impl Core {
             topics,
             assignments: Assignments::default(),
             slots: Slots::default(),
+            spares: Spares::default(),
             deadlines: VecDeque::new(),
             outbox: VecDeque::new(),
             retries: VecDeque::new(),
@@ -356,11 +359,16 @@ impl Core {
         }
         self.counts.consumed.inc();
         self.begin(token, now);
-        self.slots.count(token);
         if first {
             self.counts.begin.observe(now.elapsed().as_secs_f64());
         }
-        self.settle(token, now)
+        self.settle(token, now)?;
+        if let Some(slot) = self.slots.get(token).filter(|slot| matches!(slot.state, State::Ready(_))) {
+            // It waits for others, or for room in the producer's queue.
+            slot.output.shrink_to_fit();
+        }
+        self.slots.count(token);
+        Ok(())
     }
 
     /// Runs an alert as far as it goes without waiting.
@@ -382,19 +390,29 @@ impl Core {
                 post.send(Event::Landed(token));
             })
         };
+        // A transaction is sent again from our copy, which is then its own.
+        let keeps = self.transactions.is_some();
+        let mut output = if keeps { std::mem::take(&mut slot.output) } else { self.spares.take() };
         slot.state =
-            match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut slot.output, waker) {
-                Ok(Begun::Composed(summary)) => State::Ready(Product::Enriched(summary)),
+            match self.pipeline.begin(&slot.value, origin, now, &mut self.scratch, &mut output, waker) {
+                Ok(Begun::Composed(summary)) => {
+                    slot.output = output;
+                    State::Ready(Product::Enriched(summary))
+                }
                 Ok(Begun::Waiting(pending)) => {
+                    self.spares.give(output);
                     slot.waiting = pending.bytes();
                     self.deadlines.push_back((now + self.settings.deadline, token));
                     State::Waiting(pending)
                 }
-                Err(error) => State::Ready(Product::Dead(Cause {
-                    reason: error.label(),
-                    message: error.to_string(),
-                    stage: "VALUE_CONVERTER",
-                })),
+                Err(error) => {
+                    self.spares.give(output);
+                    State::Ready(Product::Dead(Cause {
+                        reason: error.label(),
+                        message: error.to_string(),
+                        stage: "VALUE_CONVERTER",
+                    }))
+                }
             };
     }
 
@@ -528,27 +546,27 @@ impl Core {
             Event::Delivered(token, partition) if self.transactions.is_some() => {
                 self.reported(token, Ok(partition), now)
             }
-            Event::Refused(token, error) if self.transactions.is_some() => {
-                self.reported(token, Err(*error), now)
+            Event::Refused(token, refused) if self.transactions.is_some() => {
+                self.reported(token, Err(refused.error), now)
             }
             Event::Delivered(token, _) => self.complete(token, now),
-            Event::Refused(token, error)
-                if self.held_back && matches!(*error, SinkError::Withdrawn { .. }) =>
+            Event::Refused(token, refused)
+                if self.held_back && matches!(refused.error, SinkError::Withdrawn { .. }) =>
             {
                 // Its offset stays open: it is read again.
                 self.slots.release(token);
                 Ok(())
             }
-            Event::Refused(token, error) => {
+            Event::Refused(token, refused) => {
                 if let Some(slot) = self.slots.get(token) {
                     if !self.assignments.counts(slot.assignment, slot.epoch) {
                         // Its partition has a new owner, who sends it.
                         self.slots.release(token);
                         return Ok(());
                     }
-                    slot.unsend();
+                    slot.take_back(refused.value);
                 }
-                match self.refused(token, *error, now)? {
+                match self.refused(token, refused.error, now)? {
                     After::Again => self.outbox.push_back(token),
                     After::Later => self.retries.push_back((now + RETRY, token)),
                 }

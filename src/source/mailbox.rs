@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::sink::{Deliveries, SinkError, Token};
+use crate::sink::{Deliveries, Refused, Token};
 
 /// What reaches a lane from other threads.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Event {
     /// A record was acknowledged, in this partition.
     Delivered(Token, i32),
     /// A record was refused.
-    Refused(Token, Box<SinkError>),
+    Refused(Token, Box<Refused>),
     /// The producer of this number cannot go on.
     Broken(u32, String),
 }
@@ -94,10 +94,10 @@ impl Mail {
 }
 
 impl Deliveries for Post {
-    fn delivered(&self, token: Token, result: Result<i32, SinkError>) {
+    fn delivered(&self, token: Token, result: Result<i32, Refused>) {
         self.send(match result {
             Ok(partition) => Event::Delivered(token, partition),
-            Err(error) => Event::Refused(token, Box::new(error)),
+            Err(refused) => Event::Refused(token, Box::new(refused)),
         });
     }
 

@@ -1,7 +1,7 @@
 //! The alerts in flight of one lane: a table with reused places, counted in alerts and in bytes.
 //!
 //! Contract: a place is told apart by its generation, so that word of an earlier user's delivery changes nothing. What
-//! is counted is what is held, the spare room of buffers and what an alert waits with included. Buffers are kept for
+//! is counted is what is held, the spare room of buffers, what an alert waits with and the producer's copy included. Buffers are kept for
 //! the next user, up to a bound.
 
 use std::sync::Arc;
@@ -64,8 +64,10 @@ pub struct Slot {
     pub polled: Instant,
     /// When it was handed to the producer.
     pub sent: Instant,
-    /// The enriched event, once composed.
+    /// The enriched event, once composed. At least once, the producer alone has it from then on.
     pub output: Vec<u8>,
+    /// Bytes of it that only the producer has.
+    pub given: usize,
     /// Bytes of what it waits with: its entities, and the questions about them.
     pub waiting: usize,
     /// Bytes that it was counted with.
@@ -77,7 +79,7 @@ pub struct Slot {
 impl Slot {
     /// Bytes that it holds.
     fn held(&self) -> usize {
-        self.header_bytes + self.waiting + self.buffers()
+        self.header_bytes + self.waiting + self.given + self.buffers()
     }
 
     fn buffers(&self) -> usize {
@@ -90,6 +92,15 @@ impl Slot {
             State::Sent(product) => Some(matches!(product, Product::Dead(_) | Product::Pointer(_))),
             _ => None,
         }
+    }
+
+    /// Notes that the producer has not got it after all, with the value that it gives back.
+    pub fn take_back(&mut self, value: Vec<u8>) {
+        if matches!(self.state, State::Sent(Product::Enriched(_))) {
+            self.output = value;
+        }
+        self.given = 0;
+        self.unsend();
     }
 
     /// Notes that the producer has not got it after all.
@@ -127,6 +138,29 @@ pub enum Product {
     Dead(Cause),
     /// A dead letter that its topic did not take: a pointer to the record.
     Pointer(Cause),
+}
+
+/// Buffers that outputs are composed in. Most are copied by the producer right away: the next one uses the same memory,
+/// which the processor still has at hand.
+#[derive(Default)]
+pub struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// Buffers that are kept.
+    const MOST: usize = 64;
+
+    /// An empty buffer.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer for the next output.
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < Self::MOST && (1..=KEEP).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
 }
 
 /// The table.
@@ -185,6 +219,7 @@ impl Slots {
             polled: now,
             sent: now,
             output: Vec::new(),
+            given: 0,
             waiting: 0,
             counted: 0,
             state: State::Free,
@@ -241,7 +276,7 @@ impl Slots {
             && slot.generation == token.generation
         {
             self.bytes = self.bytes.saturating_sub(slot.counted);
-            (slot.counted, slot.header_bytes, slot.waiting) = (0, 0, 0);
+            (slot.counted, slot.header_bytes, slot.waiting, slot.given) = (0, 0, 0, 0);
             slot.generation = slot.generation.wrapping_add(1);
             slot.state = State::Free;
             slot.charge = None;
