@@ -187,7 +187,7 @@ fn facts(scored: &Scored, out: &mut Vec<u8>) {
 fn details(scored: &Scored, out: &mut Vec<u8>) {
     if !scored.reasons.is_empty() {
         out.extend_from_slice(br#","reasons":"#);
-        json::strings(out, &scored.reasons);
+        json::strings(out, scored.reasons.iter().map(String::as_str));
     }
     if !scored.attributes.is_empty() {
         out.extend_from_slice(br#","attributes":"#);
