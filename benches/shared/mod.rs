@@ -66,6 +66,11 @@ pub fn finding(first: usize, entities: usize, bytes: usize) -> String {
 
 /// An answer of about 400 bytes as it is written into alerts.
 pub fn answer(number: usize) -> Rendered {
+    answer_of(number, 0)
+}
+
+/// An answer whose reasons are `more` bytes longer than those of [`answer`].
+pub fn answer_of(number: usize, more: usize) -> Rendered {
     let attributes = json!({"is_privileged": number.is_multiple_of(7), "is_publicly_accessible": false, "team": "payments"});
     let attributes = match attributes {
         serde_json::Value::Object(members) => members,
@@ -83,7 +88,7 @@ pub fn answer(number: usize) -> Rendered {
         signals: Some(15),
         first_seen: Some(Timestamp::UNIX_EPOCH),
         last_seen: Some(Timestamp::UNIX_EPOCH),
-        reasons: vec!["Suspicious API call detected".to_owned(), "New country".to_owned()],
+        reasons: vec!["Suspicious API call detected".to_owned(), format!("New country{}", "!".repeat(more))],
         attributes,
     };
     Rendered::of(&Answer::Scored(Box::new(scored)), Timestamp::UNIX_EPOCH)
