@@ -47,7 +47,7 @@ impl Score {
     /// `85`, or `85.6` where there is a tenth, in a buffer of the caller's: for every output, so it is not formatted.
     pub fn text(self, buffer: &mut [u8; Score::DIGITS]) -> &str {
         let [hundreds, tens, ones, tenths] = [1000, 100, 10, 1].map(|unit| b'0' + (self.0 / unit % 10) as u8);
-        let (start, end) = match self.0 {
+        let (start, end): (usize, usize) = match self.0 {
             1000.. => (0, 3),
             100.. => (1, 3),
             _ => (2, 3),

@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::key::{Key, Prehashed, ProviderId, Question};
 use super::entry::{Content, Entry};
+use super::key::{Key, Prehashed, Question};
 use super::store::{Cache, Found};
 use super::ttl::{Lifetimes, Outcome};
 use crate::compose::{Rendered, Source};
-use crate::entity::{Entity, EntityKind};
+use crate::entity::Entity;
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
 use crate::provider::transport::raisable;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use crate::cache::key::ProviderId;
+use crate::entity::EntityKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! `riskstream extract`: what would be looked up, and where. No vendor is called.
 
-use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,6 @@ use super::{End, engine_problem};
 use crate::alert::{DecodeError, Scratch, Select};
 use crate::app::Engine;
 use crate::config::Config;
-use crate::entity::canonical;
 use crate::pipeline::Pipeline;
 use crate::routing::Decision;
 

@@ -235,6 +235,7 @@ fn short_description(entity: &EntityOutcome<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::OwnedPaths;
 
     #[test]
     fn the_risk_of_an_identifier_is_that_of_the_user_or_device_it_stands_in() {

@@ -404,7 +404,7 @@ impl<'s> Writer<'s> {
                         _ => name.extend_from_slice(character.to_string().as_bytes()),
                     }
                 }
-                assert!(input_headers::add(&mut owned, &CString::new(name).unwrap(), Some(value)));
+                assert!(input_headers::add(&mut owned, name, Some(value)));
             }
             let mut base =
                 BaseRecord::<[u8], [u8]>::to(&self.stage.input).partition(*partition).headers(owned);

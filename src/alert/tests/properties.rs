@@ -103,7 +103,8 @@ proptest! {
         let decoder = &*SUBJECT;
         let named = Select::Named(decoder.formats().id("mine").unwrap());
         let text = written(&tree, pretty);
-        let decoded = decoder.decode(text.as_bytes(), named, &mut Scratch::default()).unwrap();
+        let mut scratch = Scratch::default();
+        let decoded = decoder.decode(text.as_bytes(), named, &mut scratch).unwrap();
         let mut entities = BTreeMap::new();
         for (kind, value, paths) in found(&decoded) {
             let id = crate::entity::canonical(kind, value).into_owned();

@@ -226,7 +226,8 @@ fn priority_then_the_number_of_conditions_then_the_users_own_decides() {
 fn a_named_format_is_used_whatever_the_alert_looks_like() {
     let decoder = decoder();
     let named = Select::Named(decoder.formats().id("cortex_xdr").unwrap());
-    let decoded = decoder.decode(br#"{"user_name":"jdoe"}"#, named, &mut Scratch::default()).unwrap();
+    let mut scratch = Scratch::default();
+    let decoded = decoder.decode(br#"{"user_name":"jdoe"}"#, named, &mut scratch).unwrap();
     assert_eq!(decoded.found.len(), 1);
 }
 

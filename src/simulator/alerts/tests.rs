@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::*;
 use crate::alert::{Decoder, Formats, Options, Scratch, Select};
-use crate::entity::canonical;
 
 fn decoder() -> Decoder {
     let options = Options { member: "risk".into(), max_bytes: 1 << 20, max_depth: 512, max_entities: 100 };
