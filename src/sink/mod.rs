@@ -10,6 +10,8 @@ pub mod input_headers;
 mod outlet;
 pub mod partition;
 pub mod transaction;
+#[cfg(wraps)]
+pub mod wakeups;
 
 use std::sync::Arc;
 use std::time::Duration;
