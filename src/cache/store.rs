@@ -184,7 +184,7 @@ fn fresh(entry: Entry, now: Moment) -> Found {
 }
 
 fn shelf(capacity: u64, evictions: Evictions) -> Shelf {
-    let items = (capacity / MOSTLY).clamp(64, 1 << 20);
+    let items = (capacity / MOSTLY).clamp(1, 1 << 20);
     // The table weighs what it holds, not what it only remembers.
     let capacity = capacity.saturating_sub(items / REMEMBERED * PLACE);
     let options = OptionsBuilder::new()
