@@ -33,6 +33,7 @@ use riskstream::config::Config;
 use riskstream::entity::EntityKind;
 use riskstream::pipeline::Begun;
 use riskstream::provider::limiter::Priority;
+use riskstream::simulator::sample::answer_of;
 use riskstream::source::assignments::Assignments;
 use riskstream::source::client;
 use riskstream::source::slots::{Slot, Slots, State};
@@ -184,7 +185,7 @@ fn full(mib: usize) {
     let (started, before) = (Instant::now(), resident());
     let mut offered = 0;
     for index in 0.. {
-        let answer = shared::answer_of(index, index * 7_919 % 1_500);
+        let answer = answer_of(index, index * 7_919 % 1_500);
         offered += answer.get().text().len() as u64;
         let times = lifetimes.times(Lived::Scored, started, 0.5);
         cache.insert(&question(ids.get(index)), Content::Answer(answer.get()), times);

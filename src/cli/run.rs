@@ -1,23 +1,37 @@
 //! `riskstream run`: the service.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArgument, End, engine_problem, load, verify};
 use crate::app::{Engine, Service};
+use crate::config::Config;
 use crate::supervisor::Stop;
 use crate::telemetry;
 
 /// Runs until a signal or an error.
 pub fn run(argument: &ConfigArgument) -> Result<(), End> {
-    let config = Arc::new(load(&argument.config)?);
+    serve(&argument.config, load(&argument.config)?, |_, _| (), |_, _| ())
+}
+
+/// The same with a configuration that was read; `prepare` sees the parts before anything runs, and `started` what then
+/// does.
+pub fn serve(
+    file: &Path,
+    config: Config,
+    prepare: impl FnOnce(&Config, &Engine),
+    started: impl FnOnce(&Engine, &Service),
+) -> Result<(), End> {
+    let config = Arc::new(config);
     telemetry::start(&config.log);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
-    let engine = Engine::build(&config, runtime.handle().clone())
-        .map_err(|error| engine_problem(&argument.config, &error))?;
-    verify(&argument.config, &config)?;
+    let engine =
+        Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(file, &error))?;
+    verify(file, &config)?;
+    prepare(&config, &engine);
     let stop = Stop::default();
     let service = runtime.block_on(async {
         listen_for_signals(stop.clone())?;
@@ -30,6 +44,7 @@ pub fn run(argument: &ConfigArgument) -> Result<(), End> {
         output = config.output.topic,
         "started"
     );
+    started(&engine, &service);
     let result = service.wait();
     // Flights that nobody waits for any more end here.
     runtime.shutdown_background();

@@ -15,6 +15,7 @@
 //! | [`server`] | the listener, the frame around each vendor's pages |
 //! | [`control`] | `/_simulator`: faults, latency, limits and counts over HTTP |
 //! | [`datadog`], [`cortex_xdr`], [`google_secops`], [`cloudflare`], [`oracle_casb`] | that vendor's pages |
+//! | [`sample`] | alerts and answers of a given size, to measure with |
 //! | `line` | a connection that can be cut or slowed down on the wire |
 
 pub mod alerts;
@@ -29,6 +30,7 @@ pub mod google_secops;
 mod line;
 pub mod oracle_casb;
 pub mod population;
+pub mod sample;
 pub mod server;
 pub mod world;
 

@@ -1,7 +1,7 @@
 //! Topics, records in, and what a group has committed, on either broker. What comes out is read in `reader`.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -404,7 +404,7 @@ impl<'s> Writer<'s> {
                         _ => name.extend_from_slice(character.to_string().as_bytes()),
                     }
                 }
-                assert!(input_headers::add(&mut owned, name, Some(value)));
+                assert!(input_headers::add(&mut owned, &name, Some(value)));
             }
             let mut base =
                 BaseRecord::<[u8], [u8]>::to(&self.stage.input).partition(*partition).headers(owned);

@@ -9,6 +9,7 @@
 mod harness;
 
 mod api;
+mod bench;
 mod commands;
 mod deadline;
 mod dlq;

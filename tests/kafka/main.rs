@@ -16,6 +16,7 @@ mod harness;
 
 mod acls;
 mod away;
+mod bench;
 mod chaos;
 mod checker;
 mod crash;
