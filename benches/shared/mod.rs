@@ -2,7 +2,7 @@
 //!
 //! Everything is deterministic, so that two runs measure the same work.
 
-#![allow(dead_code, reason = "each bench uses a part")]
+#![allow(dead_code, unused_imports, reason = "each bench uses a part")]
 
 use std::path::Path;
 use std::sync::Arc;
