@@ -105,7 +105,7 @@ fn compose(c: &mut Criterion) {
                 paths: found.paths,
                 provider: Some("datadog"),
                 outcome: Outcome::Answered {
-                    answer: &answer,
+                    answer: answer.get(),
                     age: Duration::from_secs(12),
                     source: Source::Cache,
                 },

@@ -16,8 +16,8 @@ use crate::alert::format::{FormatId, Formats};
 use crate::alert::{DecodeError, OwnedPaths, Paths, Shape};
 use crate::cache::flight::stand_in;
 use crate::cache::key::ProviderId;
-use crate::cache::store::{Content, Entry};
-use crate::cache::{Flights, Found, Landing, Question, Waiter};
+use crate::cache::ttl::Moment;
+use crate::cache::{Content, Entry, Flights, Found, Landing, Question, Waiter};
 use crate::compose::{Composer, EntityOutcome, Input, Outcome, Source, Summary};
 use crate::entity::{EntityKind, canonical};
 use crate::metrics::Metrics;
@@ -133,7 +133,7 @@ enum First {
     Ready(ProviderId, Landing),
     Unrouted,
     /// To be asked, with an old answer that may stand in.
-    Ask(ProviderId, Option<Arc<Entry>>),
+    Ask(ProviderId, Option<Entry>),
 }
 
 /// The steps, with all that they need.
@@ -403,13 +403,13 @@ fn pending(
 
 fn outcome(landing: &Landing, now: Instant) -> Outcome<'_> {
     match landing {
-        Landing::Answer(entry, source) => match &entry.content {
+        Landing::Answer(entry, source) => match entry.content() {
             Content::Answer(answer) => Outcome::Answered {
                 answer,
-                age: now.saturating_duration_since(entry.times.written),
+                age: Moment::from(now).since(entry.times().written()),
                 source: *source,
             },
-            Content::Failure(kind) => Outcome::Failed(*kind),
+            Content::Failure(kind) => Outcome::Failed(kind),
         },
         Landing::Failed(kind) => Outcome::Failed(*kind),
     }

@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::entry::{Content, Entry};
 use super::key::{Key, Prehashed, Question};
-use super::store::{Cache, Content, Entry, Found};
+use super::store::{Cache, Found};
 use super::ttl::{Lifetimes, Outcome};
 use crate::compose::{Rendered, Source};
 use crate::entity::Entity;
@@ -29,7 +30,7 @@ use crate::provider::{Answer, Failure, FailureKind};
 #[derive(Clone, Debug)]
 pub enum Landing {
     /// With an answer, and where it came from.
-    Answer(Arc<Entry>, Source),
+    Answer(Entry, Source),
     /// Without one.
     Failed(FailureKind),
 }
@@ -185,7 +186,7 @@ impl Flights {
         self: &Arc<Self>,
         place: VacantEntry<'_, Key, Open>,
         passengers: Vec<Passenger>,
-        standby: Option<Arc<Entry>>,
+        standby: Option<Entry>,
         priority: Priority,
     ) {
         let flight = Flight { flights: Arc::clone(self), key: place.key().clone(), standby, landed: false };
@@ -211,7 +212,7 @@ impl Waiter for Alone {
 struct Flight {
     flights: Arc<Flights>,
     key: Key,
-    standby: Option<Arc<Entry>>,
+    standby: Option<Entry>,
     landed: bool,
 }
 
@@ -242,8 +243,9 @@ impl Flight {
                     Answer::Unknown { .. } => Outcome::Unknown,
                 };
                 let times = lifetimes.times(outcome, now, random);
-                let entry = Arc::new(Entry::new(Content::Answer(Rendered::of(&answer, as_of)), times));
-                self.flights.cache.insert(self.key.clone(), Arc::clone(&entry));
+                let rendered = Rendered::of(&answer, as_of);
+                let answer = Content::Answer(rendered.get());
+                let entry = self.flights.cache.insert(&self.key.question(), answer, times);
                 Landing::Answer(entry, Source::Provider)
             }
             Err(failure) => {
@@ -256,8 +258,7 @@ impl Flight {
                     entry.put_off_refresh(times.fresh_until());
                 }
                 if failure.kind.cacheable() {
-                    let entry = Arc::new(Entry::new(Content::Failure(failure.kind), times));
-                    self.flights.cache.insert(self.key.clone(), entry);
+                    self.flights.cache.insert(&self.key.question(), Content::Failure(failure.kind), times);
                 }
                 stand_in(failure.kind, standby)
             }
@@ -266,7 +267,7 @@ impl Flight {
     }
 
     /// What may stand in: whoever joined a refresh brought nothing along.
-    fn standby(&self, now: Instant) -> Option<Arc<Entry>> {
+    fn standby(&self, now: Instant) -> Option<Entry> {
         self.standby.clone().or_else(|| self.flights.cache.standby(&self.key.question(), now))
     }
 
@@ -291,7 +292,7 @@ impl Drop for Flight {
 }
 
 /// What a failed question ends with: an old answer, marked, where there is one.
-pub fn stand_in(kind: FailureKind, standby: Option<Arc<Entry>>) -> Landing {
+pub fn stand_in(kind: FailureKind, standby: Option<Entry>) -> Landing {
     match standby {
         Some(entry) => Landing::Answer(entry, Source::Stale(kind)),
         None => Landing::Failed(kind),

@@ -147,14 +147,12 @@ async fn a_failure_is_handed_out_and_remembered() {
 
 /// Puts an answer into the cache as it would be `age` seconds after it was written: ageing from the 50th on,
 /// stale from the 60th to the 120th.
-fn aged(scene: &Scene, question: &Question<'_>, age: u64) -> Arc<Entry> {
+fn aged(scene: &Scene, question: &Question<'_>, age: u64) -> Entry {
     let written = Instant::now() - Duration::from_secs(age);
     let [refresh, fresh, stale] = [50, 60, 120].map(Duration::from_secs);
     let times = Times::new(written, refresh, fresh, stale);
-    let content = Content::Answer(Rendered::of(&Answer::Unknown { detail: None }, Timestamp::UNIX_EPOCH));
-    let entry = Arc::new(Entry::new(content, times));
-    scene.flights.cache().insert(question.to_key(), Arc::clone(&entry));
-    entry
+    let answer = Rendered::of(&Answer::Unknown { detail: None }, Timestamp::UNIX_EPOCH);
+    scene.flights.cache().insert(question, Content::Answer(answer.get()), times)
 }
 
 async fn all_landed(flights: &Flights) {

@@ -5,115 +5,73 @@
 //! Reading never waits for a vendor. Takes `now`; never looks at a clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use quick_cache::sync::Cache as Bounded;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
-use super::key::{Key, Prehashed, Question};
-use super::ttl::Times;
-use crate::compose::Rendered;
+use super::entry::{Content, Entry};
+use super::key::{Prehashed, Question};
+use super::ttl::{Moment, Times};
 use crate::provider::FailureKind;
 
 /// Part of the capacity for what is unknown or failed: one in this many bytes.
 const UNKNOWN_SHARE: u64 = 4;
 
-/// Bytes of an entry beside its text: the entry itself, its reference counts, its key, and what the table and
-/// the allocator add (measured by the `cache_memory` bench).
-const OVERHEAD: usize = 184;
+/// Bytes that the table takes for an entry beside the entry itself: 40 in its list, and in its index 5 for each of
+/// 8/7 to 16/7 places. It takes as many for an entry that it let go of and still remembers.
+const PLACE: u64 = 52;
 
-/// One answer, or a failure that is remembered.
-#[derive(Debug)]
-pub struct Entry {
-    /// What was answered.
-    pub content: Content,
-    /// When it is to be asked again.
-    pub times: Times,
-    /// Seconds from `times.written` before which no refresh is to start; [`UNDER_WAY`] while one is.
-    not_before: AtomicU32,
-}
+/// Bytes of an entry as they are mostly; for the table's first size and what it remembers, which need no more.
+const MOSTLY: u64 = 560;
 
-/// A refresh is under way.
-const UNDER_WAY: u32 = u32::MAX;
-
-/// What a question brought.
-#[derive(Debug)]
-pub enum Content {
-    /// An answer, rendered.
-    Answer(Rendered),
-    /// None, and why.
-    Failure(FailureKind),
-}
-
-impl Entry {
-    /// What a question brought, to be asked again at `times`.
-    pub fn new(content: Content, times: Times) -> Self {
-        Entry { content, times, not_before: AtomicU32::new(0) }
-    }
-
-    /// Whether the caller is to refresh it: one of all who find it ageing, and after a refresh that failed nobody
-    /// for a while.
-    pub fn claim_refresh(&self, now: Instant) -> bool {
-        let age = self.seconds(now);
-        let claim = |not_before| (not_before <= age).then_some(UNDER_WAY);
-        self.not_before.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
-    }
-
-    /// Its refresh failed: the next one may start at `at`, to the second above.
-    pub fn put_off_refresh(&self, at: Instant) {
-        self.not_before.store((self.seconds(at) + 1).min(UNDER_WAY - 1), Ordering::Relaxed);
-    }
-
-    fn seconds(&self, at: Instant) -> u32 {
-        let age = at.saturating_duration_since(self.times.written).as_secs();
-        u32::try_from(age).unwrap_or(UNDER_WAY).min(UNDER_WAY - 1)
-    }
-
-    fn is_known(&self) -> bool {
-        matches!(&self.content, Content::Answer(rendered) if !rendered.is_unknown())
-    }
-}
+/// Entries let go of that are remembered, of all that there is room for: one in this many.
+const REMEMBERED: u64 = 2;
 
 /// What the cache says to a question.
 #[derive(Debug)]
 pub enum Found {
     /// A fresh answer.
-    Fresh(Arc<Entry>),
+    Fresh(Entry),
     /// A fresh answer that should be asked again in the background.
-    Ageing(Arc<Entry>),
+    Ageing(Entry),
     /// The question failed a moment ago; an old answer may stand in.
-    Failed(FailureKind, Option<Arc<Entry>>),
+    Failed(FailureKind, Option<Entry>),
     /// It has to be asked; an old answer may stand in if that fails.
-    Miss(Option<Arc<Entry>>),
+    Miss(Option<Entry>),
 }
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Key, Arc<Entry>> for ByBytes {
-    fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
-        let text = match &entry.content {
-            Content::Answer(rendered) => rendered.bytes(),
-            Content::Failure(_) => 0,
-        };
-        (OVERHEAD + key.id.len() + text) as u64
+impl Weighter<u64, Entry> for ByBytes {
+    fn weight(&self, _number: &u64, entry: &Entry) -> u64 {
+        PLACE + allocated(entry.bytes() as u64)
     }
+}
+
+/// What the allocator takes for so many bytes: glibc's adds 8 and goes in steps of 16. A thirty-second part more is for
+/// what lies idle between pieces of different sizes.
+fn allocated(bytes: u64) -> u64 {
+    let bytes = (bytes + 8).next_multiple_of(16);
+    bytes + bytes / 32
 }
 
 /// Counts what had to go to make room.
 #[derive(Clone, Default)]
 struct Evictions(Arc<AtomicU64>);
 
-impl Lifecycle<Key, Arc<Entry>> for Evictions {
+impl Lifecycle<u64, Entry> for Evictions {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _key: Key, _entry: Arc<Entry>) {
+    fn on_evict(&self, (): &mut (), _number: u64, _entry: Entry) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-type Shelf = Bounded<Key, Arc<Entry>, ByBytes, Prehashed, Evictions>;
+/// Entries by the number of their question, which the list holds beside them: only the entry that is meant is touched.
+type Shelf = Bounded<u64, Entry, ByBytes, Prehashed, Evictions>;
 
 /// The answers.
 pub struct Cache {
@@ -136,55 +94,61 @@ impl Cache {
 
     /// What is known of a question.
     pub fn get(&self, question: &Question<'_>, now: Instant) -> Found {
-        let standby = match self.known.get(question) {
-            Some(entry) if now < entry.times.fresh_until() => return fresh(entry, now),
-            old => old.filter(|entry| now < entry.times.stale_until()),
+        let now = Moment::from(now);
+        let standby = match get(&self.known, question) {
+            Some(entry) if now < entry.times().fresh_until() => return fresh(entry, now),
+            old => old.filter(|entry| now < entry.times().stale_until()),
         };
-        match self.other.get(question) {
-            Some(entry) if now < entry.times.fresh_until() => match &entry.content {
-                Content::Answer(_) => fresh(entry, now),
-                Content::Failure(kind) => Found::Failed(*kind, standby),
+        match get(&self.other, question) {
+            Some(entry) if now < entry.times().fresh_until() => match entry.failure() {
+                None => fresh(entry, now),
+                Some(kind) => Found::Failed(kind, standby),
             },
-            Some(entry) if now < entry.times.stale_until() => Found::Miss(standby.or(Some(entry))),
+            Some(entry) if now < entry.times().stale_until() => Found::Miss(standby.or(Some(entry))),
             _ => Found::Miss(standby),
         }
     }
 
     /// The answer that may stand in when the question fails: fresh or stale, but no older.
-    pub fn standby(&self, question: &Question<'_>, now: Instant) -> Option<Arc<Entry>> {
+    pub fn standby(&self, question: &Question<'_>, now: Instant) -> Option<Entry> {
+        let now = Moment::from(now);
         [&self.known, &self.other]
             .into_iter()
-            .filter_map(|shelf| shelf.peek(question))
-            .find(|entry| matches!(entry.content, Content::Answer(_)) && now < entry.times.stale_until())
+            .filter_map(|shelf| peek(shelf, question))
+            .find(|entry| entry.failure().is_none() && now < entry.times().stale_until())
     }
 
-    /// Keeps an answer. It takes the place of what was known before; a failure leaves an old answer beside it, and
-    /// is not kept where a fresh "unknown" stands.
-    pub fn insert(&self, key: Key, entry: Arc<Entry>) {
-        match entry.content {
+    /// Keeps what `question` brought, and hands it back. It takes the place of what was known before; a failure leaves
+    /// an old answer beside it, and is not kept where a fresh "unknown" stands.
+    pub fn insert(&self, question: &Question<'_>, content: Content<'_>, times: Times) -> Entry {
+        let entry = Entry::new(question, content, times);
+        let keep = match content {
             Content::Answer(_) if entry.is_known() => {
-                self.other.remove(&key.question());
-                self.known.insert(key, entry);
+                remove(&self.other, question);
+                &self.known
             }
             Content::Answer(_) => {
-                self.known.remove(&key.question());
-                self.other.insert(key, entry);
+                remove(&self.known, question);
+                &self.other
             }
             Content::Failure(_) => {
-                let fresh = self.other.peek(&key.question()).is_some_and(|old| {
-                    matches!(old.content, Content::Answer(_)) && entry.times.written < old.times.fresh_until()
+                let fresh = peek(&self.other, question).is_some_and(|old| {
+                    old.failure().is_none() && times.written() < old.times().fresh_until()
                 });
-                if !fresh {
-                    self.other.insert(key, entry);
+                if fresh {
+                    return entry;
                 }
+                &self.other
             }
-        }
+        };
+        keep.insert(question.number(), entry.clone());
+        entry
     }
 
     /// Forgets what is known of a question; whether there was anything.
     pub fn forget(&self, question: &Question<'_>) -> bool {
-        let known = self.known.remove(question).is_some();
-        self.other.remove(question).is_some() || known
+        let known = remove(&self.known, question);
+        remove(&self.other, question) || known
     }
 
     /// Answers held.
@@ -203,16 +167,34 @@ impl Cache {
     }
 }
 
-fn fresh(entry: Arc<Entry>, now: Instant) -> Found {
-    if now < entry.times.refresh_at() { Found::Fresh(entry) } else { Found::Ageing(entry) }
+fn get(shelf: &Shelf, question: &Question<'_>) -> Option<Entry> {
+    shelf.get(&question.number()).filter(|entry| entry.is_about(question))
+}
+
+fn peek(shelf: &Shelf, question: &Question<'_>) -> Option<Entry> {
+    shelf.peek(&question.number()).filter(|entry| entry.is_about(question))
+}
+
+fn remove(shelf: &Shelf, question: &Question<'_>) -> bool {
+    shelf.remove_if(&question.number(), |entry| entry.is_about(question)).is_some()
+}
+
+fn fresh(entry: Entry, now: Moment) -> Found {
+    if now < entry.times().refresh_at() { Found::Fresh(entry) } else { Found::Ageing(entry) }
 }
 
 fn shelf(capacity: u64, evictions: Evictions) -> Shelf {
-    // A guess for the table's first size only: it grows with what is inserted.
-    let items = (capacity / (OVERHEAD as u64 + 400)).clamp(64, 1 << 20) as usize;
-    match OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(capacity).build() {
+    let items = (capacity / MOSTLY).clamp(1, 1 << 20);
+    // The table weighs what it holds, not what it only remembers.
+    let capacity = capacity.saturating_sub(items / REMEMBERED * PLACE);
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(items as usize)
+        .ghost_allocation(1.0 / REMEMBERED as f64)
+        .weight_capacity(capacity)
+        .build();
+    match options {
         Ok(options) => Bounded::with_options(options, ByBytes, Prehashed::default(), evictions),
-        Err(_) => Bounded::with(items, capacity, ByBytes, Prehashed::default(), evictions),
+        Err(_) => Bounded::with(items as usize, capacity, ByBytes, Prehashed::default(), evictions),
     }
 }
 
@@ -227,11 +209,12 @@ mod tests {
 
     use super::super::key::ProviderId;
     use super::*;
+    use crate::compose::Rendered;
     use crate::entity::EntityKind;
     use crate::provider::{Answer, Raw, Scored};
     use crate::score::{Level, Score};
 
-    fn scored(score: f64, reason: usize) -> Content {
+    fn scored(score: f64, reason: usize) -> Rendered {
         let answer = Answer::Scored(Box::new(Scored {
             score: Score::clamped(score).unwrap(),
             level: Level::High,
@@ -243,17 +226,31 @@ mod tests {
             reasons: vec!["r".repeat(reason)],
             attributes: serde_json::Map::new(),
         }));
-        Content::Answer(Rendered::of(&answer, Timestamp::UNIX_EPOCH))
+        Rendered::of(&answer, Timestamp::UNIX_EPOCH)
     }
 
-    fn unknown() -> Content {
-        Content::Answer(Rendered::of(&Answer::Unknown { detail: None }, Timestamp::UNIX_EPOCH))
+    fn unknown() -> Rendered {
+        Rendered::of(&Answer::Unknown { detail: None }, Timestamp::UNIX_EPOCH)
     }
 
-    fn entry(content: Content, now: Instant, fresh: u64, stale: u64) -> Arc<Entry> {
+    fn put(
+        cache: &Cache,
+        question: &Question<'_>,
+        answer: &Rendered,
+        now: Instant,
+        lives: (u64, u64),
+    ) -> Entry {
+        cache.insert(question, Content::Answer(answer.get()), times(now, lives))
+    }
+
+    fn fail(cache: &Cache, question: &Question<'_>, now: Instant) {
+        cache.insert(question, Content::Failure(FailureKind::Timeout), times(now, (30, 0)));
+    }
+
+    /// Fresh and then stale for so many seconds.
+    fn times(now: Instant, (fresh, stale): (u64, u64)) -> Times {
         let [refresh, fresh, stale] = [fresh * 4 / 5, fresh, fresh + stale].map(Duration::from_secs);
-        let times = Times::new(now, refresh, fresh, stale);
-        Arc::new(Entry::new(content, times))
+        Times::new(now, refresh, fresh, stale)
     }
 
     fn label(found: &Found) -> &'static str {
@@ -271,7 +268,7 @@ mod tests {
     fn an_answer_ages_goes_stale_and_is_gone_whoever_reads_it() {
         let (cache, now) = (Cache::new(1 << 20), Instant::now());
         let question = Question::new(ProviderId(0), EntityKind::User, "a");
-        cache.insert(question.to_key(), entry(scored(50.0, 1), now, 100, 50));
+        put(&cache, &question, &scored(50.0, 1), now, (100, 50));
         for (after, expected) in
             [(0, "fresh"), (79, "fresh"), (81, "ageing"), (100, "miss, stale"), (151, "miss")]
         {
@@ -287,12 +284,12 @@ mod tests {
     fn a_failure_stands_beside_the_old_answer_and_a_new_answer_removes_both() {
         let (cache, now) = (Cache::new(1 << 20), Instant::now());
         let question = Question::new(ProviderId(0), EntityKind::User, "a");
-        cache.insert(question.to_key(), entry(scored(50.0, 1), now, 10, 1000));
+        put(&cache, &question, &scored(50.0, 1), now, (10, 1000));
         let later = now + Duration::from_secs(20);
-        cache.insert(question.to_key(), entry(Content::Failure(FailureKind::Timeout), later, 30, 0));
+        fail(&cache, &question, later);
         assert_eq!(label(&cache.get(&question, later)), "failed, stale");
         assert_eq!(label(&cache.get(&question, later + Duration::from_secs(31))), "miss, stale");
-        cache.insert(question.to_key(), entry(unknown(), later, 100, 0));
+        put(&cache, &question, &unknown(), later, (100, 0));
         assert_eq!(label(&cache.get(&question, later)), "fresh");
         assert_eq!(cache.entries(), 1, "what the vendor no longer knows has no old score left");
         assert!(cache.forget(&question));
@@ -303,24 +300,25 @@ mod tests {
     fn a_failed_refresh_leaves_a_fresh_unknown_where_it_is() {
         let (cache, now) = (Cache::new(1 << 20), Instant::now());
         let question = Question::new(ProviderId(0), EntityKind::User, "a");
-        cache.insert(question.to_key(), entry(unknown(), now, 100, 50));
+        put(&cache, &question, &unknown(), now, (100, 50));
         let later = now + Duration::from_secs(90);
-        cache.insert(question.to_key(), entry(Content::Failure(FailureKind::Timeout), later, 30, 0));
+        fail(&cache, &question, later);
         assert_eq!(label(&cache.get(&question, later)), "ageing");
         assert!(cache.standby(&question, later).is_some());
         assert!(cache.standby(&question, now + Duration::from_secs(151)).is_none());
     }
 
     #[test]
-    fn one_reader_refreshes_and_after_a_failure_nobody_for_a_while() {
-        let now = Instant::now();
-        let at = |seconds| now + Duration::from_secs(seconds);
-        let entry = entry(unknown(), now, 100, 50);
-        assert!(entry.claim_refresh(at(80)));
-        assert!(!entry.claim_refresh(at(80)) && !entry.claim_refresh(at(140)), "one is under way");
-        entry.put_off_refresh(at(90));
-        assert!(!entry.claim_refresh(at(90)));
-        assert!(entry.claim_refresh(at(91)) && !entry.claim_refresh(at(91)));
+    fn two_questions_of_one_number_are_told_apart() {
+        let (cache, now) = (Cache::new(1 << 20), Instant::now());
+        let of = |id| Question::hashed(ProviderId(0), EntityKind::User, id, 7);
+        let (first, second) = (of("first"), of("second"));
+        put(&cache, &first, &scored(50.0, 1), now, (100, 0));
+        assert_eq!(label(&cache.get(&second, now)), "miss");
+        assert!(cache.standby(&second, now).is_none() && !cache.forget(&second));
+        assert_eq!(label(&cache.get(&first, now)), "fresh");
+        put(&cache, &second, &scored(60.0, 1), now, (100, 0));
+        assert_eq!((label(&cache.get(&first, now)), label(&cache.get(&second, now))), ("miss", "fresh"));
     }
 
     #[test]
@@ -329,12 +327,12 @@ mod tests {
         let names: Vec<String> = (0..200).map(|n| format!("known-{n}")).collect();
         for name in &names {
             let question = Question::new(ProviderId(0), EntityKind::User, name);
-            cache.insert(question.to_key(), entry(scored(50.0, 100), now, 100, 0));
+            put(&cache, &question, &scored(50.0, 100), now, (100, 0));
         }
         for n in 0..100_000 {
             let name = format!("random-{n}");
             let question = Question::new(ProviderId(0), EntityKind::User, &name);
-            cache.insert(question.to_key(), entry(unknown(), now, 100, 0));
+            put(&cache, &question, &unknown(), now, (100, 0));
         }
         let kept = names.iter().filter(|name| {
             let question = Question::new(ProviderId(0), EntityKind::User, name);
@@ -352,24 +350,22 @@ mod tests {
         ) {
             let capacity = 64 << 10;
             let (cache, start) = (Cache::new(capacity), Instant::now());
-            let mut model: HashMap<String, Arc<Entry>> = HashMap::new();
+            let mut model: HashMap<String, Entry> = HashMap::new();
             for (who, what, at, size) in steps {
                 let (name, now) = (format!("e{who}"), start + Duration::from_secs(at));
                 let question = Question::new(ProviderId(0), EntityKind::Host, &name);
                 match what {
                     0 => match cache.get(&question, now) {
                         Found::Fresh(found) | Found::Ageing(found) => {
-                            prop_assert!(now < found.times.fresh_until());
-                            prop_assert!(Arc::ptr_eq(&found, &model[&name]), "an older answer came back");
+                            prop_assert!(Moment::from(now) < found.times().fresh_until());
+                            prop_assert!(found.is(&model[&name]), "an older answer came back");
                         }
                         Found::Failed(..) => prop_assert!(false, "nothing failed"),
                         Found::Miss(_) => {}
                     },
                     _ => {
-                        let content = if what == 1 { scored(1.0, size) } else { unknown() };
-                        let put = entry(content, now, 60, 60);
-                        model.insert(name.clone(), Arc::clone(&put));
-                        cache.insert(question.to_key(), put);
+                        let answer = if what == 1 { scored(1.0, size) } else { unknown() };
+                        model.insert(name.clone(), put(&cache, &question, &answer, now, (60, 60)));
                     }
                 }
                 prop_assert!(cache.bytes() <= capacity, "{} bytes", cache.bytes());

@@ -3,6 +3,7 @@
 //! Pure: `now` and the random number are parameters. Times are on the monotonic clock, so a wall clock that
 //! jumps changes nothing. A hot answer is not kept alive by being read.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::config;
@@ -19,12 +20,40 @@ pub enum Outcome {
     Failed,
 }
 
+/// A moment on the monotonic clock in half the bytes of an [`Instant`]: nanoseconds from the first instant that became
+/// one in this process, before it below zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// How long after `earlier` it is; nothing when it is before that.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    fn after(self, millis: u32) -> Moment {
+        Moment(self.0.saturating_add(i64::from(millis) * 1_000_000))
+    }
+}
+
+impl From<Instant> for Moment {
+    fn from(at: Instant) -> Moment {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        let origin = *ORIGIN.get_or_init(|| at);
+        let nanos = |distance: Duration| i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
+        match at.checked_duration_since(origin) {
+            Some(distance) => Moment(nanos(distance)),
+            None => Moment(-nanos(origin.saturating_duration_since(at))),
+        }
+    }
+}
+
 /// When an answer is to be asked again. Every cached answer has one, so the later times are kept as the distance from
-/// the first, in milliseconds: a distance above 49 days counts as 49 days.
+/// the first, in milliseconds (a distance above 49 days counts as 49 days), and nothing lies idle behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(Rust, packed(4))]
 pub struct Times {
-    /// When it was written.
-    pub written: Instant,
+    written: Moment,
     refresh: u32,
     fresh: u32,
     stale: u32,
@@ -33,26 +62,32 @@ pub struct Times {
 impl Times {
     /// The times of an answer written at `written`, as distances from there.
     pub fn new(written: Instant, refresh: Duration, fresh: Duration, stale: Duration) -> Self {
-        Times { written, refresh: millis(refresh), fresh: millis(fresh), stale: millis(stale) }
+        Times {
+            written: written.into(),
+            refresh: millis(refresh),
+            fresh: millis(fresh),
+            stale: millis(stale),
+        }
+    }
+
+    /// When it was written.
+    pub fn written(self) -> Moment {
+        self.written
     }
 
     /// From here a reader should have it asked again in the background.
-    pub fn refresh_at(&self) -> Instant {
-        self.after(self.refresh)
+    pub fn refresh_at(self) -> Moment {
+        self.written().after(self.refresh)
     }
 
     /// Until here it is used without asking.
-    pub fn fresh_until(&self) -> Instant {
-        self.after(self.fresh)
+    pub fn fresh_until(self) -> Moment {
+        self.written().after(self.fresh)
     }
 
     /// Until here it may be used, marked as stale, when the vendor cannot be asked.
-    pub fn stale_until(&self) -> Instant {
-        self.after(self.stale)
-    }
-
-    fn after(&self, millis: u32) -> Instant {
-        self.written + Duration::from_millis(u64::from(millis))
+    pub fn stale_until(self) -> Moment {
+        self.written().after(self.stale)
     }
 }
 
@@ -120,10 +155,21 @@ mod tests {
         let now = Instant::now();
         for (outcome, seconds) in [(Outcome::Scored, 900), (Outcome::Unknown, 300), (Outcome::Failed, 30)] {
             let times = lifetimes(0.0).times(outcome, now, 0.3);
-            assert_eq!(times.fresh_until() - now, Duration::from_secs(seconds), "{outcome:?}");
+            assert_eq!(times.fresh_until().since(now.into()), Duration::from_secs(seconds), "{outcome:?}");
         }
         let failed = lifetimes(0.0).times(Outcome::Failed, now, 0.5);
         assert_eq!(failed.stale_until(), failed.fresh_until(), "a failure is never served stale");
+    }
+
+    #[test]
+    fn moments_are_as_far_apart_as_the_instants_and_in_their_order() {
+        let middle = Instant::now();
+        let (early, late) = (middle - Duration::from_nanos(1_234_567_891), middle + Duration::from_secs(7));
+        let [first, second, third] = [early, middle, late].map(Moment::from);
+        assert!(first < second && second < third);
+        assert_eq!(second.since(first), middle - early);
+        assert_eq!(third.since(first), late - early);
+        assert_eq!(first.since(third), Duration::ZERO);
     }
 
     proptest! {
@@ -131,7 +177,7 @@ mod tests {
         fn jitter_stays_within_its_bounds_and_times_in_their_order(jitter in 0.0f64..0.5, random in 0.0f64..1.0) {
             let now = Instant::now();
             let times = lifetimes(jitter).times(Outcome::Scored, now, random);
-            let life = (times.fresh_until() - now).as_secs_f64();
+            let life = times.fresh_until().since(now.into()).as_secs_f64();
             prop_assert!(life >= 900.0 * (1.0 - jitter) - 0.001 && life <= 900.0 * (1.0 + jitter) + 0.001);
             prop_assert!(times.refresh_at() <= times.fresh_until() && times.fresh_until() <= times.stale_until());
         }

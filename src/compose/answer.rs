@@ -2,10 +2,9 @@
 //!
 //! Owns the members of a scored or unknown entity that do not depend on the alert. Contract: the text is
 //! valid JSON members without braces, and can be written with or without its bulky part, which is bounded, without
-//! parsing.
+//! parsing. Where text and gist are kept is for others to choose: the cache has them beside its own.
 
 use jiff::Timestamp;
-use serde_json::Number;
 
 use super::json;
 use crate::provider::{Answer, Scored};
@@ -15,23 +14,44 @@ use crate::score::{Level, Score};
 /// many answers.
 const MOST_DETAILS: usize = 32 * 1024;
 
-/// What is constant of an answer; what the cache holds.
+/// What stands before the vendor's own number.
+const RAW_SCORE: &str = r#","raw":{"score":"#;
+
+/// What is constant of an answer, as it comes from the vendor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
-    /// `"status":...` to `"last_seen":...`, then the details, then `,"as_of":...`.
-    text: Box<str>,
-    /// Where the details (`,"reasons":[...],"attributes":{...}`) begin and end; the same when there are none.
-    details: (u32, u32),
+    /// `"status":...` to `"last_seen":...`, then the details (`,"reasons":[...],"attributes":{...}`), if any, then
+    /// `,"as_of":...`.
+    text: Vec<u8>,
+    gist: Gist,
+}
+
+/// What is known of an answer beside its text, and where in the text the details are. Packed, as it stands in every
+/// entry of the cache, and there are millions: nothing lies idle between its fields or behind them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(Rust, packed)]
+pub struct Gist {
+    /// When the vendor answered, Unix milliseconds.
+    as_of: i64,
+    /// Bytes of text before the details.
+    details: u32,
     verdict: Option<(Score, Level)>,
-    raw: Option<Number>,
-    as_of: Timestamp,
+    /// Bytes of text behind the details.
+    tail: u8,
+}
+
+/// What is constant of an answer, wherever it is kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RenderedRef<'a> {
+    text: &'a [u8],
+    gist: &'a Gist,
 }
 
 impl Rendered {
     /// Renders `answer`, which the vendor gave at `as_of`.
     pub fn of(answer: &Answer, as_of: Timestamp) -> Rendered {
         let mut out = Vec::with_capacity(512);
-        let (details, verdict, raw) = match answer {
+        let (start, verdict) = match answer {
             Answer::Scored(scored) => {
                 facts(scored, &mut out);
                 let start = out.len();
@@ -40,63 +60,92 @@ impl Rendered {
                     out.truncate(start);
                     out.extend_from_slice(br#","truncated":true"#);
                 }
-                ((start, out.len()), Some((scored.score, scored.level)), scored.raw.score.clone())
+                (start, Some((scored.score, scored.level)))
             }
             Answer::Unknown { detail } => {
                 out.extend_from_slice(br#""status":"unknown""#);
                 if let Some(detail) = detail {
                     json::member(&mut out, "detail", detail);
                 }
-                ((out.len(), out.len()), None, None)
+                (out.len(), None)
             }
         };
+        let end = out.len();
         json::timestamp(&mut out, "as_of", whole_second(as_of));
-        // Everything above is text; the copy in `from_utf8_lossy` is never made.
-        let text = String::from_utf8_lossy(&out).into_owned().into_boxed_str();
-        // An answer's body is bounded far below 4 GiB, and there may be a million of these.
-        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Rendered { text, details: (offset(details.0), offset(details.1)), verdict, raw, as_of }
+        let gist = Gist {
+            as_of: as_of.as_millisecond(),
+            // An answer's body is bounded far below 4 GiB, and a point in time takes few bytes.
+            details: u32::try_from(start).unwrap_or(u32::MAX),
+            verdict,
+            tail: u8::try_from(out.len() - end).unwrap_or(u8::MAX),
+        };
+        Rendered { text: out, gist }
+    }
+
+    /// The same, borrowed.
+    pub fn get(&self) -> RenderedRef<'_> {
+        RenderedRef { text: &self.text, gist: &self.gist }
+    }
+}
+
+impl Gist {
+    /// Whether the vendor does not know the entity.
+    pub fn is_unknown(self) -> bool {
+        self.verdict().is_none()
+    }
+
+    fn verdict(self) -> Option<(Score, Level)> {
+        self.verdict
+    }
+}
+
+impl<'a> RenderedRef<'a> {
+    /// What [`RenderedRef::text`] and [`RenderedRef::gist`] gave, kept elsewhere.
+    pub fn new(text: &'a [u8], gist: &'a Gist) -> Self {
+        RenderedRef { text, gist }
+    }
+
+    /// The whole text.
+    pub fn text(self) -> &'a [u8] {
+        self.text
+    }
+
+    /// What is known beside the text.
+    pub fn gist(self) -> Gist {
+        *self.gist
     }
 
     /// The score; `None` when the vendor does not know the entity.
-    pub fn score(&self) -> Option<Score> {
-        self.verdict.map(|(score, _)| score)
+    pub fn score(self) -> Option<Score> {
+        self.gist.verdict().map(|(score, _)| score)
     }
 
     /// The level; `None` when the vendor does not know the entity.
-    pub fn level(&self) -> Option<Level> {
-        self.verdict.map(|(_, level)| level)
+    pub fn level(self) -> Option<Level> {
+        self.gist.verdict().map(|(_, level)| level)
     }
 
-    /// Whether the vendor does not know the entity.
-    pub fn is_unknown(&self) -> bool {
-        self.verdict.is_none()
+    /// When the vendor answered, Unix milliseconds.
+    pub(super) fn as_of(self) -> i64 {
+        self.gist.as_of
     }
 
-    /// When the vendor answered.
-    pub fn as_of(&self) -> Timestamp {
-        self.as_of
-    }
-
-    /// Bytes of memory that it takes, its text included: for the cache's bound.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.text.len()
-    }
-
-    /// The vendor's own number, where it gives one.
-    pub(super) fn raw(&self) -> Option<&Number> {
-        self.raw.as_ref()
+    /// The vendor's own number as it was written, where it gives one. Rarely asked for, so it is found in the text: what
+    /// stands before it is ours, and a vendor's words have no bare quotes.
+    pub(super) fn raw(self) -> Option<&'a str> {
+        let facts = self.text.get(..self.gist.details as usize)?;
+        let (_, number) = std::str::from_utf8(facts).ok()?.split_once(RAW_SCORE)?;
+        number.split([',', '}']).next()
     }
 
     /// Writes the members.
-    pub(super) fn write(&self, with_details: bool, out: &mut Vec<u8>) {
-        let text = self.text.as_bytes();
-        let (start, end) = (self.details.0 as usize, self.details.1 as usize);
+    pub(super) fn write(self, with_details: bool, out: &mut Vec<u8>) {
         if with_details {
-            out.extend_from_slice(text);
+            out.extend_from_slice(self.text);
         } else {
-            out.extend_from_slice(text.get(..start).unwrap_or_default());
-            out.extend_from_slice(text.get(end..).unwrap_or_default());
+            let tail = self.text.len().saturating_sub(usize::from(self.gist.tail));
+            out.extend_from_slice(self.text.get(..self.gist.details as usize).unwrap_or_default());
+            out.extend_from_slice(self.text.get(tail..).unwrap_or_default());
         }
     }
 }
@@ -165,7 +214,7 @@ mod tests {
 
     fn text(rendered: &Rendered, with_details: bool) -> String {
         let mut out = vec![b'{'];
-        rendered.write(with_details, &mut out);
+        rendered.get().write(with_details, &mut out);
         out.push(b'}');
         String::from_utf8(out).unwrap()
     }
@@ -174,7 +223,8 @@ mod tests {
     fn an_unknown_entity_has_a_status_and_no_score() {
         let plain = Rendered::of(&Answer::Unknown { detail: None }, at());
         assert_eq!(text(&plain, true), r#"{"status":"unknown","as_of":"2026-05-29T14:23:27Z"}"#);
-        assert!(plain.is_unknown() && plain.score().is_none() && plain.level().is_none());
+        assert!(plain.get().gist().is_unknown());
+        assert_eq!((plain.get().score(), plain.get().level()), (None, None));
         let detailed = Rendered::of(&Answer::Unknown { detail: Some("no_level") }, at());
         assert_eq!(
             text(&detailed, false),
@@ -223,7 +273,7 @@ mod tests {
         let cut = Rendered::of(&scored(longest + 1), at());
         let value: Value = serde_json::from_str(&text(&cut, true)).unwrap();
         assert_eq!((&value["truncated"], &value["reasons"]), (&json!(true), &Value::Null));
-        assert!(cut.bytes() < 1_000);
+        assert!(cut.get().text().len() < 1_000);
     }
 
     #[test]
@@ -247,6 +297,33 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&text(&rendered, false)).unwrap(), rest);
         assert_eq!(whole["raw"], json!({"score": 240, "level": "HI\"GH", "scale": "sum"}));
         assert_eq!(whole["first_seen"], json!("2026-05-29T14:23:27.987Z"));
-        assert!(rendered.bytes() > text(&rendered, true).len());
+    }
+
+    #[test]
+    fn the_vendors_own_number_is_found_and_no_other() {
+        let raw = |score: Option<serde_json::Number>, level: Option<&str>| {
+            let scored = Scored {
+                score: Score::ZERO,
+                level: Level::Info,
+                raw: Raw { score, level: level.map(str::to_owned), scale: "sum" },
+                delta: Some(7.into()),
+                signals: None,
+                first_seen: None,
+                last_seen: None,
+                reasons: vec![r#","raw":{"score":1}"#.to_owned()],
+                attributes: json!({"a": 1, "raw": {"score": 2}}).as_object().unwrap().clone(),
+            };
+            let rendered = Rendered::of(&Answer::Scored(Box::new(scored)), at());
+            rendered.get().raw().map(str::to_owned)
+        };
+        for number in ["240", "-3", "0.25", "1e300"] {
+            let number: serde_json::Number = serde_json::from_str(number).unwrap();
+            assert_eq!(raw(Some(number.clone()), Some("x")), Some(number.to_string()));
+        }
+        for level in [None, Some(r#"x,"raw":{"score":9}"#)] {
+            assert_eq!(raw(None, level), None);
+            assert_eq!(raw(Some(5.into()), level).as_deref(), Some("5"));
+        }
+        assert_eq!(Rendered::of(&Answer::Unknown { detail: Some("no_level") }, at()).get().raw(), None);
     }
 }

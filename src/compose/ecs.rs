@@ -30,7 +30,7 @@ pub(super) fn enriched<'a>(composer: &Composer, input: &Input<'a>, risk: &Risk<'
     for (owner, [score_field, norm_field, level_field]) in OWNERS {
         let highest = Highest::of(risk.entities.iter().filter(|entity| owner_of(entity) == Some(owner)));
         if let (Some(score), Some(level)) = (highest.score, highest.level) {
-            let raw = highest.raw.map_or_else(|| score.to_string(), |raw| raw.to_string());
+            let raw = highest.raw().map_or_else(|| score.to_string(), str::to_owned);
             fields.push((score_field, raw));
             fields.push((norm_field, score.to_string()));
             fields.push((level_field, format!("\"{}\"", risk::caption(level))));

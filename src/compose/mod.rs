@@ -36,7 +36,7 @@ use crate::entity::EntityKind;
 use crate::provider::FailureKind;
 use crate::score::{Level, Score};
 
-pub use answer::Rendered;
+pub use answer::{Gist, Rendered, RenderedRef};
 use risk::{Highest, Risk};
 
 /// The `schema` of everything that we add. What begins with `riskstream/` is ours, whatever the version.
@@ -76,7 +76,7 @@ pub enum Outcome<'a> {
     /// The vendor knows it, or knows that it does not.
     Answered {
         /// What the vendor says.
-        answer: &'a Rendered,
+        answer: RenderedRef<'a>,
         /// How long ago the vendor said it.
         age: Duration,
         /// Where the answer came from.

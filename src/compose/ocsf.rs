@@ -124,7 +124,7 @@ fn container<'a>(
 }
 
 /// Sets the three risk attributes of the object at `place`.
-fn set<'a>(alert: &mut Node<'a>, place: &str, highest: &Highest, trace: &mut Trace<'a>) {
+fn set<'a>(alert: &mut Node<'a>, place: &str, highest: &Highest<'_>, trace: &mut Trace<'a>) {
     let (Some(score), Some(level)) = (highest.score, highest.level) else { return };
     let Some(object) = alert.at(place).filter(|node| node.is_object()) else { return };
     for (name, value) in [
@@ -152,8 +152,8 @@ fn has_risk(alert: &mut Node<'_>) -> bool {
 }
 
 /// The `user` and `device` objects that scored entities stand in, each with the highest of them.
-fn targets<'e>(entities: &'e [EntityOutcome<'_>]) -> BTreeMap<&'e str, Highest> {
-    let mut targets: BTreeMap<&str, Highest> = BTreeMap::new();
+fn targets<'e>(entities: &'e [EntityOutcome<'_>]) -> BTreeMap<&'e str, Highest<'e>> {
+    let mut targets: BTreeMap<&str, Highest<'e>> = BTreeMap::new();
     for entity in entities {
         for place in entity.paths.iter().filter_map(|path| target(entity.kind, path)) {
             if targets.len() < MAX_TARGETS || targets.contains_key(place) {
@@ -208,7 +208,7 @@ fn enrichment<'a>(entity: &EntityOutcome<'_>, risk: &Risk<'_>) -> Node<'a> {
     json::member(&mut out, "type", "risk");
     if let Outcome::Answered { answer, .. } = entity.outcome {
         out.extend_from_slice(br#","created_time":"#);
-        json::display(&mut out, answer.as_of().as_millisecond());
+        json::display(&mut out, answer.as_of());
     }
     let (kind, short) = (entity.kind.label(), short_description(entity));
     json::member(&mut out, "short_desc", &short);
@@ -262,7 +262,7 @@ mod tests {
         let answer = crate::provider::Answer::Unknown { detail: None };
         let answer = super::super::Rendered::of(&answer, jiff::Timestamp::UNIX_EPOCH);
         let outcome = Outcome::Answered {
-            answer: &answer,
+            answer: answer.get(),
             age: std::time::Duration::ZERO,
             source: super::super::Source::Cache,
         };

@@ -3,9 +3,7 @@
 //! Owns the names and the order of its members, which consumers rely on. Pure. Values and paths were
 //! written by whoever caused the alert: they leave as JSON strings, escaped.
 
-use serde_json::Number;
-
-use super::{Cut, EntityOutcome, Input, Outcome, SCHEMA, Source, Summary, json};
+use super::{Cut, EntityOutcome, Input, Outcome, RenderedRef, SCHEMA, Source, Summary, json};
 use crate::score::{Level, Score};
 
 /// Everything that is said about one alert.
@@ -95,15 +93,15 @@ pub(super) fn entity(entity: &EntityOutcome<'_>, with_details: bool, out: &mut V
 
 /// The highest of some entities: the score and the level each for itself.
 #[derive(Debug, Default)]
-pub(super) struct Highest {
+pub(super) struct Highest<'a> {
     pub score: Option<Score>,
     pub level: Option<Level>,
-    /// The vendor's own number of the entity with the highest score.
-    pub raw: Option<Number>,
+    /// What gave the score.
+    answer: Option<RenderedRef<'a>>,
 }
 
-impl Highest {
-    pub fn of<'e>(entities: impl IntoIterator<Item = &'e EntityOutcome<'e>>) -> Highest {
+impl<'a> Highest<'a> {
+    pub fn of(entities: impl IntoIterator<Item = &'a EntityOutcome<'a>>) -> Self {
         let mut highest = Highest::default();
         for entity in entities {
             highest.add(entity);
@@ -111,14 +109,19 @@ impl Highest {
         highest
     }
 
-    pub fn add(&mut self, entity: &EntityOutcome<'_>) {
+    pub fn add(&mut self, entity: &EntityOutcome<'a>) {
         if let Outcome::Answered { answer, .. } = entity.outcome {
             if answer.score() > self.score {
                 self.score = answer.score();
-                self.raw = answer.raw().cloned();
+                self.answer = Some(answer);
             }
             self.level = self.level.max(answer.level());
         }
+    }
+
+    /// The vendor's own number of the entity with the highest score, as it was written.
+    pub fn raw(&self) -> Option<&'a str> {
+        self.answer.and_then(RenderedRef::raw)
     }
 }
 

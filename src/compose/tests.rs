@@ -92,7 +92,7 @@ fn entity<'a>(kind: EntityKind, value: &'a str, paths: &[String], outcome: Outco
 }
 
 fn hit(answer: &Rendered) -> Outcome<'_> {
-    Outcome::Answered { answer, age: Duration::from_millis(12_900), source: Source::Cache }
+    Outcome::Answered { answer: answer.get(), age: Duration::from_millis(12_900), source: Source::Cache }
 }
 
 fn user(outcome: Outcome<'_>) -> EntityOutcome<'_> {
@@ -276,7 +276,7 @@ fn an_alert_of_no_known_format_and_entities_beyond_the_bound_are_marked() {
 fn a_stale_answer_says_so_and_why() {
     let answer = unknown();
     let source = Source::Stale(FailureKind::BreakerOpen);
-    let stale = user(Outcome::Answered { answer: &answer, age: Duration::from_secs(90_000), source });
+    let stale = user(Outcome::Answered { answer: answer.get(), age: Duration::from_secs(90_000), source });
     let mut out = b"before".to_vec();
     envelope().one(&stale, &mut out);
     assert_eq!(

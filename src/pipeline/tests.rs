@@ -65,8 +65,8 @@ async fn at_the_deadline_an_old_answer_stands_in_and_says_so() {
         reasons: Vec::new(),
         attributes: serde_json::Map::new(),
     }));
-    let old = Entry::new(Content::Answer(Rendered::of(&answer, Timestamp::UNIX_EPOCH)), times);
-    flights.cache().insert(question.to_key(), Arc::new(old));
+    let old = Rendered::of(&answer, Timestamp::UNIX_EPOCH);
+    flights.cache().insert(&question, Content::Answer(old.get()), times);
     let entity = at_the_deadline(&engine);
     assert_eq!((&entity["status"], &entity["score"]), (&"scored".into(), &77.into()), "{entity}");
     assert_eq!(

@@ -5,6 +5,7 @@
 //! an identifier. Limiter and time-out are the [`super::transport`]'s.
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,7 +139,8 @@ impl Guard {
         bound: Option<Duration>,
     ) -> Result<Answer, Failure> {
         let until = bound.map(|bound| Instant::now() + bound);
-        let asking = self.attempts(entity, Call { priority, until });
+        // Pinned: else each way to wait for it would have room for all of it, in every flight.
+        let asking = pin!(self.attempts(entity, Call { priority, until }));
         let answer = match until {
             None => asking.await,
             Some(until) => tokio::time::timeout_at(until, asking).await.unwrap_or_else(|_| {

@@ -30,8 +30,8 @@ tokio::task_local! {
 
 /// Runs `asking` so that its requests are at least as urgent as `raised` says at any time, those that wait already
 /// included.
-pub async fn raisable<F: Future>(raised: watch::Receiver<Priority>, asking: F) -> F::Output {
-    RAISED.scope(raised, asking).await
+pub fn raisable<F: Future>(raised: watch::Receiver<Priority>, asking: F) -> impl Future<Output = F::Output> {
+    RAISED.scope(raised, asking)
 }
 
 /// For whom a request is made.

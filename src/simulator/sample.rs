@@ -5,16 +5,14 @@
 //! are no part of what is measured with them. Never in the way of a real alert.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::cache::key::ProviderId;
-use crate::cache::store::{Content, Entry};
 use crate::cache::ttl::Outcome;
-use crate::cache::{Cache, Lifetimes, Question};
+use crate::cache::{Cache, Content, Lifetimes, Question};
 use crate::compose::Rendered;
 use crate::entity::EntityKind;
 use crate::provider::{Answer, Raw, Scored};
@@ -93,6 +91,11 @@ impl Finding {
 
 /// An answer of about 400 bytes as it is written into alerts.
 pub fn answer(number: usize) -> Rendered {
+    answer_of(number, 0)
+}
+
+/// An answer that is `more` bytes longer than [`answer`].
+pub fn answer_of(number: usize, more: usize) -> Rendered {
     let attributes = json!({"is_privileged": number.is_multiple_of(7), "is_publicly_accessible": false, "team": "payments"});
     let attributes = match attributes {
         serde_json::Value::Object(members) => members,
@@ -110,7 +113,7 @@ pub fn answer(number: usize) -> Rendered {
         signals: Some(15),
         first_seen: Some(Timestamp::UNIX_EPOCH),
         last_seen: Some(Timestamp::UNIX_EPOCH),
-        reasons: vec!["Suspicious API call detected".to_owned(), "New country".to_owned()],
+        reasons: vec!["Suspicious API call detected".to_owned(), format!("New country{}", "!".repeat(more))],
         attributes,
     };
     Rendered::of(&Answer::Scored(Box::new(scored)), Timestamp::UNIX_EPOCH)
@@ -121,8 +124,8 @@ pub fn fill(cache: &Cache, lifetimes: &Lifetimes, entities: usize) {
     let times = lifetimes.times(Outcome::Scored, Instant::now(), 0.5);
     for number in 0..entities {
         let id = arn(number);
-        let key = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id).to_key();
-        cache.insert(key, Arc::new(Entry::new(Content::Answer(answer(number)), times)));
+        let question = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id);
+        cache.insert(&question, Content::Answer(answer(number).get()), times);
     }
 }
 

@@ -182,7 +182,7 @@ impl<'p> Stages<'p> {
                 paths: found.paths,
                 provider: Some("datadog"),
                 outcome: Outcome::Answered {
-                    answer: &answer,
+                    answer: answer.get(),
                     age: Duration::from_secs(12),
                     source: Source::Cache,
                 },
