@@ -42,7 +42,7 @@ pub(crate) fn extract(plan: &Plan, format: u16, text: &str, notes: &Notes, max: 
     memory.joined.clear();
     let Memory { store, winners, joined } = memory;
     let mut add = |kind, id: Cow<'_, str>, spots: &[Spot<'_>]| {
-        if let Some(position) = store.add(text, kind, &id, max) {
+        if let Some(position) = store.add(text, kind, id, max) {
             for spot in spots {
                 store.place(position, |out| reading.write_pointer(*spot, out));
             }

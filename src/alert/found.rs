@@ -249,8 +249,8 @@ impl Store {
     }
 
     /// Notes that `alert` names an entity, of which at most `max` are kept; its position if it is.
-    pub fn add(&mut self, alert: &str, kind: EntityKind, value: &Cow<'_, str>, max: usize) -> Option<usize> {
-        let id = canonical(kind, value);
+    pub fn add(&mut self, alert: &str, kind: EntityKind, value: Cow<'_, str>, max: usize) -> Option<usize> {
+        let id = canonical(kind, &value);
         let hash = entity::hash(kind, &id);
         let position = self.items.len();
         match self.position(hash) {
@@ -278,7 +278,7 @@ impl Store {
             }
             None => {}
         }
-        let (value, id) = match (value, &id) {
+        let (value, id) = match (&value, &id) {
             (Cow::Borrowed(value), Cow::Borrowed(id)) => (within(alert, value), within(alert, id)),
             (Cow::Borrowed(value), Cow::Owned(id)) => (within(alert, value), self.write(id)),
             (Cow::Owned(value), Cow::Borrowed(id)) => {
@@ -359,9 +359,9 @@ mod tests {
         let alert = r#"{"host":" WS-17. ","user":"jdoe"}"#;
         let mut store = Store::default();
         let host = Cow::Borrowed(alert.get(10..16).unwrap_or_default());
-        assert_eq!(store.add(alert, EntityKind::Host, &host, 9), Some(0));
-        assert_eq!(store.add(alert, EntityKind::User, &Cow::Owned(" a@B.example".to_owned()), 9), Some(1));
-        assert_eq!(store.add(alert, EntityKind::User, &Cow::Owned(" jdoe ".to_owned()), 9), Some(2));
+        assert_eq!(store.add(alert, EntityKind::Host, host, 9), Some(0));
+        assert_eq!(store.add(alert, EntityKind::User, Cow::Owned(" a@B.example".to_owned()), 9), Some(1));
+        assert_eq!(store.add(alert, EntityKind::User, Cow::Owned(" jdoe ".to_owned()), 9), Some(2));
         let found: Vec<_> = store.entities(alert).iter().map(|found| (found.value, found.id)).collect();
         assert_eq!(found, [("WS-17.", "ws-17"), (" a@B.example", "a@b.example"), (" jdoe ", "jdoe")]);
     }
@@ -383,7 +383,7 @@ mod tests {
                     let id = format!("host-{who}");
                     let value = if *upper { id.to_uppercase() } else { id.clone() };
                     let path = format!("/hosts/{place}");
-                    let position = store.add("", EntityKind::Host, &Cow::Owned(value), max);
+                    let position = store.add("", EntityKind::Host, Cow::Owned(value), max);
                     if let Some(position) = position {
                         store.place(position, |text| text.push_str(&path));
                     }

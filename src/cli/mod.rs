@@ -106,8 +106,7 @@ Examples:
   riskstream bench
   riskstream bench --brokers localhost:9092
   riskstream bench --brokers localhost:9092 --only backlog --alerts 200000 --runs 3
-  riskstream bench --brokers localhost:9092 --only growth,hanging --json > bench.jsonl"
-    )]
+  riskstream bench --brokers localhost:9092 --only growth,hanging --json > bench.jsonl")]
     Bench(bench::Arguments),
     /// A process that `bench` measures.
     #[command(hide = true)]

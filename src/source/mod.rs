@@ -23,6 +23,7 @@
 //! bytes; hits run through on the lane's thread, only misses go to the runtime.
 
 pub mod access;
+pub mod arrival;
 pub mod assignments;
 pub mod audit;
 pub mod certificate;
