@@ -126,7 +126,7 @@ pub enum LookUpError {
 }
 
 /// One for each entity of an alert: on the stack for as many as alerts mostly have.
-type Each<T> = SmallVec<[T; 8]>;
+type Each<T> = SmallVec<[T; 12]>;
 
 /// What routing and the cache say of one entity, before any flight.
 enum First {

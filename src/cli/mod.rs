@@ -94,19 +94,19 @@ Examples:
     /// Dead letters: list them, look at one, send them again.
     Dlq(dlq::Arguments),
     /// What this machine makes of it, beside a bare copy loop.
-    #[command(
-        after_help = "Without --brokers only the steps of the hot path are measured, in this process. With it, service and
-copy loop work off the same backlog one after the other, each as a process of its own: alerts a second, CPU seconds
-for a million alerts, and their ratio in each run. The copy loop has librdkafka as it is distributed (--mended: as the
-service has it). The cluster's own work counts for neither, but takes processors where it shares the machine. Topics
-`riskstream-bench-*` are created there, and deleted, also after ctrl-c.
+    #[command(after_help = "Without --brokers only the steps of the hot path are measured, in this process.
+
+With it, service and copy loop work off the same backlog one after the other, each as a process
+of its own: alerts a second, CPU seconds for a million alerts, and their ratio in each run. The
+copy loop has librdkafka as it is distributed (--mended: as the service has it). The cluster's
+own work counts for neither, but takes processors where it shares the machine. Topics called
+riskstream-bench-... are created there, and deleted, also after ctrl-c.
 
 Examples:
   riskstream bench
   riskstream bench --brokers localhost:9092
   riskstream bench --brokers localhost:9092 --only backlog --alerts 200000 --runs 3
-  riskstream bench --brokers localhost:9092 --only growth,hanging --json > bench.jsonl"
-    )]
+  riskstream bench --brokers localhost:9092 --only growth,hanging --json > bench.jsonl")]
     Bench(bench::Arguments),
     /// A process that `bench` measures.
     #[command(hide = true)]

@@ -65,6 +65,6 @@ fn bench_shows_that_cached_entities_do_not_wait_for_a_vendor_that_hangs() {
     }
     let counted = about("cached entities")["counted"].as_u64().unwrap();
     assert!(counted > 1_000, "500 a second for 3 s, nine in ten: {counted}");
-    assert!(p50("new entities") > 1_500.0, "they wait for their deadline: {lines:?}");
+    assert!(p50("new entities") > 900.0, "they wait for the vendor's time-out: {lines:?}");
     assert!(p50("cached entities") < 500.0, "these do not: {lines:?}");
 }

@@ -1,7 +1,8 @@
 //! Alerts at a rate, and what comes out of them: how long each took from the producer to a consumer of the output.
 //!
 //! Contract: the producer keeps to its rate whatever comes back, so that a stall shows as latency and not as fewer
-//! alerts; by how much it was late itself is told. When an alert was sent travels as its key, and so does of which sort it
+//! alerts; by how much it was late itself is told. The alerts of a moment go to one partition and those of the next moment to
+//! the next one, as Kafka's own producers do without keys: a request for each alert would be what is measured. When an alert was sent travels as its key, and so does of which sort it
 //! is. It begins when the child has all its partitions, and those of the first seconds do not count. What has not come out when everything else has, or when nothing more comes
 //! out, is missing, and told; it never just lowers the figures.
 
@@ -23,7 +24,7 @@ use crate::simulator::sample::Finding;
 /// Not counted at the start.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Between two handfuls of alerts.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(2);
 /// How long nothing may come out before the rest counts as missing.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a key: when it was sent, and of which sort it is.
@@ -147,17 +148,17 @@ fn produce(
     let mut sent = Sent { all: 0, counted: vec![0; sorts], cpu: 0.0, late: Duration::ZERO };
     let mut before = None;
     let started = Instant::now();
-    loop {
+    for moment in 0_u32.. {
         let elapsed = started.elapsed();
         if elapsed >= end {
             break;
         }
         stand.go_on()?;
+        let partition = (moment % partitions) as i32;
         let due = (elapsed.as_secs_f64() * traffic.rate as f64) as u64;
         while sent.all < due {
             let at = now();
             let (sort, entity) = (traffic.alert)(sent.all);
-            let partition = (sent.all % u64::from(partitions)) as i32;
             send(producer, traffic.input, partition, &key(at, sort), finding.about(|_| entity))?;
             sent.all += 1;
             if at >= from {
