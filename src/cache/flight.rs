@@ -83,8 +83,8 @@ pub struct Flights {
 }
 
 impl Flights {
-    /// Flights to `carriers`, whose positions are their [`super::key::ProviderId`]s, run on `runtime`. Each ends within `bound`,
-    /// where there is one.
+    /// Flights to `carriers`, whose positions are their [`super::key::ProviderId`]s, run on `runtime`. Each ends within
+    /// `bound`, where there is one.
     pub fn new(
         cache: Arc<Cache>,
         carriers: Vec<Carrier>,

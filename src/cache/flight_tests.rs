@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use crate::cache::key::ProviderId;
-use crate::entity::EntityKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,8 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::super::ttl::Times;
 use super::*;
+use crate::cache::key::ProviderId;
 use crate::config::provider::Common;
 use crate::config::{Config, Ttl};
+use crate::entity::EntityKind;
 use crate::provider::meter::NoMeter;
 use crate::provider::{Asking, Provider};
 

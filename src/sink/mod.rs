@@ -94,19 +94,19 @@ pub enum SinkError {
     },
 }
 
-/// A record that was finally refused.
+/// A record that comes back, finally refused.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Returned {
     /// Why.
     pub error: SinkError,
-    /// Its value, which the producer alone had.
+    /// Its value, which the producer alone had; empty where that is of no more use ([`SinkError::Withdrawn`]).
     pub value: Vec<u8>,
 }
 
 /// Told of every delivery, from the producer's own thread. Must not block for long.
 pub trait Deliveries: Send + Sync + 'static {
     /// The record of `token` was acknowledged, in this partition of its topic, or finally refused.
-    fn delivered(&self, token: Token, result: Result<i32, Refused>);
+    fn delivered(&self, token: Token, result: Result<i32, Returned>);
     /// The producer of this number cannot go on.
     fn broken(&self, producer: u32, why: String);
 }
@@ -140,10 +140,15 @@ impl ProducerContext for Context {
         use rdkafka::Message;
         let result = match delivery {
             Ok(message) => Ok(message.partition()),
-            Err((error, message)) => Err(Refused {
-                error: refusal(message.topic(), error),
-                value: message.payload().unwrap_or_default().to_vec(),
-            }),
+            Err((error, message)) => {
+                let error = refusal(message.topic(), error);
+                // A producer that gives up gives all up at once: nobody sends those again, so nobody needs copies.
+                let value = match error {
+                    SinkError::Withdrawn { .. } => Vec::new(),
+                    _ => message.payload().unwrap_or_default().to_vec(),
+                };
+                Err(Returned { error, value })
+            }
         };
         self.deliveries.delivered(Token::unpack(token), result);
     }

@@ -66,11 +66,11 @@ impl Core {
             self.counts.begin.observe(now.elapsed().as_secs_f64());
         }
         self.settle(token, now)?;
-        if let Some(slot) = self.slots.get(token).filter(|slot| matches!(slot.state, State::Ready(_))) {
-            // It waits for others, or for room in the producer's queue.
+        if let Some(slot) = self.slots.get(token).filter(|slot| !matches!(slot.state, State::Sent(_))) {
+            // It waits for answers, for others, or for room in the producer's queue.
             slot.output.shrink_to_fit();
+            self.slots.count(token);
         }
-        self.slots.count(token);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::alert::decode::Scratch;
 use crate::config::{OnFailure, Order};
 use crate::metrics::{LaneMetrics, Metrics};
 use crate::pipeline::Pipeline;
-use crate::sink::{Sink, SinkError, Token};
+use crate::sink::{Returned, Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
 use crate::source::departure::{After, RETRY};
@@ -107,7 +107,7 @@ impl Core {
     ) -> Self {
         Core {
             metrics: Arc::clone(&pipeline.metrics),
-            counts: pipeline.metrics.lane(),
+            counts: LaneMetrics::new(&pipeline.metrics),
             pipeline,
             sink,
             mail,
@@ -391,37 +391,32 @@ impl Core {
     fn handle(&mut self, event: Event, now: Instant) -> Result<(), LaneError> {
         match event {
             Event::Landed(token) => self.answered(token, now),
-            Event::Delivered(token, partition) if self.transactions.is_some() => {
-                self.reported(token, Ok(partition), now)
+            Event::Delivered(token, result) if self.transactions.is_some() => {
+                self.reported(token, result.map_err(|returned| returned.error), now)
             }
-            Event::Refused(token, refused) if self.transactions.is_some() => {
-                self.reported(token, Err(refused.error), now)
-            }
-            Event::Delivered(token, _) => self.complete(token, now),
-            Event::Refused(token, refused)
-                if self.held_back && matches!(refused.error, SinkError::Withdrawn { .. }) =>
-            {
-                // Its offset stays open: it is read again.
-                self.slots.release(token);
-                Ok(())
-            }
-            Event::Refused(token, refused) => {
-                if let Some(slot) = self.slots.get(token) {
-                    if !self.assignments.counts(slot.assignment, slot.epoch) {
-                        // Its partition has a new owner, who sends it.
-                        self.slots.release(token);
-                        return Ok(());
-                    }
-                    slot.take_back(refused.value);
-                }
-                match self.refused(token, refused.error, now)? {
-                    After::Again => self.outbox.push_back(token),
-                    After::Later => self.retries.push_back((now + RETRY, token)),
-                }
-                Ok(())
-            }
+            Event::Delivered(token, Ok(_)) => self.complete(token, now),
+            Event::Delivered(token, Err(returned)) => self.returned(token, *returned, now),
             Event::Broken(producer, why) => self.broken(producer, why, now),
         }
+    }
+
+    /// What becomes of a record that the producer gives back, at least once.
+    fn returned(&mut self, token: Token, returned: Returned, now: Instant) -> Result<(), LaneError> {
+        let Returned { error, value } = returned;
+        let withdrawn = self.held_back && matches!(error, SinkError::Withdrawn { .. });
+        if let Some(slot) = self.slots.get(token) {
+            // Either its offset stays open, and it is read again, or its partition has a new owner, who sends it.
+            if withdrawn || !self.assignments.counts(slot.assignment, slot.epoch) {
+                self.slots.release(token);
+                return Ok(());
+            }
+            slot.take_back(value);
+        }
+        match self.refused(token, error, now)? {
+            After::Again => self.outbox.push_back(token),
+            After::Later => self.retries.push_back((now + RETRY, token)),
+        }
+        Ok(())
     }
 
     /// Waits no longer for the answers of an alert: they are there, or its deadline is over.

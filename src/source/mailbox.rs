@@ -8,17 +8,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::sink::{Deliveries, Refused, Token};
+use crate::sink::{Deliveries, Returned, Token};
 
 /// What reaches a lane from other threads.
 #[derive(Debug)]
 pub enum Event {
     /// The last answer of a waiting alert has landed.
     Landed(Token),
-    /// A record was acknowledged, in this partition.
-    Delivered(Token, i32),
-    /// A record was refused.
-    Refused(Token, Box<Refused>),
+    /// A record was acknowledged, in this partition of its topic, or finally refused.
+    Delivered(Token, Result<i32, Box<Returned>>),
     /// The producer of this number cannot go on.
     Broken(u32, String),
 }
@@ -94,11 +92,8 @@ impl Mail {
 }
 
 impl Deliveries for Post {
-    fn delivered(&self, token: Token, result: Result<i32, Refused>) {
-        self.send(match result {
-            Ok(partition) => Event::Delivered(token, partition),
-            Err(refused) => Event::Refused(token, Box::new(refused)),
-        });
+    fn delivered(&self, token: Token, result: Result<i32, Returned>) {
+        self.send(Event::Delivered(token, result.map_err(Box::new)));
     }
 
     fn broken(&self, producer: u32, why: String) {

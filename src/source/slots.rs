@@ -1,8 +1,8 @@
 //! The alerts in flight of one lane: a table with reused places, counted in alerts and in bytes.
 //!
 //! Contract: a place is told apart by its generation, so that word of an earlier user's delivery changes nothing. What
-//! is counted is what is held, the spare room of buffers, what an alert waits with and the producer's copy included. Buffers are kept for
-//! the next user, up to a bound.
+//! is counted is what is held, the spare room of buffers, what an alert waits with and the producer's copy included.
+//! Buffers are kept for the next user, up to a bound.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +26,9 @@ pub const fn most(bound: usize) -> usize {
 
 /// Bytes of buffers that are kept for the next users, all together.
 pub const KEPT: usize = 8 << 20;
+
+/// Bytes of those in places that nobody uses; the rest is that of [`Spares`].
+const IDLE: usize = KEPT - Spares::MOST * KEEP;
 
 /// What is known of an alert in flight.
 pub struct Slot {
@@ -285,7 +288,7 @@ impl Slots {
             slot.headers = None;
             for buffer in [&mut slot.key, &mut slot.value, &mut slot.output] {
                 buffer.clear();
-                if buffer.capacity() > KEEP || self.kept + buffer.capacity() > KEPT {
+                if buffer.capacity() > KEEP || self.kept + buffer.capacity() > IDLE {
                     *buffer = Vec::new();
                 }
                 self.kept += buffer.capacity();
@@ -346,7 +349,7 @@ mod tests {
         assert_eq!(slots.bytes(), 0);
         let kept = |slots: &Slots| slots.table.iter().map(Slot::buffers).sum::<usize>();
         assert_eq!(slots.kept, kept(&slots));
-        assert!(slots.kept <= KEPT && slots.kept > KEPT / 2, "{}", slots.kept);
+        assert!(slots.kept <= IDLE && slots.kept > IDLE / 2, "{}", slots.kept);
         // Whoever uses a buffer again counts all of it.
         let small = slots.table.iter().filter(|slot| slot.buffers() > 0).count();
         let tokens: Vec<Token> = (0..4_000).map(|_| slots.take(now)).collect();

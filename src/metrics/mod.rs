@@ -1,26 +1,38 @@
 //! Every metric: name, help, labels and buckets, in one place.
 //!
+//! | file | owns |
+//! |---|---|
+//! | this one | the metrics of the process, and the text that Prometheus reads |
+//! | [`lane`] | what a lane counts for every alert, by itself |
+//! | [`provider`] | what is counted of each provider |
+//! | `register` | how a metric of each type is made |
+//!
 //! Contract: the prefix is `riskstream_`, units are base units, labels are from closed sets (no identifier, no
 //! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
 //! addition, of each lane for itself or atomic: handles are looked up once, when the parts are built.
 
+mod lane;
+mod provider;
+mod register;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
-use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
 use crate::alert::DecodeError;
 use crate::cache::key::ProviderId;
 use crate::compose::AlertStatus;
-use crate::provider::FailureKind;
-use crate::provider::breaker::Condition;
-use crate::provider::meter::{Meter, OUTCOMES};
+
+pub use self::lane::LaneMetrics;
+pub use self::provider::{CacheQueries, ProviderMetrics};
+
+use self::provider::Families;
+use self::register::{counter, counters, gauge, gauges, histogram, histograms, moment};
 
 /// Seconds, from what a cache hit takes to what a slow vendor does.
 const LATENCY: &[f64] =
@@ -34,62 +46,6 @@ const STAGE: &[f64] =
 #[error("cannot register metrics: {0}")]
 pub struct MetricsError(#[from] prometheus::Error);
 
-/// Counters of one provider's questions to the cache.
-pub struct CacheQueries {
-    /// Answered from the cache.
-    pub hit: IntCounter,
-    /// Had to be asked.
-    pub miss: IntCounter,
-    /// A remembered failure.
-    pub failed: IntCounter,
-    /// Asked again in the background ahead of expiry.
-    pub refresh: IntCounter,
-}
-
-/// Counters of one provider's requests.
-#[derive(Clone)]
-pub struct ProviderMetrics {
-    requests: IntCounterVec,
-    latency: Histogram,
-    retries: IntCounter,
-    limiter_wait: Histogram,
-    quota: Gauge,
-    waiting: IntGauge,
-    breaker: IntGauge,
-    name: String,
-}
-
-impl Meter for ProviderMetrics {
-    fn request(&self, outcome: &'static str, elapsed: Duration) {
-        self.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
-        self.latency.observe(elapsed.as_secs_f64());
-    }
-
-    fn limiter_wait(&self, waited: Duration) {
-        self.limiter_wait.observe(waited.as_secs_f64());
-    }
-
-    fn waiting(&self, requests: usize) {
-        self.waiting.set(requests as i64);
-    }
-
-    fn quota_remaining(&self, requests: u64) {
-        self.quota.set(requests as f64);
-    }
-
-    fn retry(&self, _because: FailureKind) {
-        self.retries.inc();
-    }
-
-    fn breaker(&self, condition: Condition) {
-        self.breaker.set(match condition {
-            Condition::Closed => 0,
-            Condition::HalfOpen => 1,
-            Condition::Open => 2,
-        });
-    }
-}
-
 /// Counters of transactions, by how they ended. All stay at zero in at least once.
 pub struct TransactionMetrics {
     /// Committed.
@@ -98,35 +54,6 @@ pub struct TransactionMetrics {
     pub aborted: IntCounter,
     /// In doubt: a new producer asked the broker.
     pub renewed: IntCounter,
-}
-
-/// What a lane counts for every alert. It counts by itself, and adds to what all lanes and the scraper see only when told
-/// to ([`LaneMetrics::flush`]): once for many alerts.
-pub struct LaneMetrics {
-    /// Alerts read from the input topics.
-    pub consumed: LocalIntCounter,
-    /// Enriched alerts acknowledged by the output topic.
-    pub published: LocalIntCounter,
-    /// Seconds from polling an alert to the acknowledgement of its output.
-    pub latency: LocalHistogram,
-    /// Seconds of decoding, extracting, routing, looking into the cache and composing: of the first of the alerts that are
-    /// polled one after another without a wait.
-    pub begin: LocalHistogram,
-    /// Seconds that an alert waited for answers and for those before it.
-    pub wait: LocalHistogram,
-    /// Seconds from producing to the acknowledgement.
-    pub deliver: LocalHistogram,
-}
-
-impl LaneMetrics {
-    /// Adds what was counted since the last time.
-    pub fn flush(&self) {
-        self.consumed.flush();
-        self.published.flush();
-        for histogram in [&self.latency, &self.begin, &self.wait, &self.deliver] {
-            histogram.flush();
-        }
-    }
 }
 
 /// All metrics of a process.
@@ -220,21 +147,6 @@ impl Metrics {
         let by_status = counters(r, "alerts_by_status_total", "Alerts composed, by status.", &["status"])?;
         let by_status = AlertStatus::ALL.map(|status| by_status.with_label_values(&[status.label()]));
         let stage = histograms(r, "stage_seconds", "Time of one stage.", &["stage"], STAGE)?;
-        let queries =
-            counters(r, "cache_queries_total", "Questions to the cache.", &["provider", "outcome"])?;
-        let requests =
-            counters(r, "vendor_requests_total", "Requests to vendors.", &["provider", "outcome"])?;
-        let latency = histograms(r, "vendor_request_seconds", "Time of a request.", &["provider"], LATENCY)?;
-        let retries = counters(r, "vendor_retries_total", "Attempts after the first.", &["provider"])?;
-        let wait =
-            histograms(r, "vendor_limiter_wait_seconds", "Wait for the limiter.", &["provider"], LATENCY)?;
-        let quota = GaugeVec::new(
-            opts("vendor_quota_remaining", "What the vendor says is left of its quota."),
-            &["provider"],
-        )?;
-        r.register(Box::new(quota.clone()))?;
-        let waiting = gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", &["provider"])?;
-        let breaker = gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", &["provider"])?;
         let tokens =
             counters(r, "kafka_tokens_total", "Tokens for Kafka that were asked for.", &["outcome"])?;
         for outcome in ["ok", "refused", "unavailable"] {
@@ -246,32 +158,9 @@ impl Metrics {
         let build = gauges(r, "build_info", "Constant 1; what is running.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let cache = providers.iter().map(|name| {
-            let outcome = |outcome: &str| queries.with_label_values(&[*name, outcome]);
-            CacheQueries {
-                hit: outcome("hit"),
-                miss: outcome("miss"),
-                failed: outcome("failed"),
-                refresh: outcome("refresh"),
-            }
-        });
-        let cache = cache.collect();
-        let providers = providers.iter().map(|name| {
-            for outcome in OUTCOMES {
-                requests.with_label_values(&[*name, outcome]);
-            }
-            ProviderMetrics {
-                requests: requests.clone(),
-                latency: latency.with_label_values(&[*name]),
-                retries: retries.with_label_values(&[*name]),
-                limiter_wait: wait.with_label_values(&[*name]),
-                quota: quota.with_label_values(&[*name]),
-                waiting: waiting.with_label_values(&[*name]),
-                breaker: breaker.with_label_values(&[*name]),
-                name: (*name).to_owned(),
-            }
-        });
-        let providers = providers.collect();
+        let families = Families::register(r)?;
+        let cache = providers.iter().map(|name| families.queries(name)).collect();
+        let providers = providers.iter().map(|name| families.requests(name)).collect();
         let partition = &["topic", "partition"];
         Ok(Metrics {
             consumed: counter(r, "alerts_consumed_total", "Alerts read from the input.")?,
@@ -325,12 +214,7 @@ impl Metrics {
                 "Unix time of the end of the token for Kafka; 0 without one.",
             )?,
             cache,
-            nowhere: CacheQueries {
-                hit: detached()?,
-                miss: detached()?,
-                failed: detached()?,
-                refresh: detached()?,
-            },
+            nowhere: CacheQueries::detached()?,
             cache_entries: gauge(r, "cache_entries", "Answers in the cache.")?,
             cache_bytes: gauge(r, "cache_bytes", "Bytes of answers in the cache.")?,
             evictions: counter(r, "cache_evictions_total", "Answers that went from the cache to make room.")?,
@@ -339,18 +223,6 @@ impl Metrics {
             providers,
             registry: r.clone(),
         })
-    }
-
-    /// What one lane counts.
-    pub fn lane(&self) -> LaneMetrics {
-        LaneMetrics {
-            consumed: self.consumed.local(),
-            published: self.published.local(),
-            latency: self.latency.local(),
-            begin: self.stage_begin.local(),
-            wait: self.stage_wait.local(),
-            deliver: self.stage_deliver.local(),
-        }
     }
 
     /// Counters of a provider's questions to the cache.
@@ -468,82 +340,8 @@ impl Metrics {
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("riskstream_{name}"), help)
-}
-
-fn detached() -> Result<IntCounter, prometheus::Error> {
-    IntCounter::with_opts(opts("detached", "Not registered."))
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let metric = IntCounter::with_opts(opts(name, help))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let metric = IntCounterVec::new(opts(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let metric = IntGauge::with_opts(opts(name, help))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-/// A gauge of a moment, in seconds of Unix time.
-fn moment(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-    let metric = Gauge::with_opts(opts(name, help))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
 fn unix(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let metric = IntGaugeVec::new(opts(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-) -> Result<Histogram, prometheus::Error> {
-    let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-    let metric = Histogram::with_opts(opts)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn histograms(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> Result<HistogramVec, prometheus::Error> {
-    let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-    let metric = HistogramVec::new(opts, labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }
 
 #[cfg(test)]

@@ -1,0 +1,146 @@
+//! What is counted of one provider: questions to the cache about its entities, and its requests.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+};
+
+use super::LATENCY;
+use super::register::{counters, gauges, histograms, opts};
+use crate::provider::FailureKind;
+use crate::provider::breaker::Condition;
+use crate::provider::meter::{Meter, OUTCOMES};
+
+/// Counters of one provider's questions to the cache.
+pub struct CacheQueries {
+    /// Answered from the cache.
+    pub hit: IntCounter,
+    /// Had to be asked.
+    pub miss: IntCounter,
+    /// A remembered failure.
+    pub failed: IntCounter,
+    /// Asked again in the background ahead of expiry.
+    pub refresh: IntCounter,
+}
+
+impl CacheQueries {
+    /// Counters that nobody sees.
+    pub(super) fn detached() -> Result<Self, prometheus::Error> {
+        let counter = || IntCounter::with_opts(opts("detached", "Not registered."));
+        Ok(CacheQueries { hit: counter()?, miss: counter()?, failed: counter()?, refresh: counter()? })
+    }
+}
+
+/// Counters of one provider's requests.
+#[derive(Clone)]
+pub struct ProviderMetrics {
+    requests: IntCounterVec,
+    latency: Histogram,
+    retries: IntCounter,
+    limiter_wait: Histogram,
+    quota: Gauge,
+    waiting: IntGauge,
+    breaker: IntGauge,
+    name: String,
+}
+
+impl Meter for ProviderMetrics {
+    fn request(&self, outcome: &'static str, elapsed: Duration) {
+        self.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
+        self.latency.observe(elapsed.as_secs_f64());
+    }
+
+    fn limiter_wait(&self, waited: Duration) {
+        self.limiter_wait.observe(waited.as_secs_f64());
+    }
+
+    fn waiting(&self, requests: usize) {
+        self.waiting.set(requests as i64);
+    }
+
+    fn quota_remaining(&self, requests: u64) {
+        self.quota.set(requests as f64);
+    }
+
+    fn retry(&self, _because: FailureKind) {
+        self.retries.inc();
+    }
+
+    fn breaker(&self, condition: Condition) {
+        self.breaker.set(match condition {
+            Condition::Closed => 0,
+            Condition::HalfOpen => 1,
+            Condition::Open => 2,
+        });
+    }
+}
+
+/// The metrics whose series are those of all providers.
+pub(super) struct Families {
+    queries: IntCounterVec,
+    requests: IntCounterVec,
+    latency: HistogramVec,
+    retries: IntCounterVec,
+    limiter_wait: HistogramVec,
+    quota: GaugeVec,
+    waiting: IntGaugeVec,
+    breaker: IntGaugeVec,
+}
+
+impl Families {
+    /// Registers them, without a series.
+    pub(super) fn register(r: &Registry) -> Result<Self, prometheus::Error> {
+        let provider = &["provider"];
+        let quota = GaugeVec::new(
+            opts("vendor_quota_remaining", "What the vendor says is left of its quota."),
+            provider,
+        )?;
+        r.register(Box::new(quota.clone()))?;
+        let outcome = &["provider", "outcome"];
+        Ok(Families {
+            queries: counters(r, "cache_queries_total", "Questions to the cache.", outcome)?,
+            requests: counters(r, "vendor_requests_total", "Requests to vendors.", outcome)?,
+            latency: histograms(r, "vendor_request_seconds", "Time of a request.", provider, LATENCY)?,
+            retries: counters(r, "vendor_retries_total", "Attempts after the first.", provider)?,
+            limiter_wait: histograms(
+                r,
+                "vendor_limiter_wait_seconds",
+                "Wait for the limiter.",
+                provider,
+                LATENCY,
+            )?,
+            quota,
+            waiting: gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", provider)?,
+            breaker: gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", provider)?,
+        })
+    }
+
+    /// The questions to the cache about entities of the provider `name`.
+    pub(super) fn queries(&self, name: &str) -> CacheQueries {
+        let outcome = |outcome: &str| self.queries.with_label_values(&[name, outcome]);
+        CacheQueries {
+            hit: outcome("hit"),
+            miss: outcome("miss"),
+            failed: outcome("failed"),
+            refresh: outcome("refresh"),
+        }
+    }
+
+    /// The requests of the provider `name`, with all their outcomes from the start.
+    pub(super) fn requests(&self, name: &str) -> ProviderMetrics {
+        for outcome in OUTCOMES {
+            self.requests.with_label_values(&[name, outcome]);
+        }
+        ProviderMetrics {
+            requests: self.requests.clone(),
+            latency: self.latency.with_label_values(&[name]),
+            retries: self.retries.with_label_values(&[name]),
+            limiter_wait: self.limiter_wait.with_label_values(&[name]),
+            quota: self.quota.with_label_values(&[name]),
+            waiting: self.waiting.with_label_values(&[name]),
+            breaker: self.breaker.with_label_values(&[name]),
+            name: name.to_owned(),
+        }
+    }
+}
