@@ -31,19 +31,53 @@ pub(crate) struct Key<'a> {
     pub start: usize,
 }
 
-/// Eight bytes, each the same.
-const fn all(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
+/// How many bytes are looked at together.
+const LANES: usize = 16;
+
+/// How many of these bytes come before the first that ends a run of plain characters in a string: a quote, a backslash, or
+/// a control character. All of them when there is none.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn run(bytes: &[u8; LANES]) -> usize {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_set_epi64x,
+    };
+    let both = u128::from_le_bytes(*bytes);
+    // SAFETY: these are of SSE2, which every x86-64 has; no memory is touched.
+    let stops = unsafe {
+        let bytes = _mm_set_epi64x((both >> 64) as i64, both as i64);
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control))
+    };
+    (stops | 1 << LANES).trailing_zeros() as usize
 }
 
-/// The high bit of each byte of `word` that ends a run of plain characters in a string: a quote, a backslash, or a control
-/// character. Above the lowest one there may be others that do not.
-const fn stops(word: u64) -> u64 {
-    const fn zeros(word: u64) -> u64 {
-        word.wrapping_sub(all(1)) & !word
+/// The same, one after another.
+#[cfg(not(target_arch = "x86_64"))]
+fn run(bytes: &[u8; LANES]) -> usize {
+    few(bytes)
+}
+
+/// The same for any number of bytes.
+fn few(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| !matches!(**byte, b'"' | b'\\' | ..0x20)).count()
+}
+
+/// Where the plain characters of a string end that begin at `at`.
+#[inline]
+fn plain(bytes: &[u8], mut at: usize) -> usize {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    while let Some((lanes, behind)) = rest.split_first_chunk() {
+        let run = run(lanes);
+        at += run;
+        if run < LANES {
+            return at;
+        }
+        rest = behind;
     }
-    let control = word.wrapping_sub(all(0x20)) & !word;
-    (control | zeros(word ^ all(b'"')) | zeros(word ^ all(b'\\'))) & all(0x80)
+    at + few(rest)
 }
 
 impl<'a> Scanner<'a> {
@@ -58,11 +92,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// The byte here; 0, which no JSON holds outside strings, at the end.
+    #[inline]
     fn byte(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
     /// The first byte of what comes next, white space aside.
+    #[inline]
     pub fn peek(&mut self) -> u8 {
         while matches!(self.byte(), b' ' | b'\n' | b'\t' | b'\r') {
             self.at += 1;
@@ -71,6 +107,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes past a byte that must come next.
+    #[inline]
     fn pass(&mut self, byte: u8) -> Result<(), NotJson> {
         if self.peek() != byte {
             return Err(NotJson);
@@ -80,6 +117,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes into the object or list that begins here with `open`; whether there is anything before its `close`.
+    #[inline]
     pub fn enter(&mut self, open: u8, close: u8) -> Result<bool, NotJson> {
         self.pass(open)?;
         let is_empty = self.peek() == close;
@@ -88,6 +126,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// After a member or element: whether another one follows; else it goes past `close`.
+    #[inline]
     pub fn goes_on(&mut self, close: u8) -> Result<bool, NotJson> {
         let next = self.peek();
         self.at += 1;
@@ -99,13 +138,23 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes past a key and its colon.
+    #[inline]
     pub fn key(&mut self) -> Result<Key<'a>, NotJson> {
-        self.pass(b'"')?;
-        let start = self.at - 1;
-        let is_escaped = self.rest_of_string()?;
-        let written = self.text.get(start + 1..self.at - 1).ok_or(NotJson)?;
-        self.pass(b':')?;
+        self.peek();
+        let start = self.at;
+        let (end, is_escaped) = self.skip_key()?;
+        let written = self.text.get(start + 1..end).ok_or(NotJson)?;
         Ok(Key { written, is_escaped, start })
+    }
+
+    /// The same for a key that nobody reads: where its closing quote stands, and whether there is an escape in it.
+    #[inline]
+    fn skip_key(&mut self) -> Result<(usize, bool), NotJson> {
+        self.pass(b'"')?;
+        let is_escaped = self.rest_of_string()?;
+        let end = self.at - 1;
+        self.pass(b':')?;
+        Ok((end, is_escaped))
     }
 
     /// Goes past the value that comes next, and returns its text.
@@ -132,7 +181,7 @@ impl<'a> Scanner<'a> {
                     } else {
                         open.push(bracket);
                         if bracket == b'{' {
-                            self.key()?;
+                            self.skip_key()?;
                         }
                         continue;
                     }
@@ -148,7 +197,7 @@ impl<'a> Scanner<'a> {
                 let Some(&bracket) = open.last() else { break };
                 if self.goes_on(closing(bracket))? {
                     if bracket == b'{' {
-                        self.key()?;
+                        self.skip_key()?;
                     }
                     break;
                 }
@@ -172,31 +221,17 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes past the rest of a string and its closing quote; whether there was an escape in it.
+    #[inline]
     fn rest_of_string(&mut self) -> Result<bool, NotJson> {
         let mut is_escaped = false;
         loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let mut plain = 0;
-            let mut words = rest.chunks_exact(8);
-            let found = words.by_ref().find_map(|word| {
-                let word = word.try_into().map_or(0, u64::from_le_bytes);
-                let stops = stops(word);
-                plain += if stops == 0 { 8 } else { stops.trailing_zeros() as usize / 8 };
-                (stops != 0).then_some(())
-            });
-            if found.is_none() {
-                let tail = words.remainder().iter();
-                plain += tail.take_while(|byte| !matches!(**byte, b'"' | b'\\' | ..0x20)).count();
-            }
-            self.at += plain;
-            match self.byte() {
-                b'"' => {
-                    self.at += 1;
-                    return Ok(is_escaped);
-                }
+            self.at = plain(self.text.as_bytes(), self.at);
+            let stop = self.byte();
+            self.at += 1;
+            match stop {
+                b'"' => return Ok(is_escaped),
                 b'\\' => {
                     is_escaped = true;
-                    self.at += 1;
                     self.escape()?;
                 }
                 _ => return Err(NotJson),
