@@ -83,7 +83,7 @@ pub struct Flights {
 }
 
 impl Flights {
-    /// Flights to `carriers`, whose positions are their [`ProviderId`]s, run on `runtime`. Each ends within `bound`,
+    /// Flights to `carriers`, whose positions are their [`super::key::ProviderId`]s, run on `runtime`. Each ends within `bound`,
     /// where there is one.
     pub fn new(
         cache: Arc<Cache>,

@@ -24,7 +24,7 @@ pub const TIMESTAMP: &str = "risk-timestamp";
 /// letter that came of it.
 pub const REDRIVEN: &str = "risk-redriven";
 
-/// An upper bound on the bytes, names included, of everything that [`of`] yields.
+/// An upper bound on the bytes, names included, of everything that [`each`] yields.
 pub const RESERVED: usize = 128;
 
 /// Whether a header of an input has a name that only we may write: `risk-*` or Kafka Connect's
