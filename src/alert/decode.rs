@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use super::error::DecodeError;
 use super::extract::{self, Memory};
 use super::format::{FormatId, Formats};
+use super::scan::Scanner;
 use super::walk::{Notes, Walk};
 use super::{Entities, Shape, shape};
 
@@ -95,16 +96,15 @@ impl Decoder {
             member: &self.options.member,
             members: Vec::new(),
             any_member: false,
-            lenient: false,
+            scan: Scanner::new(text),
         };
         walk.notes.clear(plan.tests.len());
         if walk.run().is_err() {
-            // Either it is not JSON, or, rarely, the parser's types are narrower than JSON (1e999, a lone surrogate).
-            serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(&error))?;
-            walk.notes.clear(plan.tests.len());
-            walk.members.clear();
-            walk.lenient = true;
-            walk.run().map_err(|error| not_json(&error))?;
+            return Err(match serde_json::from_str::<IgnoredAny>(text) {
+                Err(error) => not_json(&error),
+                // They agree on what is JSON.
+                Ok(_) => DecodeError::NotJson { line: 1, column: 1, what: "invalid JSON" },
+            });
         }
         let shape = Shape {
             close: shape::close(text),

@@ -13,6 +13,7 @@ mod plan;
 mod raw;
 mod read;
 mod rule;
+mod scan;
 mod shape;
 mod value;
 mod walk;

@@ -3,8 +3,6 @@
 //! Contract: the tree is deterministic. Where a wildcard stands beside a name or an index, what is below the
 //! wildcard is copied below these, so that the visitor follows one child and never two. Built once.
 
-use std::collections::HashMap;
-
 use super::path::Step;
 use super::rule::{Expect, Place, Rule, Source};
 
@@ -17,13 +15,11 @@ pub(crate) type TestId = u16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     /// Members by name.
-    names: HashMap<Box<[u8]>, NodeId, ahash::RandomState>,
+    names: Names,
     /// Elements by index.
     pub at: Vec<(usize, NodeId)>,
     /// Every other member and element.
     pub any: Option<NodeId>,
-    /// A bit for each name, by its length and ends: most keys of an alert are told apart without hashing them.
-    filter: [u64; 8],
     /// Its last pointer token, escaped, when it was reached by name.
     pub token: Box<str>,
     /// Tests that hold when a value other than null is here.
@@ -36,12 +32,74 @@ pub(crate) struct Node {
     pub wholes: Vec<Slot>,
 }
 
+/// Names, found by their length and ends: whoever writes alerts chooses which are asked for, and not which there are, so
+/// that a key costs no more than the names that share these with it.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    all: Vec<(Box<[u8]>, NodeId)>,
+    /// Positions in `all`, each name's at its signature or the first free place behind it. At most half is taken.
+    table: Vec<u16>,
+}
+
+impl Names {
+    const FREE: u16 = u16::MAX;
+
+    fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn get(&self, key: &[u8]) -> Option<NodeId> {
+        let mut at = signature(key);
+        // Ends at a free place: there always are some.
+        while let Some(&position) = self.table.get(at & self.table.len().wrapping_sub(1))
+            && let Some((name, id)) = self.all.get(usize::from(position))
+        {
+            if **name == *key {
+                return Some(*id);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Adds a name that is not there yet.
+    fn insert(&mut self, name: Box<[u8]>, id: NodeId) {
+        self.all.push((name, id));
+        let places = (self.all.len() * 4).next_power_of_two();
+        if self.table.len() != places {
+            self.table = vec![Self::FREE; places];
+            for position in 0..self.all.len() {
+                self.place(position);
+            }
+        } else {
+            self.place(self.all.len() - 1);
+        }
+    }
+
+    fn place(&mut self, position: usize) {
+        let Some((name, _)) = self.all.get(position) else { return };
+        let mask = self.table.len().wrapping_sub(1);
+        let mut at = signature(name) & mask;
+        while self.table.get(at).is_some_and(|place| *place != Self::FREE) {
+            at = (at + 1) & mask;
+        }
+        if let Some(place) = self.table.get_mut(at) {
+            // Formats name far fewer members than fit.
+            *place = u16::try_from(position).unwrap_or(Self::FREE);
+        }
+    }
+}
+
+/// The same for the same key, and mostly different for different ones.
+fn signature(key: &[u8]) -> usize {
+    let at = |position: usize| key.get(position).copied().map_or(0, usize::from);
+    key.len() * 101 + at(0) * 37 + at(key.len() / 2) * 7 + at(key.len().wrapping_sub(1)) * 11
+}
+
 impl Node {
     /// The child of this name.
     pub fn named(&self, key: &[u8]) -> Option<NodeId> {
-        let (word, bit) = signature(key);
-        let maybe = self.filter.get(word).is_some_and(|bits| bits & bit != 0);
-        if maybe { self.names.get(key).copied() } else { None }
+        self.names.get(key)
     }
 
     /// Whether anything below is asked about.
@@ -190,16 +248,12 @@ impl Plan {
     }
 
     fn named(&mut self, at: NodeId, name: &str) -> NodeId {
-        if let Some(id) = self.node(at).and_then(|n| n.names.get(name.as_bytes())) {
-            return *id;
+        if let Some(id) = self.node(at).and_then(|n| n.named(name.as_bytes())) {
+            return id;
         }
         let token = escape(name).into();
         let id = self.add(Node { token, ..Node::default() });
         if let Some(node) = self.nodes.get_mut(at as usize) {
-            let (word, bit) = signature(name.as_bytes());
-            if let Some(bits) = node.filter.get_mut(word) {
-                *bits |= bit;
-            }
             node.names.insert(name.as_bytes().into(), id);
         }
         id
@@ -231,7 +285,7 @@ impl Plan {
     fn resolve(&mut self, at: NodeId) {
         let Some(node) = self.node(at).cloned() else { return };
         let siblings: Vec<NodeId> =
-            node.names.values().copied().chain(node.at.iter().map(|(_, id)| *id)).collect();
+            node.names.all.iter().map(|(_, id)| *id).chain(node.at.iter().map(|(_, id)| *id)).collect();
         if let Some(any) = node.any {
             for sibling in &siblings {
                 self.merge(any, *sibling);
@@ -251,7 +305,7 @@ impl Plan {
             add_new(&mut target.values, &source.values);
             add_new(&mut target.wholes, &source.wholes);
         }
-        for (name, child) in &source.names {
+        for (name, child) in &source.names.all {
             let same = self.named(to, &String::from_utf8_lossy(name));
             self.merge(*child, same);
         }
@@ -266,16 +320,6 @@ impl Plan {
     }
 }
 
-/// The word and bit of a key in [`Node::filter`].
-fn signature(key: &[u8]) -> (usize, u64) {
-    let ends = key
-        .first()
-        .zip(key.last())
-        .map_or(0, |(first, last)| usize::from(*first) * 37 + usize::from(*last) * 11);
-    let hash = key.len() * 101 + ends;
-    (hash / 64 % 8, 1 << (hash % 64))
-}
-
 fn add_new<T: PartialEq + Copy>(to: &mut Vec<T>, from: &[T]) {
     for item in from {
         if !to.contains(item) {
@@ -287,4 +331,28 @@ fn add_new<T: PartialEq + Copy>(to: &mut Vec<T>, from: &[T]) {
 /// A name as a token of a pointer (RFC 6901).
 pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_and_nothing_else() {
+        let mut names = Names::default();
+        assert_eq!(names.get(b""), None);
+        // Many share their length, ends and middle.
+        let all: Vec<String> =
+            (0..500).map(|number| format!("a{}m{}z", number / 25 % 20, number % 25)).collect();
+        for (id, name) in all.iter().enumerate() {
+            assert_eq!(names.get(name.as_bytes()), None);
+            names.insert(name.as_bytes().into(), id as NodeId);
+        }
+        for (id, name) in all.iter().enumerate() {
+            assert_eq!(names.get(name.as_bytes()), Some(id as NodeId), "{name}");
+        }
+        for other in ["", "a", "az", "a0m0zz", "b0m0z", "risk"] {
+            assert_eq!(names.get(other.as_bytes()), None, "{other}");
+        }
+    }
 }

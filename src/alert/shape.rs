@@ -42,25 +42,6 @@ impl<'de> Visitor<'de> for Schema {
     }
 }
 
-/// Offset of the opening quote of the key whose value begins at `value`.
-pub(crate) fn key_start(text: &str, value: usize) -> usize {
-    let before = text.as_bytes().get(..value).unwrap_or_default();
-    let quote = |bytes: &[u8]| bytes.iter().rposition(|b| *b == b'"').unwrap_or(0);
-    // Backwards from the value: white space and a colon, then the key's closing quote.
-    let close = quote(before);
-    let mut open = close;
-    loop {
-        let rest = before.get(..open).unwrap_or_default();
-        open = quote(rest);
-        let backslashes =
-            rest.get(..open).unwrap_or_default().iter().rev().take_while(|b| **b == b'\\').count();
-        // A quote after an odd number of backslashes is part of the key.
-        if backslashes % 2 == 0 || open == 0 {
-            return open;
-        }
-    }
-}
-
 /// Offset of the brace that closes the document: its last byte that is no white space.
 pub(crate) fn close(text: &str) -> usize {
     text.trim_end_matches([' ', '\t', '\r', '\n']).len().saturating_sub(1)

@@ -1,16 +1,14 @@
-//! The one pass over an alert: a `serde_json` visitor that descends only where the plan asks, and skips the rest.
+//! The one pass over an alert: it descends only where the plan asks, and skips the rest.
 //!
-//! Contract: it validates the whole document (unless it is lenient), notes which tests hold, captures what rules ask for as byte
-//! ranges of the input, and finds the output member. It decides nothing: [`super::extract`] does. Its recursion
-//! is bounded by the depth of the plan, never by the alert; what is skipped is skipped iteratively.
+//! Contract: it checks the whole document, notes which tests hold, captures what rules ask for as byte ranges of the input,
+//! and finds the output member. It decides nothing: [`super::extract`] does. Its recursion is bounded by the depth of the plan,
+//! never by the alert; what is skipped is skipped iteratively.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{Deserializer, Visitor};
 
 use super::Occurrence;
 use super::plan::{NodeId, Plan, Slot};
+use super::scan::{self, NotJson, Open, Scanner};
 use super::shape;
 use super::value;
 
@@ -61,6 +59,8 @@ pub(crate) struct Notes {
     pub keys: String,
     /// What was captured, in document order.
     pub captures: Vec<Capture>,
+    /// Brackets that are open in what is skipped.
+    open: Open,
 }
 
 impl Notes {
@@ -75,6 +75,8 @@ impl Notes {
         self.keys.shrink_to(KEEP);
         self.captures.clear();
         self.captures.shrink_to(KEEP);
+        self.open.clear();
+        self.open.shrink_to(KEEP);
     }
 
     /// Whether a test held.
@@ -103,17 +105,104 @@ pub(crate) struct Walk<'w, 'a> {
     pub members: Vec<Occurrence>,
     /// Whether the root has any member.
     pub any_member: bool,
-    /// For a document that was checked by other means: take keys as bytes, and look at every value as a token before
-    /// walking it. Slower, but it reads numbers and escapes that are valid JSON and too much for the parser's types.
-    pub lenient: bool,
+    /// How far it is.
+    pub scan: Scanner<'a>,
 }
 
 impl<'a> Walk<'_, 'a> {
     /// Reads the document, which must be an object.
-    pub fn run(&mut self) -> Result<(), serde_json::Error> {
-        let mut parser = serde_json::Deserializer::from_str(self.text);
-        parser.deserialize_map(Root { walk: self })?;
-        parser.end()
+    pub fn run(&mut self) -> Result<(), NotJson> {
+        let mut more = self.scan.enter(b'{', b'}')?;
+        while more {
+            self.any_member = true;
+            let key = self.scan.key()?;
+            let ours = is(&key, self.member);
+            let fallback = !ours && is(&key, shape::FALLBACK);
+            match self.child(0, &key) {
+                child if ours || fallback => self.occurrence(&key, child, fallback)?,
+                None => self.scan.skip(&mut self.notes.open)?,
+                Some((node, how)) => self.down(ROOT, how, |walk, place| walk.value(node, place))?,
+            }
+            more = self.scan.goes_on(b'}')?;
+        }
+        if self.scan.is_over() { Ok(()) } else { Err(NotJson) }
+    }
+
+    /// Reads the output member, or what has its name.
+    fn occurrence(
+        &mut self,
+        key: &scan::Key<'_>,
+        child: Option<(NodeId, How)>,
+        fallback: bool,
+    ) -> Result<(), NotJson> {
+        let token = self.scan.value(&mut self.notes.open)?;
+        let ours = shape::is_ours(token);
+        self.members.push(Occurrence { span: key.start..self.scan.offset(), ours, fallback });
+        match child {
+            Some((node, how)) if !ours => self.down(ROOT, how, |walk, place| walk.token(node, place, token)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the value at `node`.
+    fn value(&mut self, node: NodeId, place: u32) -> Result<(), NotJson> {
+        let plan = self.plan;
+        let Some(asked) = plan.node(node) else { return self.scan.skip(&mut self.notes.open) };
+        if asked.wants_token() {
+            let token = self.scan.value(&mut self.notes.open)?;
+            return self.token(node, place, token);
+        }
+        match self.scan.peek() {
+            b'{' => self.object(node, place),
+            b'[' => self.list(node, place),
+            first => {
+                if first != b'n' {
+                    asked.present.iter().for_each(|test| self.notes.hold(*test));
+                }
+                self.scan.skip(&mut self.notes.open)
+            }
+        }
+    }
+
+    fn object(&mut self, node: NodeId, place: u32) -> Result<(), NotJson> {
+        self.present(node);
+        let mut more = self.scan.enter(b'{', b'}')?;
+        while more {
+            let key = self.scan.key()?;
+            match self.child(node, &key) {
+                None => self.scan.skip(&mut self.notes.open)?,
+                Some((node, how)) => self.down(place, how, |walk, place| walk.value(node, place))?,
+            }
+            more = self.scan.goes_on(b'}')?;
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, node: NodeId, place: u32) -> Result<(), NotJson> {
+        self.present(node);
+        let plan = self.plan;
+        let Some(asked) = plan.node(node) else { return Ok(()) };
+        let mut more = self.scan.enter(b'[', b']')?;
+        let mut index = 0;
+        while more {
+            let named = asked.at.iter().find(|(at, _)| *at == index).map(|(_, child)| *child);
+            match named.or(asked.any) {
+                None => self.scan.skip(&mut self.notes.open)?,
+                Some(node) => {
+                    self.down(place, How::Index(index as u32), |walk, place| walk.value(node, place))?;
+                }
+            }
+            index += 1;
+            more = self.scan.goes_on(b']')?;
+        }
+        Ok(())
+    }
+
+    fn present(&mut self, node: NodeId) {
+        let plan = self.plan;
+        if let Some(asked) = plan.node(node) {
+            asked.present.iter().for_each(|test| self.notes.hold(*test));
+        }
     }
 
     /// Offset in the document of a piece of it.
@@ -121,8 +210,8 @@ impl<'a> Walk<'_, 'a> {
         (piece.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
     }
 
-    /// Reads a value at `node` that was already seen as a token.
-    fn token(&mut self, node: NodeId, place: u32, token: &'a str) -> Result<(), serde_json::Error> {
+    /// Reads a value at `node` that was already passed, as `token`.
+    fn token(&mut self, node: NodeId, place: u32, token: &'a str) -> Result<(), NotJson> {
         let plan = self.plan;
         let Some(asked) = plan.node(node) else { return Ok(()) };
         if token == "null" {
@@ -136,12 +225,43 @@ impl<'a> Walk<'_, 'a> {
         if !list {
             self.leaf(node, place, token);
         } else if !(asked.values.is_empty() && asked.texts.is_empty()) {
-            let mut parser = serde_json::Deserializer::from_str(token);
-            parser.deserialize_seq(Texts { walk: self, node, place })?;
+            self.again(token, |walk| walk.texts(node, place))?;
         }
-        if asked.has_children() && (list || token.starts_with('{')) {
-            let mut parser = serde_json::Deserializer::from_str(token);
-            parser.deserialize_any(At { walk: self, node, place })?;
+        if asked.has_children() {
+            if list {
+                self.again(token, |walk| walk.list(node, place))?;
+            } else if token.starts_with('{') {
+                self.again(token, |walk| walk.object(node, place))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a token once more, then goes on behind it.
+    fn again(
+        &mut self,
+        token: &str,
+        read: impl FnOnce(&mut Self) -> Result<(), NotJson>,
+    ) -> Result<(), NotJson> {
+        let behind = self.scan;
+        self.scan = Scanner::from(self.text, self.offset(token));
+        read(self)?;
+        self.scan = behind;
+        Ok(())
+    }
+
+    /// Reads the elements of a list where texts are asked for: each one stands for itself.
+    fn texts(&mut self, node: NodeId, place: u32) -> Result<(), NotJson> {
+        let mut more = self.scan.enter(b'[', b']')?;
+        let mut index = 0;
+        while more {
+            let token = self.scan.value(&mut self.notes.open)?;
+            self.down(place, How::Index(index), |walk, place| {
+                walk.leaf(node, place, token);
+                Ok::<(), NotJson>(())
+            })?;
+            index += 1;
+            more = self.scan.goes_on(b']')?;
         }
         Ok(())
     }
@@ -202,247 +322,57 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// The child of `node` for a key, and how it is reached.
-    fn child(&mut self, node: NodeId, key: &[u8]) -> Option<(NodeId, How)> {
+    fn child(&mut self, node: NodeId, key: &scan::Key<'_>) -> Option<(NodeId, How)> {
         let asked = self.plan.node(node)?;
-        if let Some(child) = asked.named(key) {
-            return Some((child, How::Named(child)));
+        if key.is_escaped {
+            return unescaped(key, |key| self.named(node, key)).flatten();
         }
-        let any = asked.any?;
+        match asked.named(key.written.as_bytes()) {
+            Some(child) => Some((child, How::Named(child))),
+            None => self.wild(asked.any?, key.written),
+        }
+    }
+
+    fn named(&mut self, node: NodeId, key: &[u8]) -> Option<(NodeId, How)> {
+        let asked = self.plan.node(node)?;
+        match asked.named(key) {
+            Some(child) => Some((child, How::Named(child))),
+            None => self.wild(asked.any?, &String::from_utf8_lossy(key)),
+        }
+    }
+
+    fn wild(&mut self, child: NodeId, key: &str) -> Option<(NodeId, How)> {
         let start = self.notes.keys.len() as u32;
-        self.notes.keys.push_str(&String::from_utf8_lossy(key));
-        Some((any, How::Key(start, self.notes.keys.len() as u32)))
+        self.notes.keys.push_str(key);
+        Some((child, How::Key(start, self.notes.keys.len() as u32)))
     }
 }
 
-/// A key of the object at a node.
-struct Key<'k, 'w, 'a> {
-    walk: &'k mut Walk<'w, 'a>,
-    node: NodeId,
-}
-
-impl<'de> DeserializeSeed<'de> for Key<'_, '_, 'de> {
-    type Value = Option<(NodeId, How)>;
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
-        if self.walk.lenient { key.deserialize_bytes(self) } else { key.deserialize_str(self) }
+/// Whether a key is `name`, however it is written.
+fn is(key: &scan::Key<'_>, name: &str) -> bool {
+    if key.is_escaped {
+        unescaped(key, |key| key == name.as_bytes()).unwrap_or(false)
+    } else {
+        key.written == name
     }
 }
 
-impl Visitor<'_> for Key<'_, '_, '_> {
-    type Value = Option<(NodeId, How)>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.walk.child(self.node, key.as_bytes()))
-    }
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
-        Ok(self.walk.child(self.node, key))
-    }
-}
-
-/// The value at a node.
-struct At<'k, 'w, 'a> {
-    walk: &'k mut Walk<'w, 'a>,
-    node: NodeId,
-    place: u32,
-}
-
-impl<'de> DeserializeSeed<'de> for At<'_, '_, 'de> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-        use serde::de::Error as _;
-        let walkable = self.walk.plan.node(self.node).is_some_and(|asked| !asked.wants_token());
-        if walkable && !self.walk.lenient {
-            return value.deserialize_any(self);
+/// What `read` makes of a key without its escapes: bytes, as a lone surrogate is no text. `None` never comes of a key that
+/// the scanner has passed.
+fn unescaped<T>(key: &scan::Key<'_>, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    struct Bytes<F>(F);
+    impl<T, F: FnOnce(&[u8]) -> T> Visitor<'_> for Bytes<F> {
+        type Value = T;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a key")
         }
-        let token = <&RawValue as serde::Deserialize>::deserialize(value)?;
-        self.walk.token(self.node, self.place, token.get()).map_err(D::Error::custom)
-    }
-}
-
-impl At<'_, '_, '_> {
-    fn present(self) {
-        let plan = self.walk.plan;
-        if let Some(asked) = plan.node(self.node) {
-            asked.present.iter().for_each(|test| self.walk.notes.hold(*test));
+        fn visit_bytes<E>(self, key: &[u8]) -> Result<T, E> {
+            Ok((self.0)(key))
+        }
+        fn visit_str<E>(self, key: &str) -> Result<T, E> {
+            Ok((self.0)(key.as_bytes()))
         }
     }
-}
-
-impl<'de> Visitor<'de> for At<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<(), M::Error> {
-        let At { walk, node, place } = self;
-        At { walk: &mut *walk, node, place }.present();
-        while let Some(child) = members.next_key_seed(Key { walk: &mut *walk, node })? {
-            match child {
-                None => {
-                    members.next_value::<IgnoredAny>()?;
-                }
-                Some((node, how)) => {
-                    walk.down(place, how, |walk, place| members.next_value_seed(At { walk, node, place }))?
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<(), S::Error> {
-        let At { walk, node, place } = self;
-        At { walk: &mut *walk, node, place }.present();
-        let plan = walk.plan;
-        let Some(asked) = plan.node(node) else { return Ok(()) };
-        for index in 0.. {
-            let child = asked.at.iter().find(|(at, _)| *at == index).map(|(_, child)| *child).or(asked.any);
-            let more = match child {
-                None => elements.next_element::<IgnoredAny>()?.is_some(),
-                Some(node) => {
-                    let mut more = false;
-                    walk.down(place, How::Index(index as u32), |walk, place| {
-                        more = elements.next_element_seed(At { walk, node, place })?.is_some();
-                        Ok(())
-                    })?;
-                    more
-                }
-            };
-            if !more {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.present();
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.present();
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.present();
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.present();
-        Ok(())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.present();
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// The elements of a list where texts are asked for: each one stands for itself.
-struct Texts<'k, 'w, 'a> {
-    walk: &'k mut Walk<'w, 'a>,
-    node: NodeId,
-    place: u32,
-}
-
-impl<'de> Visitor<'de> for Texts<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<(), S::Error> {
-        let Texts { walk, node, place } = self;
-        let mut index = 0;
-        while let Some(token) = elements.next_element::<&RawValue>()? {
-            walk.down(place, How::Index(index), |walk, place| {
-                walk.leaf(node, place, token.get());
-                Ok(())
-            })?;
-            index += 1;
-        }
-        Ok(())
-    }
-}
-
-/// The document.
-struct Root<'k, 'w, 'a> {
-    walk: &'k mut Walk<'w, 'a>,
-}
-
-/// A key of the document.
-enum RootKey {
-    /// The output member (or, when true, its fall-back name), and the child that the plan has for it.
-    Member(bool, Option<(NodeId, How)>),
-    /// Any other.
-    Other(Option<(NodeId, How)>),
-}
-
-impl<'de> DeserializeSeed<'de> for Root<'_, '_, 'de> {
-    type Value = RootKey;
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<RootKey, D::Error> {
-        let visitor = RootKeyVisitor { walk: self.walk };
-        if visitor.walk.lenient { key.deserialize_bytes(visitor) } else { key.deserialize_str(visitor) }
-    }
-}
-
-struct RootKeyVisitor<'k, 'w, 'a> {
-    walk: &'k mut Walk<'w, 'a>,
-}
-
-impl Visitor<'_> for RootKeyVisitor<'_, '_, '_> {
-    type Value = RootKey;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<RootKey, E> {
-        self.visit_bytes(key.as_bytes())
-    }
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<RootKey, E> {
-        let child = self.walk.child(0, key);
-        let ours = key == self.walk.member.as_bytes();
-        let fallback = !ours && key == shape::FALLBACK.as_bytes();
-        Ok(if ours || fallback { RootKey::Member(fallback, child) } else { RootKey::Other(child) })
-    }
-}
-
-impl<'de> Visitor<'de> for Root<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<(), M::Error> {
-        use serde::de::Error as _;
-        let walk = self.walk;
-        while let Some(key) = members.next_key_seed(Root { walk: &mut *walk })? {
-            walk.any_member = true;
-            match key {
-                RootKey::Other(None) => {
-                    members.next_value::<IgnoredAny>()?;
-                }
-                RootKey::Other(Some((node, how))) => {
-                    walk.down(ROOT, how, |walk, place| members.next_value_seed(At { walk, node, place }))?
-                }
-                RootKey::Member(fallback, child) => {
-                    let token = members.next_value::<&RawValue>()?.get();
-                    let start = walk.offset(token);
-                    let ours = shape::is_ours(token);
-                    let span = shape::key_start(walk.text, start)..start + token.len();
-                    walk.members.push(Occurrence { span, ours, fallback });
-                    if let (Some((node, how)), false) = (child, ours) {
-                        walk.down(ROOT, how, |walk, place| walk.token(node, place, token))
-                            .map_err(M::Error::custom)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
+    let quoted = format!("\"{}\"", key.written);
+    serde_json::Deserializer::from_str(&quoted).deserialize_bytes(Bytes(read)).ok()
 }

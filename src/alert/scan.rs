@@ -1,0 +1,511 @@
+//! Going through JSON text: where each value ends, and that it is one.
+//!
+//! Pure. Contract: accepts exactly what RFC 8259 calls JSON, as `serde_json` does when it skips a value (a test holds them
+//! against each other), and reads no value: a number of any size and a string with a lone surrogate are values like others.
+//! Iterative, however deep the text is nested, and it allocates only while its memory of open brackets grows. Why not
+//! `serde_json` itself: most of an alert is skipped, and half of all that an alert cost was skipping it. What is wrong with
+//! text that is not JSON is not said here: `serde_json` is asked for that.
+
+/// The text is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotJson;
+
+/// Brackets that are open. Reused.
+pub(crate) type Open = Vec<u8>;
+
+/// A place in a text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// A key as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key<'a> {
+    /// Between its quotes.
+    pub written: &'a str,
+    /// Whether there is an escape in it.
+    pub is_escaped: bool,
+    /// Offset of its opening quote.
+    pub start: usize,
+}
+
+/// How many bytes are looked at together.
+const LANES: usize = 16;
+
+/// How many of these bytes come before the first that ends a run of plain characters in a string: a quote, a backslash, or
+/// a control character. All of them when there is none.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn run(bytes: &[u8; LANES]) -> usize {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_set_epi64x,
+    };
+    let both = u128::from_le_bytes(*bytes);
+    // SAFETY: these are of SSE2, which every x86-64 has; no memory is touched.
+    let stops = unsafe {
+        let bytes = _mm_set_epi64x((both >> 64) as i64, both as i64);
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control))
+    };
+    (stops | 1 << LANES).trailing_zeros() as usize
+}
+
+/// The same, one after another.
+#[cfg(not(target_arch = "x86_64"))]
+fn run(bytes: &[u8; LANES]) -> usize {
+    few(bytes)
+}
+
+/// The same for any number of bytes.
+fn few(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| !matches!(**byte, b'"' | b'\\' | ..0x20)).count()
+}
+
+/// Where the plain characters of a string end that begin at `at`.
+#[inline]
+fn plain(bytes: &[u8], mut at: usize) -> usize {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    while let Some((lanes, behind)) = rest.split_first_chunk() {
+        let run = run(lanes);
+        at += run;
+        if run < LANES {
+            return at;
+        }
+        rest = behind;
+    }
+    at + few(rest)
+}
+
+impl<'a> Scanner<'a> {
+    /// At the beginning of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Scanner { text, at: 0 }
+    }
+
+    /// At an offset of `text`.
+    pub fn from(text: &'a str, at: usize) -> Self {
+        Scanner { text, at }
+    }
+
+    /// The byte here; 0, which no JSON holds outside strings, at the end.
+    #[inline]
+    fn byte(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
+    /// The first byte of what comes next, white space aside.
+    #[inline]
+    pub fn peek(&mut self) -> u8 {
+        while matches!(self.byte(), b' ' | b'\n' | b'\t' | b'\r') {
+            self.at += 1;
+        }
+        self.byte()
+    }
+
+    /// Goes past a byte that must come next.
+    #[inline]
+    fn pass(&mut self, byte: u8) -> Result<(), NotJson> {
+        if self.peek() != byte {
+            return Err(NotJson);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Goes into the object or list that begins here with `open`; whether there is anything before its `close`.
+    #[inline]
+    pub fn enter(&mut self, open: u8, close: u8) -> Result<bool, NotJson> {
+        self.pass(open)?;
+        let is_empty = self.peek() == close;
+        self.at += usize::from(is_empty);
+        Ok(!is_empty)
+    }
+
+    /// After a member or element: whether another one follows; else it goes past `close`.
+    #[inline]
+    pub fn goes_on(&mut self, close: u8) -> Result<bool, NotJson> {
+        let next = self.peek();
+        self.at += 1;
+        match next {
+            b',' => Ok(true),
+            next if next == close => Ok(false),
+            _ => Err(NotJson),
+        }
+    }
+
+    /// Goes past a key and its colon.
+    #[inline]
+    pub fn key(&mut self) -> Result<Key<'a>, NotJson> {
+        self.peek();
+        let start = self.at;
+        let (end, is_escaped) = self.skip_key()?;
+        let written = self.text.get(start + 1..end).ok_or(NotJson)?;
+        Ok(Key { written, is_escaped, start })
+    }
+
+    /// The same for a key that nobody reads: where its closing quote stands, and whether there is an escape in it.
+    #[inline]
+    fn skip_key(&mut self) -> Result<(usize, bool), NotJson> {
+        self.pass(b'"')?;
+        let is_escaped = self.rest_of_string()?;
+        let end = self.at - 1;
+        self.pass(b':')?;
+        Ok((end, is_escaped))
+    }
+
+    /// Goes past the value that comes next, and returns its text.
+    pub fn value(&mut self, open: &mut Open) -> Result<&'a str, NotJson> {
+        self.peek();
+        let start = self.at;
+        self.skip(open)?;
+        self.text.get(start..self.at).ok_or(NotJson)
+    }
+
+    /// Goes past the value that comes next.
+    pub fn skip(&mut self, open: &mut Open) -> Result<(), NotJson> {
+        let outside = open.len();
+        loop {
+            match self.peek() {
+                b'"' => {
+                    self.at += 1;
+                    self.rest_of_string()?;
+                }
+                bracket @ (b'{' | b'[') => {
+                    self.at += 1;
+                    if self.peek() == closing(bracket) {
+                        self.at += 1;
+                    } else {
+                        open.push(bracket);
+                        if bracket == b'{' {
+                            self.skip_key()?;
+                        }
+                        continue;
+                    }
+                }
+                b'-' | b'0'..=b'9' => self.number()?,
+                b't' => self.word("true")?,
+                b'f' => self.word("false")?,
+                b'n' => self.word("null")?,
+                _ => return Err(NotJson),
+            }
+            // A value is over; so may be what it stands in.
+            while open.len() > outside {
+                let Some(&bracket) = open.last() else { break };
+                if self.goes_on(closing(bracket))? {
+                    if bracket == b'{' {
+                        self.skip_key()?;
+                    }
+                    break;
+                }
+                open.pop();
+            }
+            if open.len() == outside {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether nothing but white space is left.
+    pub fn is_over(&mut self) -> bool {
+        self.peek();
+        self.at == self.text.len()
+    }
+
+    /// Offset of what comes next, once [`Scanner::peek`] has passed the white space before it.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Goes past the rest of a string and its closing quote; whether there was an escape in it.
+    #[inline]
+    fn rest_of_string(&mut self) -> Result<bool, NotJson> {
+        let mut is_escaped = false;
+        loop {
+            self.at = plain(self.text.as_bytes(), self.at);
+            let stop = self.byte();
+            self.at += 1;
+            match stop {
+                b'"' => return Ok(is_escaped),
+                b'\\' => {
+                    is_escaped = true;
+                    self.escape()?;
+                }
+                _ => return Err(NotJson),
+            }
+        }
+    }
+
+    /// Goes past what follows a backslash.
+    fn escape(&mut self) -> Result<(), NotJson> {
+        let kind = self.byte();
+        self.at += 1;
+        match kind {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
+            b'u' => {
+                let digits = self.text.as_bytes().get(self.at..self.at + 4).ok_or(NotJson)?;
+                self.at += 4;
+                if digits.iter().all(u8::is_ascii_hexdigit) { Ok(()) } else { Err(NotJson) }
+            }
+            _ => Err(NotJson),
+        }
+    }
+
+    fn number(&mut self) -> Result<(), NotJson> {
+        self.at += usize::from(self.byte() == b'-');
+        match self.byte() {
+            b'0' => self.at += 1,
+            b'1'..=b'9' => self.digits()?,
+            _ => return Err(NotJson),
+        }
+        if self.byte() == b'.' {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.byte(), b'e' | b'E') {
+            self.at += 1;
+            self.at += usize::from(matches!(self.byte(), b'+' | b'-'));
+            self.digits()?;
+        }
+        // A digit here followed a leading zero.
+        if self.byte().is_ascii_digit() { Err(NotJson) } else { Ok(()) }
+    }
+
+    /// Goes past digits, of which there must be one.
+    fn digits(&mut self) -> Result<(), NotJson> {
+        let start = self.at;
+        while self.byte().is_ascii_digit() {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(NotJson) }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), NotJson> {
+        let here = self.text.as_bytes().get(self.at..self.at + word.len());
+        if here != Some(word.as_bytes()) {
+            return Err(NotJson);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+}
+
+const fn closing(bracket: u8) -> u8 {
+    if bracket == b'{' { b'}' } else { b']' }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
+    use super::*;
+
+    fn accepts(text: &str) -> bool {
+        let (mut scanner, mut open) = (Scanner::new(text), Open::new());
+        let accepted = scanner.skip(&mut open).is_ok() && scanner.is_over();
+        assert!(!accepted || open.is_empty());
+        accepted
+    }
+
+    fn agrees(text: &str) {
+        assert_eq!(accepts(text), serde_json::from_str::<IgnoredAny>(text).is_ok(), "{text:?}");
+    }
+
+    #[test]
+    fn what_is_json_is_what_serde_json_skips() {
+        for text in [
+            "",
+            " ",
+            "{}",
+            "[]",
+            " [ ] ",
+            "{ }",
+            "{",
+            "}",
+            "[",
+            "]",
+            "[}",
+            "{]",
+            "[,]",
+            "[1,]",
+            "[1 2]",
+            "{,}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":1 "b":2}"#,
+            r#"{"a":1,"b":[{"c":null}]}"#,
+            "{1:2}",
+            r#"{"a":1}}"#,
+            "[[[[]]]]",
+            "[[[]]",
+            "0",
+            "-0",
+            "01",
+            "-01",
+            "1.",
+            ".1",
+            "1.0",
+            "1.e1",
+            "1e",
+            "1e+",
+            "1e+9",
+            "1E-99999",
+            "1e999",
+            "-",
+            "--1",
+            "+1",
+            "0x1",
+            "1_0",
+            "1a",
+            "123456789012345678901234567890",
+            "true",
+            "tru",
+            "truee",
+            "false",
+            "null",
+            "nul",
+            "True",
+            r#""""#,
+            r#"""#,
+            r#""a"#,
+            r#""a\"#,
+            r#""\x""#,
+            r#""\u12""#,
+            r#""\u12G4""#,
+            r#""\u0041""#,
+            r#""\ud800""#,
+            r#""\udc00\ud800""#,
+            r#""\"\\\/\b\f\n\r\t""#,
+            "\"\t\"",
+            "\"\n\"",
+            "\"\u{1f}\"",
+            "\"\u{7f}\"",
+            "\"\u{0}\"",
+            "\u{0}",
+            "\"\u{e9}\u{1f600}\"",
+            "\u{feff}1",
+            "\u{a0}1",
+            "1\u{b}",
+            "\t\r\n 1 \t\r\n",
+            "\"seven77\"",
+            "\"eight888\"",
+            "\"nine99999\"",
+            "nan",
+            "Infinity",
+            "[1,2,3,[4,{\"a\":[]}],\"x\"]",
+            "// 1",
+            "1 1",
+            "\"a\" \"b\"",
+            "'a'",
+            "{\"a\":1,\"a\":2}",
+        ] {
+            agrees(text);
+        }
+    }
+
+    #[test]
+    fn depth_costs_neither_the_stack_nor_a_wrong_answer() {
+        let deep = format!("{}1{}", "[{\"a\":".repeat(100_000), "}]".repeat(100_000));
+        assert!(accepts(&deep));
+        assert!(!accepts(deep.get(..deep.len() - 1).unwrap_or_default()));
+    }
+
+    #[test]
+    fn a_key_is_seen_as_it_is_written() {
+        let text = " \"a\\u0062\" : 1";
+        let mut scanner = Scanner::new(text);
+        let key = scanner.key();
+        assert_eq!(key, Ok(Key { written: "a\\u0062", is_escaped: true, start: 1 }));
+        assert_eq!(scanner.value(&mut Open::new()), Ok("1"));
+        assert!(scanner.is_over());
+    }
+
+    /// Pieces of JSON, right and wrong, in any order.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            " ",
+            "\n",
+            "\"",
+            "\"a\"",
+            "\"a\":",
+            "\\",
+            "\\\"",
+            "\\u",
+            "00e9",
+            "\\ud83d",
+            "0",
+            "1",
+            "-",
+            "+",
+            ".",
+            "e",
+            "E",
+            "true",
+            "false",
+            "null",
+            "t",
+            "\u{1}",
+            "\u{e9}",
+            "longer than eight",
+        ]);
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(6, 60, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_in_any_order_are_judged_as_serde_json_does(text in pieces()) {
+            agrees(&text);
+        }
+
+        #[test]
+        fn any_text_is_judged_as_serde_json_does(text in any::<String>()) {
+            agrees(&text);
+            agrees(&format!("\"{text}\""));
+        }
+
+        #[test]
+        fn a_document_with_one_byte_changed_is_judged_as_serde_json_does(
+            value in json(),
+            at in any::<prop::sample::Index>(),
+            byte in 0u8..128,
+        ) {
+            let mut bytes = value.to_string().into_bytes();
+            agrees(&value.to_string());
+            let at = at.index(bytes.len());
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            if let Ok(text) = String::from_utf8(bytes) {
+                agrees(&text);
+            }
+        }
+    }
+}
