@@ -2,8 +2,8 @@
 //! while the answers are cached.
 //!
 //! `cargo bench --bench allocations`. Counts exactly, and only the thread that works, so that one run is enough and neither
-//! a busy machine nor another thread changes anything. librdkafka is not on this way; what the parser asks for is
-//! [`PARSER`]. The last rows are not judged: formats that join identifiers or filter lists write what they find anew.
+//! a busy machine nor another thread changes anything. librdkafka is not on this way. The last rows are not judged: formats
+//! that join identifiers or filter lists write what they find anew.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a bench is a test, and prints")]
 
@@ -65,10 +65,6 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// Calls for each alert that are the parser's and not ours: serde_json notes the brackets that it is in while it skips a
-/// value, in a buffer that it makes anew for each document. Exact: what does with fewer takes it out here.
-const PARSER: usize = 1;
-
 /// Rounds that are counted.
 const ROUNDS: usize = 1000;
 
@@ -108,13 +104,12 @@ fn main() -> ExitCode {
             each(whole.0),
             each(whole.1)
         );
-        wrong |= [decoding.0, whole.0].iter().any(|calls| *calls != PARSER * alerts);
+        wrong |= [decoding.0, whole.0].iter().any(|calls| *calls > 0);
     }
     formats(&bench, &mut scratch);
     if wrong {
         println!(
-            "\nAn alert whose answers are cached makes {PARSER} calls, the parser's. Where there are more, keep a buffer for what \
-             asks for memory; where there are fewer, PARSER in benches/allocations.rs is to be lowered."
+            "\nAn alert whose answers are cached allocates nothing: keep a buffer for what asks for memory."
         );
         return ExitCode::FAILURE;
     }

@@ -40,7 +40,7 @@ const LANES: usize = 16;
 #[inline]
 fn run(bytes: &[u8; LANES]) -> usize {
     use std::arch::x86_64::{
-        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_set_epi64x,
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
     };
     let both = u128::from_le_bytes(*bytes);
     // SAFETY: these are of SSE2, which every x86-64 has; no memory is touched.

@@ -379,6 +379,10 @@ impl<'s> Writer<'s> {
     pub fn new(stage: &'s Stage) -> Self {
         let producer = client(&stage.brokers)
             .set("enable.idempotence", "true")
+            // With more, librdkafka may write a record twice when a broker dies: a request behind one that was lost is out of
+            // sequence, all partitions then get a new epoch, and what another partition has, but did not acknowledge, is
+            // sent again under it.
+            .set("max.in.flight.requests.per.connection", "1")
             .set("linger.ms", "2")
             .set("message.max.bytes", "20000000")
             .set("queue.buffering.max.messages", "1000000")
