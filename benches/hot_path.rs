@@ -25,6 +25,10 @@ use riskstream::pipeline::Begun;
 
 use shared::{Bench, ORIGIN, SAMPLES, answer, arn, finding};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Alerts with their names.
 fn grid() -> impl Iterator<Item = (String, String)> {
     shared::grid()

@@ -129,7 +129,8 @@ pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> 
     defaults(
         &mut c,
         &[
-            ("linger.ms", "5"),
+            // Under load batches fill while the one before is under way; without load each alert would wait for nothing.
+            ("linger.ms", "1"),
             ("batch.num.messages", "10000"),
             ("batch.size", &batch.to_string()),
             ("partitioner", "murmur2_random"),
