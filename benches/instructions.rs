@@ -122,32 +122,40 @@ fn outside(write: bool) -> Result<bool, Failure> {
     Ok(complaints.is_empty())
 }
 
-/// What is wrong with the figures, in words.
+/// What is wrong with the figures, in words: which they are, and what is to be done.
 fn complaints(counted: &[(String, u64)], budget: &Budget, elsewhere: bool) -> Vec<String> {
-    const WRITE: &str = "cargo bench --bench instructions -- --write";
-    let above = if elsewhere { ABOVE_ELSEWHERE } else { ABOVE };
-    let mut complaints = Vec::new();
+    let limit = if elsewhere { ABOVE_ELSEWHERE } else { ABOVE };
+    let (mut above, mut below, mut without) = (Vec::new(), Vec::new(), Vec::new());
     for (name, count) in counted {
-        let Some(of) = budget.figures.get(name) else {
-            complaints.push(format!("{name}: has no budget. Give it one: {WRITE}"));
-            continue;
-        };
-        let off = off(*count, *of);
-        if off > above {
-            complaints.push(format!(
-                "{name}: {off:.1} % above its budget. Make it cheaper; or, if the change is worth it, raise the budget \
-                 ({WRITE}) and say why in the commit's message"
-            ));
-        } else if off < -BELOW && !elsewhere {
-            complaints.push(format!(
-                "{name}: {:.1} % below its budget, so that as much could be lost again and nobody would hear of it. Lower \
-                 the budget: {WRITE}",
-                -off
-            ));
+        match budget.figures.get(name).map(|of| off(*count, *of)) {
+            None => without.push(name.as_str()),
+            Some(off) if off > limit => above.push(name.as_str()),
+            Some(off) if off < -BELOW && !elsewhere => below.push(name.as_str()),
+            Some(_) => {}
         }
     }
-    for name in budget.figures.keys().filter(|name| !counted.iter().any(|(counted, _)| counted == *name)) {
-        complaints.push(format!("{name}: has a budget, but is not counted. Take it out: {WRITE}"));
+    let is_counted = |name: &str| counted.iter().any(|(counted, _)| counted == name);
+    let idle: Vec<&str> =
+        budget.figures.keys().map(String::as_str).filter(|name| !is_counted(name)).collect();
+    let kinds = [
+        (
+            above,
+            "Above the budget: make it cheaper; or, if the change is worth it, raise the budget and say why in the commit's \
+             message.",
+        ),
+        (
+            below,
+            "So far below the budget that as much could be lost again and nobody would hear of it: lower the budget.",
+        ),
+        (without, "Without a budget."),
+        (idle, "With a budget, but not counted."),
+    ];
+    let mut complaints = Vec::new();
+    for (names, what) in kinds.into_iter().filter(|(names, _)| !names.is_empty()) {
+        complaints.push(format!("{what}\n  {}", names.join("\n  ")));
+    }
+    if !complaints.is_empty() {
+        complaints.push("A budget is written by: cargo bench --bench instructions -- --write".to_owned());
     }
     complaints
 }
