@@ -19,9 +19,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use riskstream::alert::{Scratch, Select};
 use riskstream::cache::key::ProviderId;
 use riskstream::cache::{Found, Question};
-use riskstream::compose::{EntityOutcome, Input, Outcome, Source};
+use riskstream::compose::Input;
 use riskstream::entity::EntityKind;
 use riskstream::pipeline::Begun;
+use riskstream::simulator::sample;
 
 use shared::{Bench, ORIGIN, SAMPLES, answer, arn, finding};
 
@@ -100,21 +101,7 @@ fn compose(c: &mut Criterion) {
             entities_cut: 0,
             key_and_header_bytes: ORIGIN.overhead,
         };
-        let outcomes: Vec<EntityOutcome<'_>> = decoded
-            .found
-            .iter()
-            .map(|found| EntityOutcome {
-                kind: found.kind,
-                value: found.value,
-                paths: found.paths,
-                provider: Some("datadog"),
-                outcome: Outcome::Answered {
-                    answer: answer.get(),
-                    age: Duration::from_secs(12),
-                    source: Source::Cache,
-                },
-            })
-            .collect();
+        let outcomes = sample::hits(decoded.found, &answer);
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
             b.iter(|| black_box(bench.pipeline.composer.compose(black_box(input), &outcomes, &mut out).score))
         });

@@ -5,15 +5,16 @@
 //! are no part of what is measured with them. Never in the way of a real alert.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::alert::{Entities, Found};
 use crate::cache::key::ProviderId;
 use crate::cache::ttl::Outcome;
 use crate::cache::{Cache, Content, Lifetimes, Question};
-use crate::compose::Rendered;
+use crate::compose::{self, EntityOutcome, Rendered, Source};
 use crate::entity::EntityKind;
 use crate::provider::{Answer, Raw, Scored};
 use crate::score::{Level, Score};
@@ -92,6 +93,23 @@ impl Finding {
 /// An answer of about 400 bytes as it is written into alerts.
 pub fn answer(number: usize) -> Rendered {
     answer_of(number, 0)
+}
+
+/// What is composed when each of `entities` has `answer` in the cache.
+pub fn hits<'a>(entities: Entities<'a>, answer: &'a Rendered) -> Vec<EntityOutcome<'a>> {
+    let hit = compose::Outcome::Answered {
+        answer: answer.get(),
+        age: Duration::from_secs(12),
+        source: Source::Cache,
+    };
+    let outcome = |found: Found<'a>| EntityOutcome {
+        kind: found.kind,
+        value: found.value,
+        paths: found.paths,
+        provider: Some("datadog"),
+        outcome: hit,
+    };
+    entities.iter().map(outcome).collect()
 }
 
 /// An answer that is `more` bytes longer than [`answer`].

@@ -17,7 +17,7 @@ use crate::alert::{Scratch, Select};
 use crate::app::Engine;
 use crate::cache::key::ProviderId;
 use crate::cache::{Found, Lifetimes, Question};
-use crate::compose::{EntityOutcome, Input, Outcome, Source};
+use crate::compose::Input;
 use crate::config::Config;
 use crate::entity::{self, EntityKind};
 use crate::pipeline::{Begun, Origin, Pipeline};
@@ -173,21 +173,7 @@ impl<'p> Stages<'p> {
             entities_cut: 0,
             key_and_header_bytes: ORIGIN.overhead,
         };
-        let outcomes: Vec<EntityOutcome<'_>> = decoded
-            .found
-            .iter()
-            .map(|found| EntityOutcome {
-                kind: found.kind,
-                value: found.value,
-                paths: found.paths,
-                provider: Some("datadog"),
-                outcome: Outcome::Answered {
-                    answer: answer.get(),
-                    age: Duration::from_secs(12),
-                    source: Source::Cache,
-                },
-            })
-            .collect();
+        let outcomes = sample::hits(decoded.found, &answer);
         timed(|| {
             black_box(pipeline.composer.compose(black_box(input), &outcomes, out).score);
             Ok(())
