@@ -26,10 +26,6 @@ use riskstream::simulator::sample;
 
 use shared::{Bench, ORIGIN, SAMPLES, answer, arn, finding};
 
-/// As the program has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Alerts with their names.
 fn grid() -> impl Iterator<Item = (String, String)> {
     shared::grid()

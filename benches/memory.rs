@@ -40,10 +40,6 @@ use riskstream::source::slots::{Slot, Slots, State};
 
 use shared::{ORIGIN, answer, arn, config, finding};
 
-/// As the program has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Without a word: everything that fits a small machine.
 const ALL: [(&str, usize); 6] = [
     ("answers", 10_000),

@@ -76,7 +76,7 @@ enum Place {
 }
 
 /// Bytes that a question under way takes beside its alert, and the answer that it brings, which is some hundred bytes.
-const QUESTION: usize = 6 * 1024;
+const QUESTION: usize = 5 * 1024;
 
 impl Pending {
     /// Bytes that an alert waits with: about its entities and the questions about them.

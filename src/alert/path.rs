@@ -1,6 +1,6 @@
 //! Paths of format rules: RFC 6901 pointers and RFC 9535 JSONPath, parsed once.
 //!
-//! Contract: a [`Path`] is a run of steps that the decoder's visitor walks while it reads, and, only where
+//! Contract: a [`Path`] is a run of steps that the decoder walks while it reads, and, only where
 //! the JSONPath needs more than names, indexes and wildcards, a rest that is evaluated on the value where
 //! the steps end. Pure; sees rules, never an alert.
 
@@ -22,7 +22,7 @@ pub(crate) enum Step {
 /// A compiled path.
 #[derive(Clone, Debug)]
 pub(crate) struct Path {
-    /// What the visitor walks.
+    /// What the decoder walks.
     pub steps: Vec<Step>,
     /// What is evaluated on the value there, when steps do not suffice.
     pub rest: Option<JsonPath>,
@@ -85,7 +85,7 @@ fn json_path(text: &str) -> Result<Path, String> {
     Ok(Path { steps, rest })
 }
 
-/// The first step of what follows `$`, when it is one that the visitor can walk.
+/// The first step of what follows `$`, when it is one that the decoder can walk.
 fn first_step(text: &str) -> Option<(Step, &str)> {
     if let Some(inner) = text.strip_prefix('[') {
         let (step, rest) = match inner.chars().next()? {

@@ -1,14 +1,14 @@
 //! The paths of many rules as one tree, so that one pass over an alert reads for all of them.
 //!
 //! Contract: the tree is deterministic. Where a wildcard stands beside a name or an index, what is below the
-//! wildcard is copied below these, so that the visitor follows one child and never two. Built once.
+//! wildcard is copied below these, so that the walk follows one child and never two. Built once.
 
 use super::path::Step;
 use super::rule::{Expect, Place, Rule, Source};
 
 /// Index of a [`Node`].
 pub(crate) type NodeId = u32;
-/// Index of a test; a bit of the visitor's notes.
+/// Index of a test; a bit of the walk's notes.
 pub(crate) type TestId = u16;
 
 /// One place in alerts that some rule asks about.
@@ -37,7 +37,7 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, Default)]
 struct Names {
     all: Vec<(Box<[u8]>, NodeId)>,
-    /// Positions in `all`, each name's at its signature or the first free place behind it. At most half is taken.
+    /// Positions in `all`, each name's at its signature or the first free place behind it. At most a quarter is taken.
     table: Vec<u16>,
 }
 

@@ -1,8 +1,8 @@
 //! The one pass over an alert: it descends only where the plan asks, and skips the rest.
 //!
 //! Contract: it checks the whole document, notes which tests hold, captures what rules ask for as byte ranges of the input,
-//! and finds the output member. It decides nothing: [`super::extract`] does. Its recursion is bounded by the depth of the plan,
-//! never by the alert; what is skipped is skipped iteratively.
+//! and finds the output member. It decides nothing: [`super::extract`] does. Its recursion is bounded by the depth of the
+//! plan, never by the alert; what is skipped is skipped iteratively.
 
 use serde::de::{Deserializer, Visitor};
 
@@ -116,8 +116,8 @@ impl<'a> Walk<'_, 'a> {
         while more {
             self.any_member = true;
             let key = self.scan.key()?;
-            let ours = is(&key, self.member);
-            let fallback = !ours && is(&key, shape::FALLBACK);
+            let ours = is(self.text, &key, self.member);
+            let fallback = !ours && is(self.text, &key, shape::FALLBACK);
             match self.child(0, &key) {
                 child if ours || fallback => self.occurrence(&key, child, fallback)?,
                 None => self.scan.skip(&mut self.notes.open)?,
@@ -325,7 +325,11 @@ impl<'a> Walk<'_, 'a> {
     fn child(&mut self, node: NodeId, key: &scan::Key<'_>) -> Option<(NodeId, How)> {
         let asked = self.plan.node(node)?;
         if key.is_escaped {
-            return unescaped(key, |key| self.named(node, key)).flatten();
+            let text = self.text;
+            return asked
+                .has_children()
+                .then(|| unescaped(text, key, |key| self.named(node, key)))?
+                .flatten();
         }
         match asked.named(key.written.as_bytes()) {
             Some(child) => Some((child, How::Named(child))),
@@ -348,18 +352,21 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
-/// Whether a key is `name`, however it is written.
-fn is(key: &scan::Key<'_>, name: &str) -> bool {
+/// Whether a key of `text` is `name`, however it is written.
+fn is(text: &str, key: &scan::Key<'_>, name: &str) -> bool {
     if key.is_escaped {
-        unescaped(key, |key| key == name.as_bytes()).unwrap_or(false)
+        // An escape is at most six times as long as what it stands for, and never shorter: most are not read for this.
+        let lengths = name.len()..=6 * name.len();
+        lengths.contains(&key.written.len())
+            && unescaped(text, key, |key| key == name.as_bytes()).unwrap_or(false)
     } else {
         key.written == name
     }
 }
 
-/// What `read` makes of a key without its escapes: bytes, as a lone surrogate is no text. `None` never comes of a key that
-/// the scanner has passed.
-fn unescaped<T>(key: &scan::Key<'_>, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+/// What `read` makes of a key of `text` without its escapes: bytes, as a lone surrogate is no text. `None` never comes of a
+/// key that the scanner has passed.
+fn unescaped<T>(text: &str, key: &scan::Key<'_>, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
     struct Bytes<F>(F);
     impl<T, F: FnOnce(&[u8]) -> T> Visitor<'_> for Bytes<F> {
         type Value = T;
@@ -373,6 +380,6 @@ fn unescaped<T>(key: &scan::Key<'_>, read: impl FnOnce(&[u8]) -> T) -> Option<T>
             Ok((self.0)(key.as_bytes()))
         }
     }
-    let quoted = format!("\"{}\"", key.written);
-    serde_json::Deserializer::from_str(&quoted).deserialize_bytes(Bytes(read)).ok()
+    let quoted = text.get(key.start..key.start + key.written.len() + 2)?;
+    serde_json::Deserializer::from_str(quoted).deserialize_bytes(Bytes(read)).ok()
 }

@@ -27,7 +27,7 @@ const REQUESTS: u64 = 5;
 /// What the book-keeping of an alert in flight takes: its place, its lines, its ledger, its mail.
 const PLACE: u64 = KIB;
 /// A question that waits for its turn, or for its answer: measured.
-const QUESTION: u64 = 6 * KIB;
+const QUESTION: u64 = 5 * KIB;
 /// A connection to a vendor, with its buffers.
 const CONNECTION: u64 = 128 * KIB;
 /// A large body, unpacked and read.

@@ -2,8 +2,8 @@
 //!
 //! Contract: the clients have the service's own settings, a pair of them for each lane, on a thread of its own; an offset
 //! is stored only when its copy is acknowledged. librdkafka is as it is distributed, without the mend that the service has
-//! ([`crate::sink::wakeups`]), unless that is asked for: what anybody else gets. It reads nothing, looks nothing up, adds nothing, and counts nothing that
-//! it does not need for its offsets.
+//! ([`crate::sink::wakeups`]), unless that is asked for: what anybody else gets. It reads nothing, looks nothing up, adds
+//! nothing, and counts nothing that it does not need for its offsets.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -20,9 +20,6 @@ in_each_mode!(
 
 const RATE: usize = 1_000;
 
-/// Alerts that the producer has sent and that are not acknowledged, at [`RATE`].
-const UNDER_WAY: usize = RATE / 10;
-
 /// With half of the default session time-out to spare. Beyond it a member gives up its partitions, and what it has in
 /// flight comes again.
 const SESSION: Duration = Duration::from_secs(22);
@@ -72,11 +69,6 @@ fn outages(chaos: &mut Chaos, fault: &str, how: &str, times: usize, away: Durati
             script(how);
             pass(away);
             drop(gone.0);
-            // A death may make the idempotent producer begin a new epoch, under which it sends again what the broker had and
-            // did not acknowledge: of each partition, what was under way in a few milliseconds (docs/guarantees.md).
-            if how == "kill" {
-                repeats += UNDER_WAY;
-            }
             if gone.1.elapsed() > SESSION {
                 repeats += IN_FLIGHT + RATE;
             }
