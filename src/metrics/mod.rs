@@ -3,8 +3,8 @@
 //! | file | owns |
 //! |---|---|
 //! | this one | the metrics of the process, and the text that Prometheus reads |
-//! | [`lane`] | what a lane counts for every alert, by itself |
-//! | [`provider`] | what is counted of each provider |
+//! | `lane` | what a lane counts for every alert, by itself |
+//! | `provider` | what is counted of each provider |
 //! | `register` | how a metric of each type is made |
 //!
 //! Contract: the prefix is `riskstream_`, units are base units, labels are from closed sets (no identifier, no
