@@ -18,8 +18,12 @@ pub(crate) fn elements(token: &str) -> Vec<&str> {
     elements.into_iter().map(RawValue::get).collect()
 }
 
-/// The members of an object, values as tokens, in document order. A key with a lone surrogate gets a replacement
-/// character.
+/// What a key says, by its token. A lone surrogate, which is no text, becomes a replacement character.
+pub(crate) fn key(token: &str) -> Cow<'_, str> {
+    serde_json::Deserializer::from_str(token).deserialize_bytes(Key).unwrap_or_default()
+}
+
+/// The members of an object, values as tokens, in document order. Of its keys holds what [`key`] says.
 pub(crate) fn members(token: &str) -> Vec<(Cow<'_, str>, &str)> {
     if !token.starts_with('{') {
         return Vec::new();

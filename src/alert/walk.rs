@@ -4,10 +4,11 @@
 //! and finds the output member. It decides nothing: [`super::extract`] does. Its recursion is bounded by the depth of the
 //! plan, never by the alert; what is skipped is skipped iteratively.
 
-use serde::de::{Deserializer, Visitor};
+use std::borrow::Cow;
 
 use super::Occurrence;
 use super::plan::{NodeId, Plan, Slot};
+use super::raw;
 use super::scan::{self, NotJson, Open, Scanner};
 use super::shape;
 use super::value;
@@ -116,9 +117,10 @@ impl<'a> Walk<'_, 'a> {
         while more {
             self.any_member = true;
             let key = self.scan.key()?;
-            let ours = is(self.text, &key, self.member);
-            let fallback = !ours && is(self.text, &key, shape::FALLBACK);
-            match self.child(0, &key) {
+            let name = self.name(&key);
+            let ours = name == self.member;
+            let fallback = !ours && name == shape::FALLBACK;
+            match self.child(0, &name) {
                 child if ours || fallback => self.occurrence(&key, child, fallback)?,
                 None => self.scan.skip(&mut self.notes.open)?,
                 Some((node, how)) => self.down(ROOT, how, |walk, place| walk.value(node, place))?,
@@ -169,7 +171,7 @@ impl<'a> Walk<'_, 'a> {
         let mut more = self.scan.enter(b'{', b'}')?;
         while more {
             let key = self.scan.key()?;
-            match self.child(node, &key) {
+            match self.child(node, &self.name(&key)) {
                 None => self.scan.skip(&mut self.notes.open)?,
                 Some((node, how)) => self.down(place, how, |walk, place| walk.value(node, place))?,
             }
@@ -321,65 +323,25 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// The child of `node` for a key, and how it is reached.
-    fn child(&mut self, node: NodeId, key: &scan::Key<'_>) -> Option<(NodeId, How)> {
-        let asked = self.plan.node(node)?;
+    /// A key without its escapes.
+    fn name(&self, key: &scan::Key<'a>) -> Cow<'a, str> {
         if key.is_escaped {
-            let text = self.text;
-            return asked
-                .has_children()
-                .then(|| unescaped(text, key, |key| self.named(node, key)))?
-                .flatten();
-        }
-        match asked.named(key.written.as_bytes()) {
-            Some(child) => Some((child, How::Named(child))),
-            None => self.wild(asked.any?, key.written),
+            let quoted = self.text.get(key.start..key.start + key.written.len() + 2);
+            raw::key(quoted.unwrap_or_default())
+        } else {
+            Cow::Borrowed(key.written)
         }
     }
 
-    fn named(&mut self, node: NodeId, key: &[u8]) -> Option<(NodeId, How)> {
+    /// The child of `node` for a key, and how it is reached.
+    fn child(&mut self, node: NodeId, key: &str) -> Option<(NodeId, How)> {
         let asked = self.plan.node(node)?;
-        match asked.named(key) {
-            Some(child) => Some((child, How::Named(child))),
-            None => self.wild(asked.any?, &String::from_utf8_lossy(key)),
+        if let Some(child) = asked.named(key.as_bytes()) {
+            return Some((child, How::Named(child)));
         }
-    }
-
-    fn wild(&mut self, child: NodeId, key: &str) -> Option<(NodeId, How)> {
+        let any = asked.any?;
         let start = self.notes.keys.len() as u32;
         self.notes.keys.push_str(key);
-        Some((child, How::Key(start, self.notes.keys.len() as u32)))
+        Some((any, How::Key(start, self.notes.keys.len() as u32)))
     }
-}
-
-/// Whether a key of `text` is `name`, however it is written.
-fn is(text: &str, key: &scan::Key<'_>, name: &str) -> bool {
-    if key.is_escaped {
-        // An escape is at most six times as long as what it stands for, and never shorter: most are not read for this.
-        let lengths = name.len()..=6 * name.len();
-        lengths.contains(&key.written.len())
-            && unescaped(text, key, |key| key == name.as_bytes()).unwrap_or(false)
-    } else {
-        key.written == name
-    }
-}
-
-/// What `read` makes of a key of `text` without its escapes: bytes, as a lone surrogate is no text. `None` never comes of a
-/// key that the scanner has passed.
-fn unescaped<T>(text: &str, key: &scan::Key<'_>, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-    struct Bytes<F>(F);
-    impl<T, F: FnOnce(&[u8]) -> T> Visitor<'_> for Bytes<F> {
-        type Value = T;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a key")
-        }
-        fn visit_bytes<E>(self, key: &[u8]) -> Result<T, E> {
-            Ok((self.0)(key))
-        }
-        fn visit_str<E>(self, key: &str) -> Result<T, E> {
-            Ok((self.0)(key.as_bytes()))
-        }
-    }
-    let quoted = text.get(key.start..key.start + key.written.len() + 2)?;
-    serde_json::Deserializer::from_str(quoted).deserialize_bytes(Bytes(read)).ok()
 }

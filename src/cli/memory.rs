@@ -7,6 +7,7 @@
 
 use crate::config::Config;
 use crate::http;
+use crate::pipeline;
 use crate::source::{client, slots};
 
 const KIB: u64 = 1024;
@@ -26,8 +27,8 @@ const SENT: u64 = KIB;
 const REQUESTS: u64 = 5;
 /// What the book-keeping of an alert in flight takes: its place, its lines, its ledger, its mail.
 const PLACE: u64 = KIB;
-/// A question that waits for its turn, or for its answer: measured.
-const QUESTION: u64 = 5 * KIB;
+/// A question that waits for its turn, or for its answer.
+const QUESTION: u64 = pipeline::QUESTION as u64;
 /// A connection to a vendor, with its buffers.
 const CONNECTION: u64 = 128 * KIB;
 /// A large body, unpacked and read.

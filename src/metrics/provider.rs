@@ -7,7 +7,7 @@ use prometheus::{
 };
 
 use super::LATENCY;
-use super::register::{counters, gauges, histograms, opts};
+use super::register::{counters, fractions, gauges, histograms};
 use crate::provider::FailureKind;
 use crate::provider::breaker::Condition;
 use crate::provider::meter::{Meter, OUTCOMES};
@@ -27,7 +27,7 @@ pub struct CacheQueries {
 impl CacheQueries {
     /// Counters that nobody sees.
     pub(super) fn detached() -> Result<Self, prometheus::Error> {
-        let counter = || IntCounter::with_opts(opts("detached", "Not registered."));
+        let counter = || IntCounter::new("detached", "Not registered.");
         Ok(CacheQueries { hit: counter()?, miss: counter()?, failed: counter()?, refresh: counter()? })
     }
 }
@@ -92,11 +92,6 @@ impl Families {
     /// Registers them, without a series.
     pub(super) fn register(r: &Registry) -> Result<Self, prometheus::Error> {
         let provider = &["provider"];
-        let quota = GaugeVec::new(
-            opts("vendor_quota_remaining", "What the vendor says is left of its quota."),
-            provider,
-        )?;
-        r.register(Box::new(quota.clone()))?;
         let outcome = &["provider", "outcome"];
         Ok(Families {
             queries: counters(r, "cache_queries_total", "Questions to the cache.", outcome)?,
@@ -110,7 +105,12 @@ impl Families {
                 provider,
                 LATENCY,
             )?,
-            quota,
+            quota: fractions(
+                r,
+                "vendor_quota_remaining",
+                "What the vendor says is left of its quota.",
+                provider,
+            )?,
             waiting: gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", provider)?,
             breaker: gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", provider)?,
         })

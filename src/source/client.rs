@@ -129,7 +129,8 @@ pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> 
     defaults(
         &mut c,
         &[
-            // Under load batches fill while the one before is under way; without load each alert would wait for nothing.
+            // Under load batches fill while the one before is under way. Without load nothing fills them, and more would
+            // only keep each alert waiting.
             ("linger.ms", "1"),
             ("batch.num.messages", "10000"),
             ("batch.size", &batch.to_string()),

@@ -7,7 +7,7 @@
 //! | [`departure`] | how an alert leaves, and what a refusal means |
 //! | [`mailbox`] | how flights and deliveries reach the lane |
 //! | [`rebalance`] | what happens when partitions come and go |
-//! | [`transaction`], [`doubt`], [`window`], [`membership`] | exactly once: outputs and offsets in one transaction |
+//! | [`transaction`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
 //! | [`recreated`] | topics that were deleted and created again |
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
@@ -30,7 +30,6 @@ pub mod certificate;
 pub mod client;
 pub mod core;
 pub mod departure;
-pub mod doubt;
 pub mod identity;
 pub mod lane;
 #[cfg(wraps)]
@@ -51,7 +50,6 @@ pub mod topics;
 pub mod transaction;
 pub mod verify;
 pub mod watch;
-pub mod window;
 
 use crate::commit::ledger::LedgerError;
 use crate::sink::SinkError;

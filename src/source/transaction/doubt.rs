@@ -10,10 +10,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 
+use super::{SLICE, Stage};
 use crate::sink::transaction::Step;
 use crate::source::LaneError;
 use crate::source::core::Core;
-use crate::source::transaction::{SLICE, Stage};
 
 impl Core {
     /// Takes another producer.

@@ -91,11 +91,6 @@ impl Window {
         self.sent.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.sent.is_empty()
-    }
-
     /// Its partitions, by position of the assignment.
     pub fn runs(&self) -> impl Iterator<Item = (usize, Run)> {
         self.runs.iter().enumerate().filter_map(|(assignment, run)| Some((assignment, (*run)?)))
@@ -147,7 +142,7 @@ mod tests {
         window.refuse();
         assert!(window.is_refused());
         assert_eq!(window.take(), [token(1), token(2)]);
-        assert!(window.is_empty() && !window.is_refused() && window.opened().is_none());
+        assert!(window.len() == 0 && !window.is_refused() && window.opened().is_none());
     }
 
     #[test]
