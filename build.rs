@@ -1,9 +1,21 @@
-//! Puts the mends of librdkafka in `src/source/leaders.rs` and `src/sink/wakeups.rs` in their places.
+//! Puts the mends of librdkafka (`src/source/leaders.rs`, `src/sink/wakeups.rs`) and the allocator (`src/heap.rs`) in their places.
 //!
-//! Contract: only where the linker can (GNU ld, lld and mold on Linux); elsewhere librdkafka is linked as it is.
+//! Contract: only where the linker can (GNU ld, lld and mold on Linux); elsewhere librdkafka is linked as it is, and the
+//! system allocates.
 
-/// The functions of librdkafka that are wrapped.
-const WRAPPED: [&str; 2] = ["rd_kafkap_leader_discovery_set_topic", "rd_kafka_msgq_allow_wakeup_at"];
+/// The functions of librdkafka that are wrapped, and those by which C code gets and gives back memory (`src/heap.rs`).
+const WRAPPED: [&str; 10] = [
+    "rd_kafkap_leader_discovery_set_topic",
+    "rd_kafka_msgq_allow_wakeup_at",
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "posix_memalign",
+    "strdup",
+    "strndup",
+    "malloc_usable_size",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

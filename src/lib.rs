@@ -18,7 +18,7 @@
 //!
 //! [`pipeline`] is the only module that knows all the steps; [`app`] builds, starts and stops the parts.
 //! Beside the way: [`config`], [`metrics`], [`admin`], [`telemetry`], [`supervisor`], [`http`] (the one
-//! HTTP client), [`simulator`] (the five vendors as HTTP servers) and [`cli`].
+//! HTTP client), `heap` (the allocator), [`simulator`] (the five vendors as HTTP servers) and [`cli`].
 
 pub mod admin;
 pub mod alert;
@@ -29,6 +29,8 @@ pub mod commit;
 pub mod compose;
 pub mod config;
 pub mod entity;
+#[cfg(wraps)]
+mod heap;
 pub mod http;
 pub mod metrics;
 pub mod pipeline;

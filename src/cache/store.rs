@@ -51,10 +51,11 @@ impl Weighter<u64, Entry> for ByBytes {
     }
 }
 
-/// What the allocator takes for so many bytes: glibc's adds 8 and goes in steps of 16. A thirty-second part more is for
-/// what lies idle between pieces of different sizes.
+/// What the allocator takes for so many bytes: mimalloc's sizes are four to each doubling, and multiples of 16. A
+/// thirty-second part more is for what lies idle between pieces of different sizes.
 fn allocated(bytes: u64) -> u64 {
-    let bytes = (bytes + 8).next_multiple_of(16);
+    let step = bytes.next_power_of_two() / 8;
+    let bytes = bytes.next_multiple_of(step.max(16));
     bytes + bytes / 32
 }
 
