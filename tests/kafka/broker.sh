@@ -22,6 +22,8 @@
 #                    with one for another name on port + 7, and ACLs: alice may do everything, as may whoever comes
 #                    without a name, and bob only what is granted to him
 #   KAFKA_DATA       a directory for the data outside KAFKA_DIR: it is not removed by stop
+#   KAFKA_JVM        options of the nodes' Java (default: small, and quick to start). To measure, those of Kafka's own start
+#                    script: "-Xms1g -Xmx1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20"
 #   KAFKA_READY      seconds to wait for it (default 120)
 #   RISKSTREAM_CACHE where the jars are kept (default ~/.cache/riskstream)
 #
@@ -37,6 +39,7 @@ readonly TOKEN_ISSUER=https://login.example.com TOKEN_AUDIENCE=kafka
 readonly PORTS=8
 
 dir=$(realpath -m "${KAFKA_DIR:-${TMPDIR:-/tmp}/riskstream-kafka}")
+read -ra jvm <<<"${KAFKA_JVM:--Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}"
 jars=${RISKSTREAM_CACHE:-$HOME/.cache/riskstream}/kafka-$KAFKA
 
 die() { echo "broker.sh: $*" >&2; exit 1; }
@@ -238,7 +241,7 @@ launch() { # node
     : >"$dir/$1.log"
     # Its own session, so that a Ctrl-C for the tests does not end the broker behind their back. Ahead of the tests, as far as
     # that is allowed: a broker that gets no processor for seconds is taken for dead.
-    setsid nice -n -5 java -Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+    setsid nice -n -5 java "${jvm[@]}" \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
         -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info \
         "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$dir/tls/jwks.json" \
