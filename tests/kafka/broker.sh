@@ -22,8 +22,8 @@
 #                    with one for another name on port + 7, and ACLs: alice may do everything, as may whoever comes
 #                    without a name, and bob only what is granted to him
 #   KAFKA_DATA       a directory for the data outside KAFKA_DIR: it is not removed by stop
-#   KAFKA_JVM        options of the nodes' Java (default: small, and quick to start). To measure, those of Kafka's own start
-#                    script: "-Xms1g -Xmx1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20"
+#   KAFKA_JVM        options of the nodes' Java (default: small, and quick to start). To measure latency give it memory, or a full
+#                    collection shows: "-Xms1g -Xmx1g -Xmn600m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 #   KAFKA_READY      seconds to wait for it (default 120)
 #   RISKSTREAM_CACHE where the jars are kept (default ~/.cache/riskstream)
 #
