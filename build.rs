@@ -3,8 +3,8 @@
 //! Contract: only where the linker can (GNU ld, lld and mold on Linux); elsewhere librdkafka is linked as it is, and the
 //! system allocates.
 
-/// The functions of librdkafka that are wrapped, and those by which C code gets and gives back memory (`src/heap.rs`).
-const WRAPPED: [&str; 10] = [
+/// The functions of librdkafka that are wrapped, and those by which programs get and give back memory.
+const WRAPPED: [&str; 9] = [
     "rd_kafkap_leader_discovery_set_topic",
     "rd_kafka_msgq_allow_wakeup_at",
     "malloc",
@@ -14,7 +14,6 @@ const WRAPPED: [&str; 10] = [
     "posix_memalign",
     "strdup",
     "strndup",
-    "malloc_usable_size",
 ];
 
 fn main() {

@@ -1,22 +1,26 @@
 //! The allocator: mimalloc, for our code and for the C code that is linked in, librdkafka above all. Each record and each of
-//! its headers is allocated by one thread and freed by another, which costs libc's allocator a lock each time.
+//! its headers is allocated by one thread and freed by another, which mostly costs libc's allocator a lock.
 //!
-//! `build.rs` has the linker call the functions here for `malloc`, `free` and so on in what is linked statically, and nowhere
-//! else: libc, the loader and what `LD_PRELOAD` brings keep their own. (An allocator that takes the place of libc's symbols
-//! takes it from those as well, before it has started itself; that ended a process with libfaketime.) Contract: memory that
-//! libc made (by `realpath`, `regcomp`) goes back to libc. What is made here must not be given to a function of libc that
-//! grows or frees it (`getline`); nothing does.
+//! `build.rs` has the linker call the functions here for `malloc`, `free` and so on in what is linked statically: libc too,
+//! where it is static, as in the image. A shared libc, the loader and what `LD_PRELOAD` brings keep their own. (An allocator
+//! that takes the place of libc's symbols takes it from those as well, before it has started itself; that ended a process
+//! with libfaketime.) Contract: memory that libc made (by `realpath`, `regcomp`) goes back to libc. What is made here must not
+//! be given to a function of a shared libc that grows or frees it (`getline`, `reallocarray`), and a forked child must not
+//! allocate before it becomes another program; nothing does either.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::ptr;
 
 use libmimalloc_sys as mi;
 
 unsafe extern "C" {
-    // Safe before mimalloc has started: then nothing is in it.
-    fn mi_is_in_heap_region(pointer: *const c_void) -> bool;
     fn __real_free(pointer: *mut c_void);
-    fn __real_malloc_usable_size(pointer: *mut c_void) -> usize;
+    fn __real_realloc(pointer: *mut c_void, size: usize) -> *mut c_void;
+}
+
+/// Whether mimalloc made it. Safe before mimalloc has started: then nothing is.
+fn is_ours(pointer: *const c_void) -> bool {
+    // SAFETY: any pointer may be asked about; it is looked up and not read.
+    unsafe { mi::mi_is_in_heap_region(pointer) }
 }
 
 /// # Safety
@@ -39,18 +43,13 @@ pub unsafe extern "C" fn __wrap_calloc(count: usize, size: usize) -> *mut c_void
 /// As `realloc`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __wrap_realloc(pointer: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: a pointer that is not mimalloc's is libc's: its bytes are there to be copied, and it is given back.
+    // SAFETY: it grows where it came from; out of nothing it comes from here.
     unsafe {
-        if pointer.is_null() || mi_is_in_heap_region(pointer) {
-            return mi::mi_realloc(pointer, size);
+        if pointer.is_null() || is_ours(pointer) {
+            mi::mi_realloc(pointer, size)
+        } else {
+            __real_realloc(pointer, size)
         }
-        let new = mi::mi_malloc(size);
-        if !new.is_null() {
-            let bytes = __real_malloc_usable_size(pointer).min(size);
-            ptr::copy_nonoverlapping(pointer.cast::<u8>(), new.cast::<u8>(), bytes);
-            __real_free(pointer);
-        }
-        new
     }
 }
 
@@ -59,7 +58,7 @@ pub unsafe extern "C" fn __wrap_realloc(pointer: *mut c_void, size: usize) -> *m
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __wrap_free(pointer: *mut c_void) {
     // SAFETY: it goes back to where it came from.
-    unsafe { if mi_is_in_heap_region(pointer) { mi::mi_free(pointer) } else { __real_free(pointer) } }
+    unsafe { if is_ours(pointer) { mi::mi_free(pointer) } else { __real_free(pointer) } }
 }
 
 /// # Safety
@@ -86,23 +85,11 @@ pub unsafe extern "C" fn __wrap_strndup(text: *const c_char, most: usize) -> *mu
     unsafe { mi::mi_strndup(text, most) }
 }
 
-/// # Safety
-/// As `malloc_usable_size`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn __wrap_malloc_usable_size(pointer: *mut c_void) -> usize {
-    // SAFETY: asked of whoever made it.
-    unsafe {
-        if mi_is_in_heap_region(pointer) {
-            mi::mi_usable_size(pointer)
-        } else {
-            __real_malloc_usable_size(pointer)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::alloc::{Layout, alloc, dealloc};
     use std::ffi::CStr;
+    use std::ptr;
 
     use rdkafka::bindings::{rd_kafka_conf_destroy, rd_kafka_conf_new};
 
@@ -114,18 +101,19 @@ mod tests {
         fn free(pointer: *mut c_void);
     }
 
-    fn is_ours<T>(pointer: *const T) -> bool {
-        // SAFETY: any pointer may be asked about.
-        unsafe { mi_is_in_heap_region(pointer.cast()) }
-    }
-
     #[test]
     fn our_memory_and_that_of_the_client_library_are_mimallocs() {
-        assert!(is_ours(&raw const *Box::new(1_u8)));
-        // SAFETY: a new configuration is given back.
+        // SAFETY: what is made is given back, with the layout that it was made with.
         unsafe {
+            for layout in [(1, 1), (8 << 20, 1), (100, 1 << 20)]
+                .map(|(size, align)| Layout::from_size_align(size, align).unwrap_or(Layout::new::<u8>()))
+            {
+                let memory = alloc(layout);
+                assert!(is_ours(memory.cast()) && memory.addr().is_multiple_of(layout.align()), "{layout:?}");
+                dealloc(memory, layout);
+            }
             let conf = rd_kafka_conf_new();
-            assert!(is_ours(conf));
+            assert!(is_ours(conf.cast()));
             rd_kafka_conf_destroy(conf);
         }
     }
@@ -135,12 +123,11 @@ mod tests {
         // SAFETY: `realpath` makes a text that is ours to grow and free.
         unsafe {
             let path = realpath(c"/".as_ptr(), ptr::null_mut());
-            assert!(!path.is_null() && !is_ours(path));
+            assert!(!path.is_null());
+            assert_eq!(is_ours(path.cast()), cfg!(target_feature = "crt-static"));
             let grown = realloc(path.cast(), 4096);
-            assert!(is_ours(grown));
             assert_eq!(CStr::from_ptr(grown.cast()), c"/");
             free(grown);
-            free(realpath(c"/".as_ptr(), ptr::null_mut()).cast());
             free(ptr::null_mut());
         }
     }

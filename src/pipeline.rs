@@ -77,7 +77,7 @@ enum Place {
 
 /// Bytes that a question under way takes beside its alert, and the answer that it brings, which is some hundred bytes:
 /// measured, by `benches/memory.rs`.
-pub const QUESTION: usize = 6 * 1024;
+pub const QUESTION: usize = 5 * 1024;
 
 impl Pending {
     /// Bytes that an alert waits with: about its entities and the questions about them.

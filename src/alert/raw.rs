@@ -18,7 +18,7 @@ pub(crate) fn elements(token: &str) -> Vec<&str> {
     elements.into_iter().map(RawValue::get).collect()
 }
 
-/// What a key says, by its token. A lone surrogate, which is no text, becomes a replacement character.
+/// What a key says, by its token. A lone surrogate, which is no text, becomes replacement characters.
 pub(crate) fn key(token: &str) -> Cow<'_, str> {
     serde_json::Deserializer::from_str(token).deserialize_bytes(Key).unwrap_or_default()
 }
