@@ -105,21 +105,28 @@ impl Entity {
 /// their shortest form (RFC 5952); e-mails and UUIDs lose their case. Anything else is kept as written:
 /// whether `jdoe` and `JDoe` are one person is for the vendor to know. Borrows when nothing changes.
 pub fn canonical(kind: EntityKind, identifier: &str) -> Cow<'_, str> {
+    let mut new = String::new();
+    match respell(kind, identifier, &mut new) {
+        Some(unchanged) => Cow::Borrowed(unchanged),
+        None => Cow::Owned(new),
+    }
+}
+
+/// [`canonical`] for whoever has a buffer: the part of `identifier` that it is; `None` when it is none, but was put at the
+/// end of `out`.
+pub(crate) fn respell<'i>(kind: EntityKind, identifier: &'i str, out: &mut String) -> Option<&'i str> {
     let id = identifier.trim();
     match kind {
         EntityKind::Host | EntityKind::Domain => {
-            lower(id.trim_end_matches(|c: char| c == '.' || c.is_whitespace()))
+            lower(id.trim_end_matches(|c: char| c == '.' || c.is_whitespace()), out)
         }
         EntityKind::Ip => match id.parse::<IpAddr>() {
-            Ok(address) => {
-                let text = address.to_string();
-                if text == id { Cow::Borrowed(id) } else { Cow::Owned(text) }
-            }
-            Err(_) => Cow::Borrowed(id),
+            Ok(address) => shortest(address, id, out),
+            Err(_) => Some(id),
         },
-        EntityKind::User if is_email(id) || is_uuid(id) => lower(id),
-        EntityKind::Endpoint if is_uuid(id) => lower(id),
-        _ => Cow::Borrowed(id),
+        EntityKind::User if is_email(id) || is_uuid(id) => lower(id, out),
+        EntityKind::Endpoint if is_uuid(id) => lower(id, out),
+        _ => Some(id),
     }
 }
 
@@ -130,8 +137,29 @@ pub fn hash(kind: EntityKind, id: &str) -> u64 {
     KEYS.hash_one((kind, id))
 }
 
-fn lower(id: &str) -> Cow<'_, str> {
-    if id.chars().any(char::is_uppercase) { Cow::Owned(id.to_lowercase()) } else { Cow::Borrowed(id) }
+fn lower<'i>(id: &'i str, out: &mut String) -> Option<&'i str> {
+    if !id.chars().any(char::is_uppercase) {
+        return Some(id);
+    }
+    if id.is_ascii() {
+        out.extend(id.chars().map(|c| c.to_ascii_lowercase()));
+    } else {
+        // What becomes of a letter may depend on its neighbours.
+        out.push_str(&id.to_lowercase());
+    }
+    None
+}
+
+fn shortest<'i>(address: IpAddr, id: &'i str, out: &mut String) -> Option<&'i str> {
+    use std::fmt::Write as _;
+    let start = out.len();
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{address}");
+    if out.get(start..) != Some(id) {
+        return None;
+    }
+    out.truncate(start);
+    Some(id)
 }
 
 /// Whether `id` has the outer form of an e-mail address: one `@` with text on both sides, no white space.

@@ -4,10 +4,7 @@
 //! entities. Contract: entities come in document order, each once, with the places where it stands; at most
 //! so many as asked for, the rest counted.
 
-use std::borrow::Cow;
-use std::ops::Range;
-
-use super::found::Store;
+use super::found::{self, Store};
 use super::plan::{Placed, Plan, escape};
 use super::raw::{self, Pieces};
 use super::rule::{Part, Piece, Read, Source, kinds_of};
@@ -22,8 +19,59 @@ pub(crate) struct Memory {
     pub store: Store,
     /// For each rule that takes the first source only: the best source that yields something.
     winners: Vec<u16>,
+    /// What is found out of order.
+    late: Late,
+    /// What reading one capture needs.
+    desk: Desk,
+}
+
+/// Room in which one capture is read.
+#[derive(Debug, Default)]
+struct Desk {
+    /// A text without its escapes.
+    text: String,
     /// Templates that are done, by rule and source.
-    joined: Vec<(u16, u16)>,
+    done: Vec<(u16, u16)>,
+    /// A filled template.
+    filled: String,
+    /// Where its parts stand.
+    spots: Vec<Spot<'static>>,
+}
+
+/// What is found out of order, until all of it is.
+#[derive(Debug, Default)]
+struct Late {
+    finds: Vec<LateFind>,
+    /// Pointers to where they stand.
+    pointers: Vec<found::Piece>,
+    /// Identifiers and pointers that are no pieces of the alert.
+    text: String,
+}
+
+#[derive(Debug)]
+struct LateFind {
+    /// Of its first token, which tells the order in the document.
+    address: usize,
+    /// Of its pointers the first.
+    first: usize,
+    /// How many there are.
+    places: usize,
+    kind: EntityKind,
+    id: found::Piece,
+}
+
+impl Late {
+    /// Bytes, and items, that are kept for the next alert.
+    const KEEP: usize = 4096;
+
+    fn clear(&mut self) {
+        self.finds.clear();
+        self.finds.shrink_to(Self::KEEP);
+        self.pointers.clear();
+        self.pointers.shrink_to(Self::KEEP);
+        self.text.clear();
+        self.text.shrink_to(Self::KEEP);
+    }
 }
 
 /// The format whose alternative holds, best first.
@@ -39,17 +87,10 @@ pub(crate) fn recognise(plan: &Plan, notes: &Notes) -> Option<u16> {
 pub(crate) fn extract(plan: &Plan, format: u16, text: &str, notes: &Notes, max: usize, memory: &mut Memory) {
     let reading = Reading { plan, text, notes };
     reading.choose(format, memory);
-    memory.joined.clear();
-    let Memory { store, winners, joined } = memory;
-    let mut add = |kind, id: Cow<'_, str>, spots: &[Spot<'_>]| {
-        if let Some(position) = store.add(text, kind, id, max) {
-            for spot in spots {
-                store.place(position, |out| reading.write_pointer(*spot, out));
-            }
-        }
-    };
+    memory.desk.done.clear();
+    memory.late.clear();
+    let Memory { store, winners, late, desk } = memory;
     // What a filter or a list of pairs finds stands later in the document than the value that was captured for it.
-    let mut sorted = Vec::new();
     let sort = notes
         .captures
         .iter()
@@ -60,39 +101,73 @@ pub(crate) fn extract(plan: &Plan, format: u16, text: &str, notes: &Notes, max: 
         if placed.rule.first && winner != Some(&capture.slot.source) {
             continue;
         }
-        reading.read(placed, capture, joined, &mut |kind, id, spots| {
+        reading.read(placed, capture, desk, &mut |kind, id, spots| {
             if sort {
-                let owned: Vec<_> =
-                    spots.iter().map(|spot| (spot.place, spot.below.to_owned(), spot.address)).collect();
-                sorted.push((kind, id, owned));
-            } else {
-                add(kind, id, spots);
+                reading.put_off(late, kind, id, spots);
+            } else if let Some(position) = store.add(text, kind, id, max) {
+                for spot in spots {
+                    store.place(position, |out| reading.write_pointer(*spot, out));
+                }
             }
         });
     }
-    sorted.sort_by_key(|(_, _, spots)| spots.first().map(|(_, _, address)| *address));
-    for (kind, id, spots) in sorted {
-        let spots: Vec<_> = spots
-            .iter()
-            .map(|(place, below, address)| Spot { place: *place, below, address: *address })
-            .collect();
-        add(kind, id, &spots);
+    late.finds.sort_unstable_by_key(|find| (find.address, find.first));
+    for find in &late.finds {
+        if let Some(position) = store.add(text, find.kind, find.id.of(text, &late.text), max) {
+            for pointer in late.pointers.iter().skip(find.first).take(find.places) {
+                store.place(position, |out| out.push_str(pointer.of(text, &late.text)));
+            }
+        }
     }
 }
 
 /// Where an identifier stands.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Spot<'s> {
     /// Of what was captured.
     place: u32,
-    /// What is below that, as the end of a pointer.
-    below: &'s str,
+    /// What is below that.
+    below: Below<'s>,
     /// Address of the token, which tells the order in the document.
     address: usize,
 }
 
+/// What is below a captured value: each step below the one before, where there is one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Below<'s> {
+    /// What a filter found, as a pointer.
+    filtered: &'s str,
+    /// An element of a list.
+    element: Option<usize>,
+    /// A member of a pair.
+    member: Option<&'s str>,
+    /// An element of a list that is this member.
+    item: Option<usize>,
+}
+
+impl Below<'_> {
+    /// Writes it as the end of a pointer.
+    fn write(&self, out: &mut String) {
+        out.push_str(self.filtered);
+        write_index(self.element, out);
+        if let Some(member) = self.member {
+            out.push('/');
+            out.push_str(&escape(member));
+        }
+        write_index(self.item, out);
+    }
+}
+
+fn write_index(index: Option<usize>, out: &mut String) {
+    use std::fmt::Write as _;
+    if let Some(index) = index {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "/{index}");
+    }
+}
+
 /// Takes one entity with the places where it stands.
-type Emit<'e, 'a> = &'e mut dyn FnMut(EntityKind, Cow<'a, str>, &[Spot<'_>]);
+type Emit<'e> = &'e mut dyn FnMut(EntityKind, &str, &[Spot<'_>]);
 
 /// One alert and what was captured of it.
 #[derive(Clone, Copy)]
@@ -113,7 +188,7 @@ impl<'r, 'a> Reading<'r, 'a> {
     /// Finds, for each rule that takes only the first source that yields something, which one that is.
     fn choose(&self, format: u16, memory: &mut Memory) {
         memory.winners.clear();
-        memory.joined.clear();
+        memory.desk.done.clear();
         for capture in &self.notes.captures {
             let Some(placed) = self.applies(format, capture).filter(|placed| placed.rule.first) else {
                 continue;
@@ -124,36 +199,37 @@ impl<'r, 'a> Reading<'r, 'a> {
             }
             let Some(winner) = memory.winners.get_mut(rule) else { continue };
             if capture.slot.source < *winner {
-                self.read(placed, capture, &mut memory.joined, &mut |_, _, _| *winner = capture.slot.source);
+                self.read(placed, capture, &mut memory.desk, &mut |_, _, _| *winner = capture.slot.source);
             }
         }
     }
 
     /// Reads one capture by its rule; `emit` gets each entity with its places.
-    fn read(&self, placed: &Placed, capture: &Capture, joined: &mut Vec<(u16, u16)>, emit: Emit<'_, 'a>) {
+    fn read(&self, placed: &Placed, capture: &Capture, desk: &mut Desk, emit: Emit<'_>) {
         let token = self.token(capture);
         match placed.rule.sources.get(usize::from(capture.slot.source)) {
             None => {}
             Some(Source::Template(pieces)) => {
                 let key = (capture.slot.rule, capture.slot.source);
-                if !joined.contains(&key) {
-                    joined.push(key);
-                    if let Some((id, spots)) = self.join(pieces, capture) {
-                        identify(placed, id, &spots, emit);
+                if !desk.done.contains(&key) {
+                    desk.done.push(key);
+                    if self.fill(pieces, capture, desk).is_some() {
+                        identify(placed, &desk.filled, &desk.spots, emit);
                     }
                 }
             }
             Some(Source::Place(place)) => match place.first().and_then(|path| path.rest.as_ref()) {
-                None => take(placed, token, capture.place, "", emit),
+                None => take(placed, token, capture.place, Below::default(), &mut desk.text, emit),
                 Some(rest) => {
                     // The library wants a tree. Deeper than its limit there is nothing to find.
                     let Ok(tree) = serde_json::from_str(token) else { return };
                     let mut pieces = Pieces::default();
                     for node in rest.query_located(&tree).iter() {
-                        let below = node.location().to_json_pointer();
+                        let filtered = &*node.location().to_json_pointer();
                         // The tree has numbers as floats; the text has them as written.
-                        if let Some(token) = pieces.at(token, &below) {
-                            take_each(placed, token, capture.place, &below, emit);
+                        if let Some(token) = pieces.at(token, filtered) {
+                            let below = Below { filtered, ..Below::default() };
+                            take_each(placed, token, capture.place, below, &mut desk.text, emit);
                         }
                     }
                 }
@@ -166,31 +242,43 @@ impl<'r, 'a> Reading<'r, 'a> {
     }
 
     /// Fills a template with the first text of each of its places; `None` when one has none.
-    fn join(&self, pieces: &[Piece], first: &Capture) -> Option<(Cow<'a, str>, Vec<Spot<'static>>)> {
-        let mut id = String::new();
-        let mut places = Vec::new();
+    fn fill(&self, pieces: &[Piece], first: &Capture, desk: &mut Desk) -> Option<()> {
+        desk.filled.clear();
+        desk.spots.clear();
         let mut number = 0;
         for piece in pieces {
             match piece {
-                Piece::Text(text) => id.push_str(text),
+                Piece::Text(text) => desk.filled.push_str(text),
                 Piece::Place(_) => {
                     let wanted = super::plan::Slot { piece: number, ..first.slot };
-                    let (at, capture) =
-                        self.notes.captures.iter().enumerate().find(|(_, capture)| capture.slot == wanted)?;
-                    id.push_str(&value::text(self.token(capture))?);
-                    places.push((at, spot(self.token(capture), capture.place, "")));
+                    let capture = self.notes.captures.iter().find(|capture| capture.slot == wanted)?;
+                    let token = self.token(capture);
+                    desk.filled.push_str(value::text(token, &mut desk.text)?);
+                    desk.spots.push(spot(token, capture.place, Below::default()));
                     number += 1;
                 }
             }
         }
-        places.sort_unstable_by_key(|(at, _)| *at);
-        Some((id.into(), places.into_iter().map(|(_, spot)| spot).collect()))
+        desk.spots.sort_by_key(|spot| spot.address);
+        Some(())
+    }
+
+    /// Writes down what is found until all of it is.
+    fn put_off(&self, late: &mut Late, kind: EntityKind, id: &str, spots: &[Spot<'_>]) {
+        let Some(Spot { address, .. }) = spots.first().copied() else { return };
+        let id = found::Piece::new(self.text, id, &mut late.text);
+        let first = late.pointers.len();
+        for spot in spots {
+            let pointer = found::Piece::written(&mut late.text, |text| self.write_pointer(*spot, text));
+            late.pointers.push(pointer);
+        }
+        late.finds.push(LateFind { address, first, places: spots.len(), kind, id });
     }
 
     /// Writes the pointer to a place.
     fn write_pointer(&self, spot: Spot<'_>, out: &mut String) {
         self.write_place(spot.place, out);
-        out.push_str(spot.below);
+        spot.below.write(out);
     }
 
     fn write_place(&self, place: u32, out: &mut String) {
@@ -199,106 +287,97 @@ impl<'r, 'a> Reading<'r, 'a> {
         }
         let Some(step) = self.notes.steps.get(place as usize) else { return };
         self.write_place(step.above, out);
-        out.push('/');
         match step.how {
-            How::Named(node) => out.push_str(self.plan.node(node).map_or("", |node| &node.token)),
-            How::Index(index) => {
-                use std::fmt::Write as _;
-                // Writing to a string cannot fail.
-                let _ = write!(out, "{index}");
+            How::Named(node) => {
+                out.push('/');
+                out.push_str(self.plan.node(node).map_or("", |node| &node.token));
             }
+            How::Index(index) => write_index(Some(index as usize), out),
             How::Key(start, end) => {
+                out.push('/');
                 out.push_str(&escape(self.notes.keys.get(start as usize..end as usize).unwrap_or_default()));
             }
         }
     }
 }
 
-fn spot<'s>(token: &str, place: u32, below: &'s str) -> Spot<'s> {
+fn spot<'s>(token: &str, place: u32, below: Below<'s>) -> Spot<'s> {
     Spot { place, below, address: token.as_ptr() as usize }
 }
 
 /// Reads the token, or each element of a list.
-fn take_each<'a>(placed: &Placed, token: &'a str, place: u32, below: &str, emit: Emit<'_, 'a>) {
+fn take_each(placed: &Placed, token: &str, place: u32, below: Below<'_>, room: &mut String, emit: Emit<'_>) {
     if token.starts_with('[') && !placed.rule.reads_objects() {
-        for (index, element) in raw::elements(token).into_iter().enumerate() {
-            take(placed, element, place, &format!("{below}/{index}"), emit);
+        for (index, element) in raw::elements(token).enumerate() {
+            take(placed, element, place, Below { element: Some(index), ..below }, room, emit);
         }
     } else {
-        take(placed, token, place, below, emit);
+        take(placed, token, place, below, room, emit);
     }
 }
 
 /// Reads one token by its rule.
-fn take<'a>(placed: &Placed, token: &'a str, place: u32, below: &str, emit: Emit<'_, 'a>) {
+fn take(placed: &Placed, token: &str, place: u32, below: Below<'_>, room: &mut String, emit: Emit<'_>) {
     let Read::Pairs { name, value, kinds } = &placed.rule.read else {
-        if let Some(id) = value::text(token) {
+        if let Some(id) = value::text(token, room) {
             identify(placed, id, &[spot(token, place, below)], emit);
         }
         return;
     };
     if token.starts_with('[') {
-        for (index, element) in raw::elements(token).into_iter().enumerate() {
+        for (index, element) in raw::elements(token).enumerate() {
             // Lists in lists are not pairs: an object has no elements, so this goes one level down only.
             if element.starts_with('{') {
-                take(placed, element, place, &format!("{below}/{index}"), emit);
+                take(placed, element, place, Below { element: Some(index), ..below }, room, emit);
             }
         }
         return;
     }
-    let members = raw::members(token);
-    let label = members.iter().find(|(key, _)| key == name).and_then(|(_, token)| value::text(token));
-    let Some(kinds) = label.and_then(|label| kinds_of(kinds, &label)) else { return };
-    for (_, token) in members.iter().filter(|(key, _)| key == value) {
-        let below = format!("{below}/{}", escape(value));
+    let label = raw::members(token).find(|(key, _)| key.says(name));
+    let label = label.and_then(|(_, token)| value::text(token, room));
+    let Some(kinds) = label.and_then(|label| kinds_of(kinds, label)) else { return };
+    let below = Below { member: Some(value), ..below };
+    for (_, token) in raw::members(token).filter(|(key, _)| key.says(value)) {
         if token.starts_with('[') {
-            for (index, element) in raw::elements(token).into_iter().enumerate() {
-                if let Some(id) = value::text(element) {
-                    decide(placed, kinds, id, &[spot(element, place, &format!("{below}/{index}"))], emit);
+            for (index, element) in raw::elements(token).enumerate() {
+                if let Some(id) = value::text(element, room) {
+                    let below = Below { item: Some(index), ..below };
+                    decide(placed, kinds, id, &[spot(element, place, below)], emit);
                 }
             }
-        } else if let Some(id) = value::text(token) {
-            decide(placed, kinds, id, &[spot(token, place, &below)], emit);
+        } else if let Some(id) = value::text(token, room) {
+            decide(placed, kinds, id, &[spot(token, place, below)], emit);
         }
     }
 }
 
 /// Finds the kinds for a text, and the identifier in it.
-fn identify<'a>(placed: &Placed, text: Cow<'a, str>, spots: &[Spot<'_>], emit: Emit<'_, 'a>) {
+fn identify(placed: &Placed, text: &str, spots: &[Spot<'_>], emit: Emit<'_>) {
     match &placed.rule.read {
         Read::Kind { kinds, part: None } => decide(placed, kinds, text, spots, emit),
         Read::Kind { kinds, part: Some((separator, part)) } => {
-            let range = match (text.find(separator.as_str()), part) {
-                (Some(at), Part::Before) => 0..at,
-                (Some(at), Part::After) => at + separator.len()..text.len(),
-                (None, Part::Before) => 0..text.len(),
+            let id = match (text.split_once(separator.as_str()), part) {
+                (Some((before, _)), Part::Before) => before,
+                (Some((_, after)), Part::After) => after,
+                (None, Part::Before) => text,
                 (None, Part::After) => return,
             };
-            decide(placed, kinds, slice(text, range), spots, emit);
+            decide(placed, kinds, id.trim(), spots, emit);
         }
         Read::Labels { separator, kinds } => {
-            let Some((label, _)) = text.split_once(separator.as_str()) else { return };
+            let Some((label, id)) = text.split_once(separator.as_str()) else { return };
             let Some(kinds) = kinds_of(kinds, label) else { return };
-            let range = label.len() + separator.len()..text.len();
-            decide(placed, kinds, slice(text, range), spots, emit);
+            decide(placed, kinds, id.trim(), spots, emit);
         }
         Read::Pairs { .. } => {}
     }
 }
 
-/// A piece of a text, white space around it cut.
-fn slice(text: Cow<'_, str>, range: Range<usize>) -> Cow<'_, str> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.get(range).unwrap_or_default().trim()),
-        Cow::Owned(text) => Cow::Owned(text.get(range).unwrap_or_default().trim().to_owned()),
-    }
-}
-
 /// Emits the identifier when it is one.
-fn decide<'a>(placed: &Placed, kinds: &Kinds, id: Cow<'a, str>, spots: &[Spot<'_>], emit: Emit<'_, 'a>) {
+fn decide(placed: &Placed, kinds: &Kinds, id: &str, spots: &[Spot<'_>], emit: Emit<'_>) {
     if !id.is_empty()
-        && let Some(kind) = kinds.of(&id)
-        && !placed.rule.ignored.holds(kind, &id)
+        && let Some(kind) = kinds.of(id)
+        && !placed.rule.ignored.holds(kind, id)
     {
         emit(kind, id, spots);
     }

@@ -4,11 +4,10 @@
 //! added, at most sixteen; of entities beyond the bound only the number is kept. Nothing is allocated once the buffers have
 //! grown to what alerts need, and what one huge alert made them hold is given back.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::entity::{self, EntityKind, canonical};
+use crate::entity::{self, EntityKind};
 
 /// Places kept of one entity; more say nothing new and an attacker could write thousands.
 const MAX_PATHS: u32 = 16;
@@ -32,7 +31,7 @@ pub struct Found<'s> {
     pub kind: EntityKind,
     /// The identifier as the alert spells it, white space around it cut.
     pub value: &'s str,
-    /// Its canonical spelling ([`canonical`]).
+    /// Its canonical spelling ([`entity::canonical`]).
     pub id: &'s str,
     /// [`entity::hash`] of kind and canonical spelling.
     pub hash: u64,
@@ -180,14 +179,31 @@ impl<'a> FromIterator<&'a str> for OwnedPaths {
 /// A piece of text: of the alert, or of what was written down beside it. Offsets fit, as alerts are below 4 GiB and an
 /// entity writes down less than it takes there.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
+pub(super) struct Piece {
     ours: bool,
     start: u32,
     end: u32,
 }
 
 impl Piece {
-    fn of<'s>(self, alert: &'s str, text: &'s str) -> &'s str {
+    /// `part` where it stands in the alert, or else as it is written down now.
+    pub fn new(alert: &str, part: &str, text: &mut String) -> Self {
+        let start = (part.as_ptr() as usize).wrapping_sub(alert.as_ptr() as usize);
+        match start.checked_add(part.len()) {
+            Some(end) if end <= alert.len() => Piece { ours: false, start: start as u32, end: end as u32 },
+            _ => Self::written(text, |text| text.push_str(part)),
+        }
+    }
+
+    /// What `write` writes down.
+    pub fn written(text: &mut String, write: impl FnOnce(&mut String)) -> Self {
+        let start = text.len() as u32;
+        write(text);
+        Piece { ours: true, start, end: text.len() as u32 }
+    }
+
+    /// What it says.
+    pub fn of<'s>(self, alert: &'s str, text: &'s str) -> &'s str {
         let whose = if self.ours { text } else { alert };
         whose.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
@@ -249,15 +265,31 @@ impl Store {
     }
 
     /// Notes that `alert` names an entity, of which at most `max` are kept; its position if it is.
-    pub fn add(&mut self, alert: &str, kind: EntityKind, value: Cow<'_, str>, max: usize) -> Option<usize> {
-        let id = canonical(kind, &value);
-        let hash = entity::hash(kind, &id);
+    pub fn add(&mut self, alert: &str, kind: EntityKind, value: &str, max: usize) -> Option<usize> {
+        let before = self.text.len();
+        let position = self.items.len();
+        let kept = self.find(alert, kind, value, max);
+        if kept != Some(position) {
+            // It was written down for nothing.
+            self.text.truncate(before);
+        }
+        kept
+    }
+
+    fn find(&mut self, alert: &str, kind: EntityKind, value: &str, max: usize) -> Option<usize> {
+        let start = self.text.len() as u32;
+        let id = match entity::respell(kind, value, &mut self.text) {
+            Some(unchanged) => Piece::new(alert, unchanged, &mut self.text),
+            None => Piece { ours: true, start, end: self.text.len() as u32 },
+        };
+        let spelled = id.of(alert, &self.text);
+        let hash = entity::hash(kind, spelled);
         let position = self.items.len();
         match self.position(hash) {
             Some(CUT) => return None,
             Some(known) => {
                 let item = self.items.get(known as usize)?;
-                if item.kind == kind && item.id.of(alert, &self.text) == id {
+                if item.kind == kind && item.id.of(alert, &self.text) == spelled {
                     return Some(known as usize);
                 }
                 // Two entities with one hash: practically never, and then only this one is not de-duplicated.
@@ -278,16 +310,7 @@ impl Store {
             }
             None => {}
         }
-        let (value, id) = match (&value, &id) {
-            (Cow::Borrowed(value), Cow::Borrowed(id)) => (within(alert, value), within(alert, id)),
-            (Cow::Borrowed(value), Cow::Owned(id)) => (within(alert, value), self.write(id)),
-            (Cow::Owned(value), Cow::Borrowed(id)) => {
-                let whole = self.write(value);
-                let part = within(value, id);
-                (whole, Piece { start: whole.start + part.start, end: whole.start + part.end, ..whole })
-            }
-            (Cow::Owned(value), Cow::Owned(id)) => (self.write(value), self.write(id)),
-        };
+        let value = Piece::new(alert, value, &mut self.text);
         self.items.push(Item { kind, value, id, hash, first: END, last: END, places: 0 });
         Some(position)
     }
@@ -331,18 +354,6 @@ impl Store {
             self.seen.extend(positions);
         }
     }
-
-    fn write(&mut self, text: &str) -> Piece {
-        let start = self.text.len() as u32;
-        self.text.push_str(text);
-        Piece { ours: true, start, end: self.text.len() as u32 }
-    }
-}
-
-/// Where a part of `whole` stands in it.
-fn within(whole: &str, part: &str) -> Piece {
-    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-    Piece { ours: false, start: start as u32, end: (start + part.len()) as u32 }
 }
 
 #[cfg(test)]
@@ -358,10 +369,14 @@ mod tests {
     fn a_spelling_is_kept_where_it_stands_or_written_down_with_its_canonical_form() {
         let alert = r#"{"host":" WS-17. ","user":"jdoe"}"#;
         let mut store = Store::default();
-        let host = Cow::Borrowed(alert.get(10..16).unwrap_or_default());
+        let host = alert.get(10..16).unwrap_or_default();
         assert_eq!(store.add(alert, EntityKind::Host, host, 9), Some(0));
-        assert_eq!(store.add(alert, EntityKind::User, Cow::Owned(" a@B.example".to_owned()), 9), Some(1));
-        assert_eq!(store.add(alert, EntityKind::User, Cow::Owned(" jdoe ".to_owned()), 9), Some(2));
+        assert_eq!(store.add(alert, EntityKind::User, " a@B.example", 9), Some(1));
+        assert_eq!(store.add(alert, EntityKind::User, " jdoe ", 9), Some(2));
+        let written = store.text.len();
+        assert_eq!(store.add(alert, EntityKind::User, "A@b.example", 9), Some(1));
+        assert_eq!(store.add(alert, EntityKind::User, "B@b.example", 3), None);
+        assert_eq!(store.text.len(), written);
         let found: Vec<_> = store.entities(alert).iter().map(|found| (found.value, found.id)).collect();
         assert_eq!(found, [("WS-17.", "ws-17"), (" a@B.example", "a@b.example"), (" jdoe ", "jdoe")]);
     }
@@ -383,7 +398,7 @@ mod tests {
                     let id = format!("host-{who}");
                     let value = if *upper { id.to_uppercase() } else { id.clone() };
                     let path = format!("/hosts/{place}");
-                    let position = store.add("", EntityKind::Host, Cow::Owned(value), max);
+                    let position = store.add("", EntityKind::Host, &value, max);
                     if let Some(position) = position {
                         store.place(position, |text| text.push_str(&path));
                     }

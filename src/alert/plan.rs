@@ -3,6 +3,8 @@
 //! Contract: the tree is deterministic. Where a wildcard stands beside a name or an index, what is below the
 //! wildcard is copied below these, so that the walk follows one child and never two. Built once.
 
+use std::borrow::Cow;
+
 use super::path::Step;
 use super::rule::{Expect, Place, Rule, Source};
 
@@ -329,8 +331,12 @@ fn add_new<T: PartialEq + Copy>(to: &mut Vec<T>, from: &[T]) {
 }
 
 /// A name as a token of a pointer (RFC 6901).
-pub(crate) fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+pub(crate) fn escape(name: &str) -> Cow<'_, str> {
+    if name.contains(['~', '/']) {
+        Cow::Owned(name.replace('~', "~0").replace('/', "~1"))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 #[cfg(test)]

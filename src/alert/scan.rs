@@ -2,7 +2,7 @@
 //!
 //! Pure. Contract: accepts exactly what RFC 8259 calls JSON, as `serde_json` does when it skips a value (a test holds them
 //! against each other), and reads no value: a number of any size and a string with a lone surrogate are values like others.
-//! Iterative, however deep the text is nested, and it allocates only while its memory of open brackets grows. Why not
+//! Iterative, however deep the text is nested, and it allocates only for more than 64 open brackets. Why not
 //! `serde_json` itself: most of an alert is skipped, and half of all that an alert cost was skipping it. What is wrong with
 //! text that is not JSON is not said here: `serde_json` is asked for that.
 
@@ -10,8 +10,50 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
-/// Brackets that are open. Reused.
-pub(crate) type Open = Vec<u8>;
+/// Brackets that are open, the innermost last: a bit each, which is set for an object. Allocates only beyond 64 of them. Reused.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    depth: usize,
+    /// The last of them, up to 64.
+    last: u64,
+    /// Those before, 64 in each.
+    outer: Vec<u64>,
+}
+
+impl Open {
+    const BITS: usize = u64::BITS as usize;
+
+    /// Forgets all, and gives back what a deep document made it hold.
+    pub fn clear(&mut self) {
+        self.depth = 0;
+        self.outer.clear();
+        self.outer.shrink_to(Self::BITS);
+    }
+
+    #[inline]
+    fn push(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(Self::BITS) {
+            self.outer.push(self.last);
+        }
+        self.last = self.last << 1 | u64::from(is_object);
+        self.depth += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.last >>= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(Self::BITS) {
+            self.last = self.outer.pop().unwrap_or_default();
+        }
+    }
+
+    /// Whether the innermost is an object; when none is open, that says nothing.
+    #[inline]
+    fn is_object(&self) -> bool {
+        self.last & 1 == 1
+    }
+}
 
 /// A place in a text.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +209,7 @@ impl<'a> Scanner<'a> {
 
     /// Goes past the value that comes next.
     pub fn skip(&mut self, open: &mut Open) -> Result<(), NotJson> {
-        let outside = open.len();
+        let outside = open.depth;
         loop {
             match self.peek() {
                 b'"' => {
@@ -179,7 +221,7 @@ impl<'a> Scanner<'a> {
                     if self.peek() == closing(bracket) {
                         self.at += 1;
                     } else {
-                        open.push(bracket);
+                        open.push(bracket == b'{');
                         if bracket == b'{' {
                             self.skip_key()?;
                         }
@@ -193,17 +235,17 @@ impl<'a> Scanner<'a> {
                 _ => return Err(NotJson),
             }
             // A value is over; so may be what it stands in.
-            while open.len() > outside {
-                let Some(&bracket) = open.last() else { break };
-                if self.goes_on(closing(bracket))? {
-                    if bracket == b'{' {
+            while open.depth > outside {
+                let is_object = open.is_object();
+                if self.goes_on(if is_object { b'}' } else { b']' })? {
+                    if is_object {
                         self.skip_key()?;
                     }
                     break;
                 }
                 open.pop();
             }
-            if open.len() == outside {
+            if open.depth == outside {
                 return Ok(());
             }
         }

@@ -6,9 +6,9 @@ use serde::de::IgnoredAny;
 use super::*;
 
 fn accepts(text: &str) -> bool {
-    let (mut scanner, mut open) = (Scanner::new(text), Open::new());
+    let (mut scanner, mut open) = (Scanner::new(text), Open::default());
     let accepted = scanner.skip(&mut open).is_ok() && scanner.is_over();
-    assert!(!accepted || open.is_empty());
+    assert!(!accepted || open.depth == 0);
     accepted
 }
 
@@ -117,12 +117,28 @@ fn depth_costs_neither_the_stack_nor_a_wrong_answer() {
 }
 
 #[test]
+fn every_bracket_is_closed_by_its_own_kind_at_every_depth() {
+    for depth in 1..300 {
+        let (open, close) = ("[{\"a\":".repeat(depth), "}]".repeat(depth));
+        assert!(accepts(&format!("{open}[1,[2]],\"b\":[]{close}")), "{depth}");
+        for at in [0, depth - 1, depth, 2 * depth - 1] {
+            let mut wrong = close.clone().into_bytes();
+            if let Some(byte) = wrong.get_mut(at) {
+                *byte = if *byte == b'}' { b']' } else { b'}' };
+            }
+            let wrong = String::from_utf8(wrong).unwrap_or_default();
+            assert!(!accepts(&format!("{open}1{wrong}")), "{depth}, {at}");
+        }
+    }
+}
+
+#[test]
 fn a_key_is_seen_as_it_is_written() {
     let text = " \"a\\u0062\" : 1";
     let mut scanner = Scanner::new(text);
     let key = scanner.key();
     assert_eq!(key, Ok(Key { written: "a\\u0062", is_escaped: true, start: 1 }));
-    assert_eq!(scanner.value(&mut Open::new()), Ok("1"));
+    assert_eq!(scanner.value(&mut Open::default()), Ok("1"));
     assert!(scanner.is_over());
 }
 

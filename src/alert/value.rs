@@ -3,9 +3,9 @@
 //!
 //! Pure. Never changes a value beyond cutting the white space around it.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
+use super::raw;
 use crate::entity::{EntityKind, is_email, is_uuid};
 
 /// A longer text is no identifier. The longest that vendors document is an ARN, 2048.
@@ -180,20 +180,21 @@ fn matches(pattern: &str, id: &str) -> bool {
 }
 
 /// The text of a JSON string or number token, white space around it cut; `None` for any other token, an empty
-/// or overlong text, and a string with a lone surrogate. Numbers are as written, never through a float.
-pub(crate) fn text(token: &str) -> Option<Cow<'_, str>> {
+/// or overlong text, and a string with a lone surrogate. Numbers are as written, never through a float. What has escapes is
+/// written down in `room`, in place of what was there.
+pub(crate) fn text<'t>(token: &'t str, room: &'t mut String) -> Option<&'t str> {
     let text = match token.strip_prefix('"') {
         Some(rest) => {
             let inner = rest.strip_suffix('"')?;
             if inner.contains('\\') {
-                let text: String = serde_json::from_str(token).ok()?;
-                let trimmed = text.trim();
-                Cow::Owned(if trimmed.len() == text.len() { text } else { trimmed.to_owned() })
+                room.clear();
+                room.shrink_to(MAX_IDENTIFIER_BYTES);
+                raw::unescape(inner, room).then_some(room.trim())?
             } else {
-                Cow::Borrowed(inner.trim())
+                inner.trim()
             }
         }
-        None if token.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Cow::Borrowed(token),
+        None if token.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => token,
         None => return None,
     };
     (!text.is_empty() && text.len() <= MAX_IDENTIFIER_BYTES).then_some(text)
@@ -258,11 +259,13 @@ mod tests {
 
     #[test]
     fn a_token_gives_its_text_and_a_number_stays_as_written() {
-        assert_eq!(text("\" a b \""), Some(Cow::Borrowed("a b")));
+        let text = |token: &str| super::text(token, &mut "left over".to_owned()).map(str::to_owned);
+        assert_eq!(text("\" a b \"").as_deref(), Some("a b"));
         assert_eq!(text(r#""ACME\\jd\u006fe ""#).as_deref(), Some("ACME\\jdoe"));
-        assert_eq!(text("123456789012345678901234567890"), Some("123456789012345678901234567890".into()));
-        assert_eq!(text("-0"), Some("-0".into()));
-        for nothing in ["\"\"", "\"  \"", "null", "true", "{}", "[]", r#""\ud800""#] {
+        let long = "123456789012345678901234567890";
+        assert_eq!(text(long).as_deref(), Some(long));
+        assert_eq!(text("-0").as_deref(), Some("-0"));
+        for nothing in ["\"\"", "\"  \"", "null", "true", "{}", "[]", r#""\ud800""#, r#""\u0020""#] {
             assert_eq!(text(nothing), None, "{nothing}");
         }
         assert_eq!(text(&format!("\"{}\"", "x".repeat(MAX_IDENTIFIER_BYTES + 1))), None);

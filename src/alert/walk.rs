@@ -4,11 +4,8 @@
 //! and finds the output member. It decides nothing: [`super::extract`] does. Its recursion is bounded by the depth of the
 //! plan, never by the alert; what is skipped is skipped iteratively.
 
-use std::borrow::Cow;
-
 use super::Occurrence;
 use super::plan::{NodeId, Plan, Slot};
-use super::raw;
 use super::scan::{self, NotJson, Open, Scanner};
 use super::shape;
 use super::value;
@@ -62,6 +59,8 @@ pub(crate) struct Notes {
     pub captures: Vec<Capture>,
     /// Brackets that are open in what is skipped.
     open: Open,
+    /// A text without its escapes.
+    said: String,
 }
 
 impl Notes {
@@ -77,7 +76,6 @@ impl Notes {
         self.captures.clear();
         self.captures.shrink_to(KEEP);
         self.open.clear();
-        self.open.shrink_to(KEEP);
     }
 
     /// Whether a test held.
@@ -117,7 +115,7 @@ impl<'a> Walk<'_, 'a> {
         while more {
             self.any_member = true;
             let key = self.scan.key()?;
-            let name = self.name(&key);
+            let name = key.name();
             let ours = name == self.member;
             let fallback = !ours && name == shape::FALLBACK;
             match self.child(0, &name) {
@@ -171,7 +169,7 @@ impl<'a> Walk<'_, 'a> {
         let mut more = self.scan.enter(b'{', b'}')?;
         while more {
             let key = self.scan.key()?;
-            match self.child(node, &self.name(&key)) {
+            match self.child(node, &key.name()) {
                 None => self.scan.skip(&mut self.notes.open)?,
                 Some((node, how)) => self.down(place, how, |walk, place| walk.value(node, place))?,
             }
@@ -273,18 +271,16 @@ impl<'a> Walk<'_, 'a> {
         let plan = self.plan;
         let Some(asked) = plan.node(node) else { return };
         if !asked.texts.is_empty() && !token.starts_with('{') {
-            let text = value::text(token);
+            let mut said = std::mem::take(&mut self.notes.said);
             // Flags have no text as identifiers, but conditions may name them.
-            let text = text.as_deref().unwrap_or(token);
+            let text = value::text(token, &mut said).unwrap_or(token);
             for test in &asked.texts {
-                if plan
-                    .tests
-                    .get(usize::from(*test))
-                    .is_some_and(|t| t.as_ref().is_some_and(|e| e.accepts(text)))
-                {
+                let expected = plan.tests.get(usize::from(*test)).and_then(Option::as_ref);
+                if expected.is_some_and(|expected| expected.accepts(text)) {
                     self.notes.hold(*test);
                 }
             }
+            self.notes.said = said;
         }
         if token.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
             for slot in &asked.values {
@@ -321,16 +317,6 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         Ok(())
-    }
-
-    /// A key without its escapes.
-    fn name(&self, key: &scan::Key<'a>) -> Cow<'a, str> {
-        if key.is_escaped {
-            let quoted = self.text.get(key.start..key.start + key.written.len() + 2);
-            raw::key(quoted.unwrap_or_default())
-        } else {
-            Cow::Borrowed(key.written)
-        }
     }
 
     /// The child of `node` for a key, and how it is reached.
