@@ -1,4 +1,5 @@
-//! How long an alert takes from the producer to a consumer of the output, at shares of what the service reached.
+//! How long an alert takes from the producer to a consumer of the output, at shares of what the service reached, or at rates
+//! of the user's.
 //!
 //! Contract: service and copy loop get the same rate, one after the other; what the service adds is the difference.
 //! Each promise has its own rates, by what it reached itself. The producer and the consumer are in this process, and take
@@ -7,13 +8,14 @@
 use serde_json::json;
 
 use super::backlog::{self, Reached};
+use super::figures::grouped;
 use super::recipe::{Recipe, Who};
 use super::report::{Column, number, rounded, text};
 use super::stand::Stand;
 use super::traffic::{self, Seen, Shown, Traffic};
 
-/// Shares of what was reached.
-const LOADS: [f64; 3] = [0.1, 0.5, 0.9];
+/// Shares of what was reached, in percent.
+const LOADS: [u64; 3] = [10, 50, 90];
 
 const COLUMNS: [Column; 11] = [
     text("who", "", 14),
@@ -31,31 +33,54 @@ const COLUMNS: [Column; 11] = [
 
 /// Runs all of them; `reached` is what the backlog showed, if there was one.
 pub fn run(stand: &Stand<'_>, reached: &Reached) -> anyhow::Result<()> {
+    let rates = &stand.arguments.rates;
+    let what = if rates.is_empty() { ", at shares of the throughput that was reached" } else { "" };
     let title = format!(
-        "latency: from the producer to a consumer, {} s each, at shares of the throughput that was reached (late: the \
-         producer itself, at worst)",
+        "latency: from the producer to a consumer, {} s each{what} (late: the producer itself, at worst)",
         stand.arguments.seconds
     );
     stand.report.part("latency", &title, &COLUMNS)?;
     for who in stand.promises() {
-        let known = reached.iter().find(|(one, _)| *one == who).map(|(_, rate)| *rate);
-        let most = match known {
-            Some(rate) => rate,
-            None => backlog::glance(stand, who)?,
-        };
-        for load in LOADS {
-            let rate = ((most * load) as u64).max(1);
-            let copy = measure(stand, Who::CopyLoop, load, rate)?;
-            let service = measure(stand, who, load, rate)?;
+        for load in loads(stand, reached, who)? {
+            let copy = measure(stand, Who::CopyLoop, load)?;
+            let service = measure(stand, who, load)?;
             added(stand, who, load, &copy, &service)?;
         }
     }
     Ok(())
 }
 
-fn measure(stand: &Stand<'_>, who: Who, load: f64, rate: u64) -> anyhow::Result<Seen> {
-    let percent = load * 100.0;
-    stand.report.progress.step(&format!("latency of {} at {percent:.0} %: {rate} alerts/s", who.name()));
+/// How much is sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// Alerts a second.
+    rate: u64,
+    /// What share of the throughput that is, where it was chosen as one.
+    percent: Option<u64>,
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} alerts/s", grouped(self.rate))?;
+        self.percent.map_or(Ok(()), |percent| write!(f, " ({percent} %)"))
+    }
+}
+
+fn loads(stand: &Stand<'_>, reached: &Reached, who: Who) -> anyhow::Result<Vec<Sent>> {
+    let rates = &stand.arguments.rates;
+    if !rates.is_empty() {
+        return Ok(rates.iter().map(|rate| Sent { rate: *rate, percent: None }).collect());
+    }
+    let most = match reached.iter().find(|(one, _)| *one == who) {
+        Some((_, rate)) => *rate,
+        None => backlog::glance(stand, who)?,
+    };
+    let share = |percent: u64| Sent { rate: (most as u64 * percent / 100).max(1), percent: Some(percent) };
+    Ok(LOADS.map(share).into())
+}
+
+fn measure(stand: &Stand<'_>, who: Who, load: Sent) -> anyhow::Result<Seen> {
+    stand.report.progress.step(&format!("latency of {} at {load}", who.name()));
     let arguments = stand.arguments;
     let entities = arguments.entities as usize;
     let (input, output) = (stand.name("in"), stand.name("out"));
@@ -65,13 +90,13 @@ fn measure(stand: &Stand<'_>, who: Who, load: f64, rate: u64) -> anyhow::Result<
     let _outputs = stand.outputs(&recipe, stand.partitions())?;
     let (mut child, _) = stand.start(&recipe)?;
     let alert = |number: u64| (0, number as usize % entities);
-    let traffic = Traffic { input: &input, output: &output, rate, alert: &alert };
+    let traffic = Traffic { input: &input, output: &output, rate: load.rate, alert: &alert };
     let Shown { mut sorts, cpu_seconds_a_million, late_ms } = traffic::run(stand, &mut child, &traffic, 1)?;
     let seen = sorts.pop().unwrap_or_default();
     stand.report.row([
         who.name().into(),
-        percent.into(),
-        rate.into(),
+        load.percent.map(|percent| percent as f64).into(),
+        load.rate.into(),
         seen.ms(0.5).into(),
         seen.ms(0.99).into(),
         seen.ms(0.999).into(),
@@ -85,18 +110,17 @@ fn measure(stand: &Stand<'_>, who: Who, load: f64, rate: u64) -> anyhow::Result<
 }
 
 /// What the service adds to what copying takes.
-fn added(stand: &Stand<'_>, who: Who, load: f64, copy: &Seen, service: &Seen) -> std::io::Result<()> {
+fn added(stand: &Stand<'_>, who: Who, load: Sent, copy: &Seen, service: &Seen) -> std::io::Result<()> {
     let added = |share| Some(service.ms(share)? - copy.ms(share)?);
     let (p50, p99) = (added(0.5), added(0.99));
-    let percent = load * 100.0;
     let sentence = format!(
-        "{} adds at {percent:.0} %: p50 {:+.1} ms, p99 {:+.1} ms",
+        "{} adds at {load}: p50 {:+.1} ms, p99 {:+.1} ms",
         who.name(),
         p50.unwrap_or(f64::NAN),
         p99.unwrap_or(f64::NAN)
     );
     let added = json!({
-        "who": who.name(), "load_percent": percent.round() as i64, "p50_ms": rounded(p50, 2), "p99_ms": rounded(p99, 2),
+        "who": who.name(), "load_percent": load.percent, "rate": load.rate, "p50_ms": rounded(p50, 2), "p99_ms": rounded(p99, 2),
     });
     stand.report.verdict(&sentence, json!({"added": added}))
 }

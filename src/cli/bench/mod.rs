@@ -77,6 +77,9 @@ pub struct Arguments {
     /// How long each measurement of latency takes, in seconds, beside a warm-up.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
+    /// Alerts a second at which latency is measured, with commas, instead of 10, 50 and 90 % of what was reached.
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    rates: Vec<u64>,
     /// Gives the copy loop what the service mends of librdkafka, too; without it, it has librdkafka as it is distributed.
     #[arg(long)]
     mended: bool,
@@ -92,7 +95,7 @@ enum Part {
     Stages,
     /// A backlog worked off, beside a bare copy loop
     Backlog,
-    /// From producer to consumer at 10, 50 and 90 % of the throughput that was reached
+    /// From producer to consumer at 10, 50 and 90 % of the throughput that was reached, or at --rates
     Latency,
     /// 20,000 entities that nobody knows yet, at a vendor that takes 50 ms
     Cold,
