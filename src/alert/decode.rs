@@ -41,7 +41,7 @@ pub enum Select {
 #[derive(Debug, Default)]
 pub struct Scratch {
     notes: Notes,
-    memory: Memory,
+    pub(super) memory: Memory,
 }
 
 /// What the pipeline needs to know of an alert.

@@ -42,9 +42,11 @@ struct Desk {
 #[derive(Debug, Default)]
 struct Late {
     finds: Vec<LateFind>,
-    /// Pointers to where they stand.
-    pointers: Vec<found::Piece>,
-    /// Identifiers and pointers that are no pieces of the alert.
+    /// Where they stand: below which place, and what is below it as the end of a pointer.
+    spots: Vec<(u32, found::Piece)>,
+    /// Bytes of those ends.
+    pointers: usize,
+    /// What is no piece of the alert of these and of the identifiers.
     text: String,
 }
 
@@ -52,12 +54,20 @@ struct Late {
 struct LateFind {
     /// Of its first token, which tells the order in the document.
     address: usize,
-    /// Of its pointers the first.
+    /// Of its spots the first.
     first: usize,
     /// How many there are.
-    places: usize,
+    spots: usize,
     kind: EntityKind,
     id: found::Piece,
+}
+
+impl Memory {
+    /// Bytes that were written down of the last alert.
+    #[cfg(test)]
+    pub fn written(&self) -> usize {
+        self.late.text.len()
+    }
 }
 
 impl Late {
@@ -67,8 +77,9 @@ impl Late {
     fn clear(&mut self) {
         self.finds.clear();
         self.finds.shrink_to(Self::KEEP);
-        self.pointers.clear();
-        self.pointers.shrink_to(Self::KEEP);
+        self.spots.clear();
+        self.spots.shrink_to(Self::KEEP);
+        self.pointers = 0;
         self.text.clear();
         self.text.shrink_to(Self::KEEP);
     }
@@ -103,7 +114,7 @@ pub(crate) fn extract(plan: &Plan, format: u16, text: &str, notes: &Notes, max: 
         }
         reading.read(placed, capture, desk, &mut |kind, id, spots| {
             if sort {
-                reading.put_off(late, kind, id, spots);
+                put_off(text, late, kind, id, spots);
             } else if let Some(position) = store.add(text, kind, id, max) {
                 for spot in spots {
                     store.place(position, |out| reading.write_pointer(*spot, out));
@@ -114,8 +125,11 @@ pub(crate) fn extract(plan: &Plan, format: u16, text: &str, notes: &Notes, max: 
     late.finds.sort_unstable_by_key(|find| (find.address, find.first));
     for find in &late.finds {
         if let Some(position) = store.add(text, find.kind, find.id.of(text, &late.text), max) {
-            for pointer in late.pointers.iter().skip(find.first).take(find.places) {
-                store.place(position, |out| out.push_str(pointer.of(text, &late.text)));
+            for (place, below) in late.spots.iter().skip(find.first).take(find.spots) {
+                store.place(position, |out| {
+                    reading.write_place(*place, out);
+                    out.push_str(below.of(text, &late.text));
+                });
             }
         }
     }
@@ -263,18 +277,6 @@ impl<'r, 'a> Reading<'r, 'a> {
         Some(())
     }
 
-    /// Writes down what is found until all of it is.
-    fn put_off(&self, late: &mut Late, kind: EntityKind, id: &str, spots: &[Spot<'_>]) {
-        let Some(Spot { address, .. }) = spots.first().copied() else { return };
-        let id = found::Piece::new(self.text, id, &mut late.text);
-        let first = late.pointers.len();
-        for spot in spots {
-            let pointer = found::Piece::written(&mut late.text, |text| self.write_pointer(*spot, text));
-            late.pointers.push(pointer);
-        }
-        late.finds.push(LateFind { address, first, places: spots.len(), kind, id });
-    }
-
     /// Writes the pointer to a place.
     fn write_pointer(&self, spot: Spot<'_>, out: &mut String) {
         self.write_place(spot.place, out);
@@ -299,6 +301,22 @@ impl<'r, 'a> Reading<'r, 'a> {
             }
         }
     }
+}
+
+/// Writes down what is found until all of it is.
+fn put_off(alert: &str, late: &mut Late, kind: EntityKind, id: &str, spots: &[Spot<'_>]) {
+    let Some(Spot { address, .. }) = spots.first().copied() else { return };
+    let id = found::Piece::new(alert, id, &mut late.text);
+    let first = late.spots.len();
+    for spot in spots {
+        if late.pointers < found::MAX_POINTERS {
+            let start = late.text.len();
+            let below = found::Piece::written(&mut late.text, |text| spot.below.write(text));
+            late.pointers += late.text.len() - start;
+            late.spots.push((spot.place, below));
+        }
+    }
+    late.finds.push(LateFind { address, first, spots: late.spots.len() - first, kind, id });
 }
 
 fn spot<'s>(token: &str, place: u32, below: Below<'s>) -> Spot<'s> {

@@ -1,7 +1,7 @@
 //! The entities of one alert, as they are found, in buffers that the next alert uses again.
 //!
 //! Contract: each entity is kept once, in the order of its first place, with its places in the order in which they are
-//! added, at most sixteen; of entities beyond the bound only the number is kept. Nothing is allocated once the buffers have
+//! added, at most sixteen and a bounded number of bytes of all; of entities beyond the bound only the number is kept. Nothing is allocated once the buffers have
 //! grown to what alerts need, and what one huge alert made them hold is given back.
 
 use std::collections::HashMap;
@@ -11,6 +11,10 @@ use crate::entity::{self, EntityKind};
 
 /// Places kept of one entity; more say nothing new and an attacker could write thousands.
 const MAX_PATHS: u32 = 16;
+
+/// Bytes of pointers above which no further place is kept: each may be almost as long as the alert, when what is above the
+/// entities has a name of that length.
+pub(super) const MAX_POINTERS: usize = 1 << 20;
 
 /// Entities that are told apart by looking at each; above, by a table.
 const FEW: usize = 16;
@@ -176,8 +180,8 @@ impl<'a> FromIterator<&'a str> for OwnedPaths {
     }
 }
 
-/// A piece of text: of the alert, or of what was written down beside it. Offsets fit, as alerts are below 4 GiB and an
-/// entity writes down less than it takes there.
+/// A piece of text: of the alert, or of what was written down beside it. Offsets fit, as alerts are below 4 GiB, identifiers
+/// take no more there than in the alert, and pointers are bounded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
     ours: bool,
@@ -238,6 +242,8 @@ pub(crate) struct Store {
     /// Positions by hash: empty while there are few.
     seen: HashMap<u64, u32, ahash::RandomState>,
     cut: usize,
+    /// Bytes of the pointers in `text`.
+    pointers: usize,
 }
 
 impl Store {
@@ -252,6 +258,7 @@ impl Store {
         self.seen.clear();
         self.seen.shrink_to(KEEP);
         self.cut = 0;
+        self.pointers = 0;
     }
 
     /// Entities beyond the bound.
@@ -318,7 +325,7 @@ impl Store {
     /// Notes a place of the entity at a position; `write` writes its pointer.
     pub fn place(&mut self, position: usize, write: impl FnOnce(&mut String)) {
         let Some(item) = self.items.get_mut(position) else { return };
-        if item.places >= MAX_PATHS {
+        if item.places >= MAX_PATHS || self.pointers >= MAX_POINTERS {
             return;
         }
         let start = self.text.len();
@@ -335,6 +342,7 @@ impl Store {
             None => item.first = number,
         }
         self.links.push(Link { start: start as u32, end: self.text.len() as u32, next: END });
+        self.pointers += pointer.len();
         item.last = number;
         item.places += 1;
     }

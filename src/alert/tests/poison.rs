@@ -125,6 +125,31 @@ fn the_scratch_carries_nothing_from_one_alert_to_the_next() {
 }
 
 #[test]
+fn a_name_of_half_an_alert_above_thousands_of_entities_is_written_down_a_few_times_at_most() {
+    let name = "n".repeat(100_000);
+    let pairs: String = (0..3000).map(|n| format!(r#"{{"k":"Actor","v":"u{n}"}},"#)).collect();
+    let alert = format!(r#"{{"id":1,"x":{{"{name}":{{"list":[{pairs}null]}}}}}}"#);
+    let sources = [
+        "{pairs: {Actor: user}, name: k, value: v, paths: ['$.x.*.list[*]']}",
+        "{kind: user, paths: ['$.x.*.list[*].v']}",
+        // A filter: what is below it is for the library.
+        "{kind: user, paths: [\"$.x[?@.list].list[?@.k=='Actor'].v\"]}",
+    ];
+    for source in sources {
+        let decoder = with(&format!("name: mine\nmatch: [{{/id: {{present: true}}}}]\nentities: [{source}]"));
+        let mut scratch = Scratch::default();
+        let decoded = decoder.decode(alert.as_bytes(), Select::Auto, &mut scratch).unwrap();
+        assert_eq!((decoded.found.len(), decoded.entities_cut), (100, 2900), "{source}");
+        let first = decoded.found.get(0).unwrap();
+        assert_eq!(first.value, "u0", "{source}");
+        assert_eq!(first.paths.iter().collect::<Vec<_>>(), [format!("/x/{name}/list/0/v")], "{source}");
+        let pointers: usize = decoded.found.iter().flat_map(|found| found.paths.iter()).map(str::len).sum();
+        assert!(pointers < 2_000_000, "{source}: {pointers}");
+        assert!(scratch.memory.written() < 2_000_000, "{source}: {}", scratch.memory.written());
+    }
+}
+
+#[test]
 fn the_shape_names_the_closing_brace_and_whether_there_is_a_member() {
     let decoder = decoder();
     let shape = |text: &str| decode(&decoder, text).unwrap().shape;
