@@ -292,7 +292,7 @@ start() {
         all=$(nodes)
         if [ "${KAFKA_PORT:-0}" = 0 ]; then pick $((PORTS * $(wc -l <<<"$all"))); else echo "$KAFKA_PORT"; fi >"$dir/port"
         if [ "${KAFKA_SECURE:-0}" = 1 ]; then certificates; fi
-        [ -z "${KAFKA_DATA:-}" ] || ln -sfn "$(realpath "$KAFKA_DATA")" "$dir/data"
+        [ -z "${KAFKA_DATA:-}" ] || { mkdir -p "$KAFKA_DATA"; ln -sfn "$(realpath "$KAFKA_DATA")" "$dir/data"; }
         for node in $all; do
             properties "$node" >"$dir/$node.properties"
             format "$node"

@@ -51,7 +51,7 @@ use stand::Stand;
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// A Kafka cluster that is reached in the clear; topics are created there, and deleted.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     brokers: Option<String>,
     /// What to measure, with commas; without it stages, and with --brokers also backlog, latency and cold.
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
