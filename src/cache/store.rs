@@ -219,7 +219,7 @@ mod tests {
         let answer = Answer::Scored(Box::new(Scored {
             score: Score::clamped(score).unwrap(),
             level: Level::High,
-            raw: Raw { score: None, level: None, scale: "0-100" },
+            raw: Raw { score: None, level: None, scale: "0-100".into() },
             delta: None,
             signals: None,
             first_seen: None,

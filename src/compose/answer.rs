@@ -166,7 +166,7 @@ fn facts(scored: &Scored, out: &mut Vec<u8>) {
         out.push(b',');
     }
     out.extend_from_slice(br#""scale":"#);
-    json::string(out, scored.raw.scale);
+    json::string(out, &scored.raw.scale);
     out.push(b'}');
     if let Some(delta) = &scored.delta {
         out.extend_from_slice(br#","delta":"#);
@@ -237,7 +237,7 @@ mod tests {
         let scored = Scored {
             score: Score::ZERO,
             level: Level::Info,
-            raw: Raw { score: None, level: None, scale: "levels" },
+            raw: Raw { score: None, level: None, scale: "levels".into() },
             delta: None,
             signals: None,
             first_seen: None,
@@ -259,7 +259,7 @@ mod tests {
             Answer::Scored(Box::new(Scored {
                 score: Score::ZERO,
                 level: Level::Info,
-                raw: Raw { score: None, level: None, scale: "levels" },
+                raw: Raw { score: None, level: None, scale: "levels".into() },
                 delta: None,
                 signals: None,
                 first_seen: None,
@@ -281,7 +281,7 @@ mod tests {
         let scored = Scored {
             score: Score::clamped(85.5).unwrap(),
             level: Level::High,
-            raw: Raw { score: Some(240.into()), level: Some("HI\"GH".into()), scale: "sum" },
+            raw: Raw { score: Some(240.into()), level: Some("HI\"GH".into()), scale: "sum".into() },
             delta: Some((-3).into()),
             signals: Some(15),
             first_seen: Some(at()),
@@ -305,7 +305,7 @@ mod tests {
             let scored = Scored {
                 score: Score::ZERO,
                 level: Level::Info,
-                raw: Raw { score, level: level.map(str::to_owned), scale: "sum" },
+                raw: Raw { score, level: level.map(str::to_owned), scale: "sum".into() },
                 delta: Some(7.into()),
                 signals: None,
                 first_seen: None,

@@ -69,7 +69,7 @@ fn scored(score: f64, level: Level) -> Rendered {
     let scored = Scored {
         score: Score::clamped(score).unwrap(),
         level,
-        raw: Raw { score: Some(240.into()), level: Some("HIGH".into()), scale: "sum of impacts" },
+        raw: Raw { score: Some(240.into()), level: Some("HIGH".into()), scale: "sum of impacts".into() },
         delta: Some(12.into()),
         signals: Some(15),
         first_seen: None,

@@ -28,8 +28,7 @@ fn route(mut section: Section<'_>, inputs: &[InputTopic], providers: &[String]) 
         let what = format!("not an input topic{}", hint(&topic.text, &known));
         section.problem_at(topic, what, format!("write {}, or add it to input.topics", or(&known)));
     }
-    let kinds = section.texts_with_places("kinds").unwrap_or_default();
-    let kinds = kinds.iter().filter_map(|text| kind(&section, text)).collect();
+    let kinds = kinds(&mut section, "kinds");
     let patterns = section.texts_with_places("identifiers").unwrap_or_default();
     let identifiers = patterns.iter().filter_map(|text| pattern(&section, text)).collect();
     let formats = section.texts("formats").unwrap_or_default();
@@ -45,6 +44,12 @@ fn route(mut section: Section<'_>, inputs: &[InputTopic], providers: &[String]) 
     let provider = Some(name?).filter(|name| name != NOBODY);
     let topics = topics.into_iter().map(|topic| topic.text).collect();
     Some(Route { topics, formats, kinds, identifiers, provider })
+}
+
+/// The entity kinds listed at `key`.
+pub(crate) fn kinds(section: &mut Section<'_>, key: &'static str) -> Vec<EntityKind> {
+    let texts = section.texts_with_places(key).unwrap_or_default();
+    texts.iter().filter_map(|text| kind(section, text)).collect()
 }
 
 /// An entity kind, in a list of them.

@@ -69,6 +69,11 @@ impl Fingerprint {
         first.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
         Fingerprint(first)
     }
+
+    /// In hexadecimal digits, for identities that are compared and not shown.
+    pub(crate) fn tag(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 impl fmt::Debug for Fingerprint {
@@ -132,7 +137,7 @@ impl Secret {
     /// The fingerprint in hexadecimal digits: stands for a tenant that only its key names, in identities that are
     /// compared and not shown.
     pub(crate) fn tag(&self) -> String {
-        self.fingerprint().0.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.fingerprint().tag()
     }
 
     /// Whether the value can stand in an HTTP header as it is.

@@ -29,7 +29,7 @@ pub struct Request {
     headers: HeaderMap,
     body: Bytes,
     /// The header that cannot be sent as it was given.
-    bad_header: Option<&'static str>,
+    bad_header: Option<String>,
 }
 
 impl Request {
@@ -59,23 +59,23 @@ impl Request {
     /// Adds a header; one of the same name is replaced. A value that no header can hold (a line break) makes
     /// sending fail with [`HttpError::BadRequest`].
     #[must_use]
-    pub fn header(self, name: &'static str, value: &str) -> Self {
+    pub fn header(self, name: &str, value: &str) -> Self {
         self.put(name, value, false)
     }
 
     /// Adds a header whose value never appears in `Debug` output.
     #[must_use]
-    pub fn secret_header(self, name: &'static str, value: &SecretString) -> Self {
+    pub fn secret_header(self, name: &str, value: &SecretString) -> Self {
         self.put(name, value.expose_secret(), true)
     }
 
-    fn put(mut self, name: &'static str, value: &str, secret: bool) -> Self {
+    fn put(mut self, name: &str, value: &str, secret: bool) -> Self {
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Ok(key), Ok(mut value)) => {
                 value.set_sensitive(secret);
                 self.headers.insert(key, value);
             }
-            _ => self.bad_header = Some(name),
+            _ => self.bad_header = Some(name.to_owned()),
         }
         self
     }

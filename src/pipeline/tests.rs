@@ -57,7 +57,7 @@ async fn at_the_deadline_an_old_answer_stands_in_and_says_so() {
     let answer = Answer::Scored(Box::new(Scored {
         score: Score::clamped(77.0).unwrap(),
         level: Level::High,
-        raw: Raw { score: None, level: None, scale: "0-100" },
+        raw: Raw { score: None, level: None, scale: "0-100".into() },
         delta: None,
         signals: None,
         first_seen: None,

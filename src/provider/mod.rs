@@ -17,6 +17,7 @@ pub mod datadog;
 pub mod doubt;
 pub mod error;
 pub mod gate;
+pub mod generic_http;
 pub mod google_secops;
 pub mod guard;
 pub mod lenient;
@@ -31,8 +32,10 @@ pub mod retry;
 pub mod templates;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tokens;
 pub mod transport;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -120,5 +123,5 @@ pub struct Raw {
     /// Its word for the level, exactly as it was written.
     pub level: Option<String>,
     /// What the number means, for people: `sum of signal impacts, unbounded`.
-    pub scale: &'static str,
+    pub scale: Cow<'static, str>,
 }

@@ -10,6 +10,7 @@ use super::cloudflare::{self, Cloudflare};
 use super::cortex_xdr::{self, CortexXdr};
 use super::datadog::{self, Datadog};
 use super::gate::{Credential, Limiters};
+use super::generic_http::{self, GenericHttp};
 use super::google_secops::{self, GoogleSecops};
 use super::guard::Guard;
 use super::meter::Meter;
@@ -20,7 +21,8 @@ use crate::config::{ProviderConfig, Section};
 use crate::http::{self, BaseUrl};
 
 /// The values of `type`.
-pub const TYPES: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloudflare", "oracle_casb"];
+pub const TYPES: [&str; 6] =
+    ["datadog", "cortex_xdr", "google_secops", "cloudflare", "oracle_casb", "generic_http"];
 
 /// The keys of one vendor, checked.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub enum VendorConfig {
     Cloudflare(cloudflare::config::Config),
     /// `oracle_casb`.
     OracleCasb(oracle_casb::config::Config),
+    /// `generic_http`.
+    GenericHttp(Box<generic_http::Config>),
 }
 
 /// A provider that cannot be built from its configuration.
@@ -59,6 +63,9 @@ impl VendorConfig {
             "google_secops" => google_secops::config::read(section).map(VendorConfig::GoogleSecops),
             "cloudflare" => cloudflare::config::read(section).map(VendorConfig::Cloudflare),
             "oracle_casb" => oracle_casb::config::read(section).map(VendorConfig::OracleCasb),
+            "generic_http" => {
+                generic_http::config::read(section).map(Box::new).map(VendorConfig::GenericHttp)
+            }
             // No choice by now, so that this records the problem, with the words that are.
             _ => section.choice("type", &TYPES.map(|known| (known, None))).flatten(),
         }
@@ -72,6 +79,7 @@ impl VendorConfig {
             VendorConfig::GoogleSecops(_) => "google_secops",
             VendorConfig::Cloudflare(_) => "cloudflare",
             VendorConfig::OracleCasb(_) => "oracle_casb",
+            VendorConfig::GenericHttp(_) => "generic_http",
         }
     }
 
@@ -82,7 +90,8 @@ impl VendorConfig {
             VendorConfig::Datadog(_)
             | VendorConfig::CortexXdr(_)
             | VendorConfig::GoogleSecops(_)
-            | VendorConfig::OracleCasb(_) => 0,
+            | VendorConfig::OracleCasb(_)
+            | VendorConfig::GenericHttp(_) => 0,
         }
     }
 
@@ -94,6 +103,7 @@ impl VendorConfig {
             VendorConfig::GoogleSecops(config) => config.base_url(),
             VendorConfig::Cloudflare(config) => config.base_url(),
             VendorConfig::OracleCasb(config) => config.base_url(),
+            VendorConfig::GenericHttp(config) => config.base_url(),
         }
     }
 
@@ -105,6 +115,7 @@ impl VendorConfig {
             VendorConfig::GoogleSecops(config) => config.credential(),
             VendorConfig::Cloudflare(config) => config.credential(),
             VendorConfig::OracleCasb(config) => config.credential(),
+            VendorConfig::GenericHttp(config) => config.credential(),
         }
     }
 }
@@ -135,6 +146,9 @@ pub fn build(
         }
         VendorConfig::Cloudflare(own) => Box::new(Cloudflare::new(own, base, scale, identifiers, transport)),
         VendorConfig::OracleCasb(own) => Box::new(OracleCasb::new(own, base, scale, identifiers, transport)),
+        VendorConfig::GenericHttp(own) => {
+            Box::new(GenericHttp::new(*own, base, scale, identifiers, transport))
+        }
     };
     Ok(Guard::new(name, provider, common, meter).with_gate(gate))
 }
@@ -148,7 +162,7 @@ mod tests {
     use crate::provider::meter::NoMeter;
 
     /// The least that every vendor needs.
-    const ENTRIES: [(&str, &str, &str); 5] = [
+    const ENTRIES: [(&str, &str, &str); 6] = [
         ("datadog", "site: datadoghq.eu\napi_key: k1\napplication_key: k2\n", "api.datadoghq.eu"),
         ("cortex_xdr", "fqdn: acme.xdr.us.paloaltonetworks.com\nkey_id: 7\nkey: k\n", "api-acme.xdr"),
         (
@@ -158,6 +172,11 @@ mod tests {
         ),
         ("cloudflare", "account_id: 0123456789abcdef0123456789abcdef\ntoken: t\n", "api.cloudflare.com"),
         ("oracle_casb", "base_url: http://127.0.0.1:1\naccess_key: a\naccess_secret: s\n", "127.0.0.1:1"),
+        (
+            "generic_http",
+            "base_url: http://127.0.0.1:1\nkinds: [user]\nrequest: {path: '/{value}'}\nanswer: {score: $.score}\n",
+            "127.0.0.1:1",
+        ),
     ];
 
     fn read(vendor: &str, yaml: &str) -> Result<ProviderConfig, String> {

@@ -125,7 +125,7 @@ pub fn answer_of(number: usize, more: usize) -> Rendered {
         raw: Raw {
             score: Some((number % 240).into()),
             level: Some("high".to_owned()),
-            scale: "sum of signal impacts, unbounded",
+            scale: "sum of signal impacts, unbounded".into(),
         },
         delta: Some(12.into()),
         signals: Some(15),

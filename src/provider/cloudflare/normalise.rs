@@ -118,7 +118,7 @@ fn scored(user: User, scale: &Scale) -> Result<Answer, Failure> {
     Ok(Answer::Scored(Box::new(Scored {
         score: scale.points.score(level),
         level,
-        raw: Raw { score: None, level: Some(word), scale: SCALE },
+        raw: Raw { score: None, level: Some(word), scale: SCALE.into() },
         delta: None,
         signals: Some(user.events.len() as u64),
         first_seen: seen().min(),

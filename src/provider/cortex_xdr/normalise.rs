@@ -124,7 +124,7 @@ fn found(asked: Question<'_>, risk: &Risk, scale: &Scale) -> Result<Answer, Fail
     Ok(Answer::Scored(Box::new(Scored {
         score,
         level,
-        raw: Raw { score: raw_score, level: raw_level, scale: meaning },
+        raw: Raw { score: raw_score, level: raw_level, scale: meaning.into() },
         delta: None,
         signals: risk.reasons.as_ref().and_then(Value::as_array).map(|reasons| reasons.len() as u64),
         first_seen: dates().min(),

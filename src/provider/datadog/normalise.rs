@@ -72,7 +72,7 @@ fn scored(body: &[u8], scale: &Scale) -> Result<Scored, Failure> {
     Ok(Scored {
         score,
         level: level.unwrap_or_else(|| scale.levels.level(score)),
-        raw: Raw { score: number, level: given, scale: SCALE },
+        raw: Raw { score: number, level: given, scale: SCALE.into() },
         delta: attributes.risk_score_evolution.clone(),
         signals: attributes.signals_detected.as_ref().and_then(whole).and_then(|count| count.try_into().ok()),
         first_seen: attributes.first_detected.as_ref().and_then(moment),

@@ -14,13 +14,14 @@ mod tests;
 pub mod wire;
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 
-use self::auth::Tokens;
 use self::config::Config;
 use self::wire::Page;
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
 use crate::provider::templates::Templates;
+use crate::provider::tokens::Tokens;
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::score::Scale;
@@ -36,7 +37,7 @@ pub struct GoogleSecops {
     scale: Scale,
     templates: Templates,
     transport: Transport,
-    tokens: Tokens,
+    tokens: Tokens<SecretString>,
 }
 
 impl GoogleSecops {
@@ -53,8 +54,7 @@ impl GoogleSecops {
     ) -> Self {
         let templates = Templates::new(&filter::KINDS, identifiers);
         let templates = templates.only(|kind, template| filter::check(kind, template).is_ok());
-        let tokens = Tokens::new(config.credential.clone());
-        GoogleSecops { config, base, scale, templates, transport, tokens }
+        GoogleSecops { config, base, scale, templates, transport, tokens: Tokens::default() }
     }
 
     async fn look_up(&self, entity: &Entity) -> Result<Answer, Failure> {
@@ -116,8 +116,8 @@ impl GoogleSecops {
                 "project, location and instance make no path: check their spelling",
             )
         })?;
-        let token = self.tokens.get(&self.transport).await?;
-        let request = Request::get(url).secret_header("authorization", &token.header);
+        let token = auth::token(&self.tokens, &self.config.credential, &self.transport).await?;
+        let request = Request::get(url).secret_header("authorization", &token.value);
         let response = self.transport.send(request).await?;
         if (200..300).contains(&response.status) {
             return Page::read(&response.body);

@@ -74,7 +74,7 @@ fn scored(row: &Row, scale: &Scale) -> Option<Scored> {
     Some(Scored {
         score,
         level: scale.levels.level(score),
-        raw: Raw { score: Some(row.score.clone()), level: None, scale: SCALE },
+        raw: Raw { score: Some(row.score.clone()), level: None, scale: SCALE.into() },
         delta: delta.and_then(|delta| delta.percent.clone().or_else(|| delta.numeric.clone())),
         signals: row.detections,
         first_seen: row.first_detection,

@@ -44,7 +44,7 @@ fn both_spellings_of_the_vendors_page_say_the_same() {
 fn everything_that_a_row_says_is_kept() {
     let scored = scored(fixture!("user_snake_case"), "john.doe@example.com", Window::Day);
     assert_eq!((scored.score.to_string().as_str(), scored.level), ("85.6", Level::High));
-    assert_eq!(scored.raw, Raw { score: Some(856.into()), level: None, scale: SCALE });
+    assert_eq!(scored.raw, Raw { score: Some(856.into()), level: None, scale: SCALE.into() });
     assert_eq!(scored.delta, Some(42.into()));
     assert_eq!(scored.signals, Some(15));
     assert_eq!(scored.first_seen, Some("2026-05-28T16:04:05.045123456Z".parse().unwrap()));

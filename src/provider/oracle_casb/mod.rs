@@ -12,6 +12,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -19,15 +21,15 @@ use tokio::time::Instant;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request, Response};
-use crate::provider::limiter::Priority;
 use crate::provider::templates::Templates;
-use crate::provider::transport::{Call, Transport};
+use crate::provider::tokens::{Token, Tokens};
+use crate::provider::transport::Transport;
 use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
 use crate::score::Scale;
 
 pub use config::{Config, read};
 use normalise::Reading;
-use token::{Token, Tokens};
+use token::Tenancy;
 use wire::{Grant, Report};
 
 const TOKEN_PATH: [&str; 3] = ["api", "v1", "token"];
@@ -47,7 +49,7 @@ pub struct OracleCasb {
     scale: Scale,
     templates: Templates,
     transport: Transport,
-    tokens: Tokens,
+    tokens: Tokens<Tenancy>,
 }
 
 impl OracleCasb {
@@ -79,31 +81,29 @@ impl OracleCasb {
         reading.answer(false, &self.scale)
     }
 
-    async fn report(&self, token: &Token, mut query: Vec<(&str, &str)>) -> Result<Report, Failure> {
+    async fn report(&self, token: &Token<Tenancy>, mut query: Vec<(&str, &str)>) -> Result<Report, Failure> {
         query.extend(self.config.application_type.as_deref().map(|name| ("applicationType", name)));
         query.extend(
             self.config.application_instance.as_deref().map(|name| ("applicationInstanceName", name)),
         );
         let request = Request::get(self.url(&REPORT_PATH, &query)?)
             .header("accept", "application/json")
-            .secret_header("authorization", &token.authorization)
-            .header("x-apprity-tenant-id", &token.tenant);
+            .secret_header("authorization", &token.value.authorization)
+            .header("x-apprity-tenant-id", &token.value.tenant);
         let response = self.transport.send(request).await?;
         accept(&response).inspect_err(|failure| {
             if failure.kind == FailureKind::Unauthorised {
-                self.tokens.refused(token);
+                token.refuse();
             }
         })?;
         Report::read(&response.body).map_err(Failure::malformed)
     }
 
-    async fn token(&self) -> Result<Token, Failure> {
-        // Others wait for the exchange, too, so that no one's deadline may end it.
-        let call = Call { priority: Priority::Alert, until: None };
-        self.tokens.get(|| call.scope(self.exchange())).await
+    async fn token(&self) -> Result<Arc<Token<Tenancy>>, Failure> {
+        self.tokens.get(|| self.exchange()).await
     }
 
-    async fn exchange(&self) -> Result<Token, Failure> {
+    async fn exchange(&self) -> Result<Token<Tenancy>, Failure> {
         let (key, secret) = (self.config.access_key.current(), self.config.access_secret.current());
         let pair = json!({"accessKey": key.expose_secret(), "accessSecret": secret.expose_secret()});
         let request =
@@ -111,7 +111,7 @@ impl OracleCasb {
         let response = self.transport.send_unmetered(request).await?;
         accept(&response)?;
         let grant = Grant::read(&response.body).map_err(Failure::malformed)?;
-        Token::new(&grant, Timestamp::now(), Instant::now())
+        token::granted(&grant, Timestamp::now(), Instant::now())
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, Failure> {

@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
             raw: Raw {
                 score: column(&row, "maximumriskscore").and_then(lenient::number),
                 level: column(&row, "risklevel").and_then(lenient::text),
-                scale: "Maximum Risk Score, range undocumented, 0 to 100 assumed",
+                scale: "Maximum Risk Score, range undocumented, 0 to 100 assumed".into(),
             },
             delta: None,
             signals: None,

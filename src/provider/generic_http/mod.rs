@@ -1,0 +1,197 @@
+//! Any vendor with an HTTP API: asked and understood as the configuration says.
+//!
+//! Contract: one request per question; an identifier is one percent-encoded segment of the path, or a text that cannot
+//! leave its place in query or body ([`template`]); what no rule explains is a failure ([`normalise`]). Credentials go to
+//! `base_url`, and those of a client to its token end point, and nowhere else. Sources: the examples in `docs/vendors.md`
+//! name theirs.
+
+pub mod config;
+pub mod normalise;
+pub mod template;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+
+use self::config::{Auth, HeaderText, Payload};
+use crate::entity::{Entity, EntityKind};
+use crate::http::{BaseUrl, Request};
+use crate::provider::templates::Templates;
+use crate::provider::tokens::{self, Token, Tokens};
+use crate::provider::transport::Transport;
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
+use crate::score::Scale;
+
+pub use config::Config;
+
+/// Longer identifiers are not asked about: servers end URLs at 8 KiB.
+const LONGEST_ID: usize = 2048;
+
+/// One vendor, as configured.
+pub struct GenericHttp {
+    config: Config,
+    base: BaseUrl,
+    scale: Scale,
+    templates: Templates,
+    transport: Transport,
+    tokens: Tokens<SecretString>,
+}
+
+impl GenericHttp {
+    /// A vendor at `base`. It answers for the configured kinds, and for every kind that `identifiers` gives a template.
+    pub fn new(
+        config: Config,
+        base: BaseUrl,
+        scale: Scale,
+        identifiers: Vec<(EntityKind, String)>,
+        transport: Transport,
+    ) -> Self {
+        let templates = Templates::new(&config.kinds, identifiers);
+        GenericHttp { config, base, scale, templates, transport, tokens: Tokens::default() }
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Answer, Failure> {
+        let request = self.request(id)?;
+        let (request, token) = self.signed(request).await?;
+        let response = self.transport.send(request).await?;
+        let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+        let said = (response.status, &*response.body);
+        normalise::answer(&self.config.rules, id, said, wait, &self.scale).inspect_err(|failure| {
+            if failure.kind == FailureKind::Unauthorised
+                && let Some(token) = &token
+            {
+                token.refuse();
+            }
+        })
+    }
+
+    /// The request about `id`, not signed yet.
+    fn request(&self, id: &str) -> Result<Request, Failure> {
+        let recipe = &self.config.request;
+        let path: Vec<String> = recipe.path.iter().map(|segment| segment.fill(id)).collect();
+        let query: Vec<_> = recipe.query.iter().map(|(name, text)| (name.as_str(), text.fill(id))).collect();
+        let query: Vec<_> = query.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let url = self.base.join(&path, "", &query).ok_or_else(|| {
+            Failure::new(
+                FailureKind::BadRequest,
+                "request.path and request.query make no address below base_url",
+            )
+        })?;
+        let request = match &recipe.payload {
+            None => Request::get(url),
+            Some(Payload::Json(body)) => Request::post_json(url, &body.fill(id)),
+            Some(Payload::Form(fields)) => {
+                let fields: Vec<_> =
+                    fields.iter().map(|(name, text)| (name.as_str(), text.fill(id))).collect();
+                let fields: Vec<_> = fields.iter().map(|(name, text)| (*name, text.as_str())).collect();
+                Request::post_form(url, &fields)
+            }
+        };
+        Ok(recipe.headers.iter().fold(request, |request, (name, text)| match text {
+            HeaderText::Plain(text) => request.header(name, text),
+            HeaderText::Secret(secret) => request.secret_header(name, &secret.current()),
+        }))
+    }
+
+    /// The request with what signs it, and the token that it carries where that was fetched.
+    async fn signed(&self, request: Request) -> Result<(Request, Option<Arc<Token<SecretString>>>), Failure> {
+        let authorization: SecretString = match &self.config.auth {
+            Auth::Nothing => return Ok((request, None)),
+            Auth::Token { scheme, token } => format!("{scheme} {}", token.current().expose_secret()).into(),
+            Auth::Basic { username, password } => basic(username, password.current().expose_secret()),
+            Auth::Client { .. } => {
+                let token = self.tokens.get(|| self.exchange()).await?;
+                return Ok((request.secret_header("authorization", &token.value), Some(token)));
+            }
+        };
+        Ok((request.secret_header("authorization", &authorization), None))
+    }
+
+    /// A token for the client's credentials (RFC 6749, 4.4).
+    async fn exchange(&self) -> Result<Token<SecretString>, Failure> {
+        let Auth::Client { token_url, client_id, client_secret, basic: in_header, fields } =
+            &self.config.auth
+        else {
+            return Err(Failure::new(FailureKind::Unauthorised, "there is no token end point: check `auth`"));
+        };
+        let secret = client_secret.current();
+        let mut form = vec![("grant_type", "client_credentials")];
+        if !in_header {
+            form.extend([("client_id", client_id.as_str()), ("client_secret", secret.expose_secret())]);
+        }
+        form.extend(fields.iter().map(|(name, text)| (*name, text.as_str())));
+        let mut request = Request::post_form(token_url.whole(), &form);
+        if *in_header {
+            // Both are encoded first (RFC 6749, 2.3.1).
+            let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+            let pair = basic(&encoded(client_id), &encoded(secret.expose_secret()));
+            request = request.secret_header("authorization", &pair);
+        }
+        let response = self.transport.send_unmetered(request).await?;
+        let cure = "check client_id, client_secret and scope";
+        tokens::granted(&response, "the client", cure, "auth.token_url")
+    }
+
+    /// What to ask about, where the identifier can be sent.
+    fn identifier(&self, entity: &Entity) -> Option<String> {
+        let id = self.templates.fill(entity)?;
+        // A proxy that decodes %2F and tidies the path would turn these into another route.
+        let climbs = id.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
+        (!id.is_empty() && !climbs && id.len() <= LONGEST_ID && !id.contains(char::is_control)).then_some(id)
+    }
+}
+
+fn basic(username: &str, password: &str) -> SecretString {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))).into()
+}
+
+impl Provider for GenericHttp {
+    fn kinds(&self) -> &[EntityKind] {
+        self.templates.kinds()
+    }
+
+    fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
+        Box::pin(async move {
+            let id = self.identifier(entity).ok_or_else(|| {
+                Failure::new(
+                    FailureKind::InvalidIdentifier,
+                    "not an identifier that can be sent: empty, too long, with control characters or with path segments \
+                     that climb",
+                )
+            })?;
+            self.look_up(&id).await
+        })
+    }
+
+    fn renew(&self) {
+        self.tokens.renew();
+    }
+
+    fn probe(&self) -> Asking<'_, ()> {
+        Box::pin(async move { self.look_up(&self.config.probe).await.map(drop) })
+    }
+
+    fn host(&self) -> &str {
+        self.base.host()
+    }
+
+    fn identity(&self) -> String {
+        let Self { config, base, scale, templates, .. } = self;
+        let Config { request, auth, rules, .. } = config;
+        // Who signs in may decide which tenant answers, which the address does not.
+        let tags: Vec<String> = config.credential().iter().map(|fingerprint| fingerprint.tag()).collect();
+        format!(
+            "generic_http {} {request:?} {auth:?} {rules:?} {templates:?} {scale:?} {}",
+            base.whole(),
+            tags.join(" ")
+        )
+    }
+}
