@@ -114,7 +114,7 @@ fn answers(number: usize) {
         for index in 0..number {
             let answer = answer(index);
             payload += answer.get().text().len();
-            let times = lifetimes.times(Lived::Scored, started, 0.5);
+            let times = lifetimes.times(Lived::Scored, EntityKind::CloudIdentity, started, 0.5);
             cache.insert(&question(ids.get(index)), Content::Answer(answer.get()), times);
         }
         payload
@@ -187,7 +187,7 @@ fn full(mib: usize) {
     for index in 0.. {
         let answer = answer_of(index, index * 7_919 % 1_500);
         offered += answer.get().text().len() as u64;
-        let times = lifetimes.times(Lived::Scored, started, 0.5);
+        let times = lifetimes.times(Lived::Scored, EntityKind::CloudIdentity, started, 0.5);
         cache.insert(&question(ids.get(index)), Content::Answer(answer.get()), times);
         if offered > 4 * capacity {
             break;

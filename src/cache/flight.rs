@@ -242,7 +242,7 @@ impl Flight {
                     Answer::Scored(_) => Outcome::Scored,
                     Answer::Unknown { .. } => Outcome::Unknown,
                 };
-                let times = lifetimes.times(outcome, now, random);
+                let times = lifetimes.times(outcome, self.key.kind, now, random);
                 let rendered = Rendered::of(&answer, as_of);
                 let answer = Content::Answer(rendered.get());
                 let entry = self.flights.cache.insert(&self.key.question(), answer, times);
@@ -251,7 +251,7 @@ impl Flight {
             Err(failure) => {
                 // What exactly was wrong; for people who look for it, as one vendor may fail ten thousand times.
                 tracing::debug!(provider = self.key.provider.0, %failure, "a question got no answer");
-                let times = lifetimes.times(Outcome::Failed, now, random);
+                let times = lifetimes.times(Outcome::Failed(failure.kind), self.key.kind, now, random);
                 // Before the failure takes its place.
                 let standby = self.standby(now);
                 if let Some(entry) = &standby {

@@ -11,7 +11,7 @@ use super::super::ttl::Times;
 use super::*;
 use crate::cache::key::ProviderId;
 use crate::config::provider::Common;
-use crate::config::{Config, Ttl};
+use crate::config::{Config, Lives, Ttl};
 use crate::entity::EntityKind;
 use crate::provider::meter::NoMeter;
 use crate::provider::{Asking, Provider};
@@ -68,7 +68,7 @@ fn bounded(fails: bool, bound: Option<Duration>) -> Scene {
     let provider = Held { asked: Arc::clone(&asked), gate: Arc::clone(&gate), fails };
     let guard = Arc::new(Guard::new("held", Box::new(provider), &Common::for_tests(), Arc::new(NoMeter)));
     let minute = Duration::from_secs(60);
-    let ttl = Ttl { scored: minute, unknown: minute, failed: minute };
+    let ttl = Ttl::new(Lives { scored: minute, unknown: minute, failed: minute });
     let carrier = Carrier { guard, lifetimes: Lifetimes::new(ttl, &Config::default().cache) };
     let flights = Flights::new(Arc::new(Cache::new(1 << 20)), vec![carrier], Handle::current(), bound);
     Scene { flights, asked, gate }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::config;
 use crate::config::Ttl;
+use crate::entity::EntityKind;
+use crate::provider::FailureKind;
 
 /// What kind of answer it is, as far as its lifetime goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +18,8 @@ pub enum Outcome {
     Scored,
     /// The vendor does not know the entity.
     Unknown,
-    /// The question failed in a way that is worth remembering.
-    Failed,
+    /// The question failed.
+    Failed(FailureKind),
 }
 
 /// A moment on the monotonic clock in half the bytes of an [`Instant`]: nanoseconds from the first instant that became
@@ -110,23 +112,23 @@ impl Lifetimes {
         Lifetimes { ttl, stale: cache.stale, jitter: cache.jitter, refresh_ahead: cache.refresh_ahead }
     }
 
-    /// The times of an answer written `now`. `random` is uniform in 0..1 and spreads lifetimes over
+    /// The times of an answer about an entity of `kind`, written `now`. `random` is uniform in 0..1 and spreads lifetimes over
     /// `1 - jitter ..= 1 + jitter`, so that what was written together does not expire together.
-    pub fn times(&self, outcome: Outcome, now: Instant, random: f64) -> Times {
+    pub fn times(&self, outcome: Outcome, kind: EntityKind, now: Instant, random: f64) -> Times {
         let base = match outcome {
-            Outcome::Scored => self.ttl.scored,
-            Outcome::Unknown => self.ttl.unknown,
-            Outcome::Failed => self.ttl.failed,
+            Outcome::Scored => self.ttl.of(kind).scored,
+            Outcome::Unknown => self.ttl.of(kind).unknown,
+            Outcome::Failed(failure) => self.ttl.failed(kind, failure),
         };
         let life = base.mul_f64(1.0 + self.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0));
         let stale = match outcome {
             Outcome::Scored | Outcome::Unknown => self.stale,
             // An old failure is no answer.
-            Outcome::Failed => Duration::ZERO,
+            Outcome::Failed(_) => Duration::ZERO,
         };
         let refresh = match outcome {
             Outcome::Scored | Outcome::Unknown => life.mul_f64(self.refresh_ahead),
-            Outcome::Failed => life,
+            Outcome::Failed(_) => life,
         };
         Times::new(now, refresh, life, life.saturating_add(stale))
     }
@@ -135,15 +137,18 @@ impl Lifetimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Lives;
     use proptest::prelude::*;
+
+    const FAILED: Outcome = Outcome::Failed(FailureKind::Timeout);
 
     fn lifetimes(jitter: f64) -> Lifetimes {
         Lifetimes {
-            ttl: Ttl {
+            ttl: Ttl::new(Lives {
                 scored: Duration::from_secs(900),
                 unknown: Duration::from_secs(300),
                 failed: Duration::from_secs(30),
-            },
+            }),
             stale: Duration::from_secs(86_400),
             jitter,
             refresh_ahead: 0.8,
@@ -153,11 +158,11 @@ mod tests {
     #[test]
     fn each_outcome_has_its_own_lifetime() {
         let now = Instant::now();
-        for (outcome, seconds) in [(Outcome::Scored, 900), (Outcome::Unknown, 300), (Outcome::Failed, 30)] {
-            let times = lifetimes(0.0).times(outcome, now, 0.3);
+        for (outcome, seconds) in [(Outcome::Scored, 900), (Outcome::Unknown, 300), (FAILED, 30)] {
+            let times = lifetimes(0.0).times(outcome, EntityKind::User, now, 0.3);
             assert_eq!(times.fresh_until().since(now.into()), Duration::from_secs(seconds), "{outcome:?}");
         }
-        let failed = lifetimes(0.0).times(Outcome::Failed, now, 0.5);
+        let failed = lifetimes(0.0).times(FAILED, EntityKind::User, now, 0.5);
         assert_eq!(failed.stale_until(), failed.fresh_until(), "a failure is never served stale");
     }
 
@@ -176,7 +181,7 @@ mod tests {
         #[test]
         fn jitter_stays_within_its_bounds_and_times_in_their_order(jitter in 0.0f64..0.5, random in 0.0f64..1.0) {
             let now = Instant::now();
-            let times = lifetimes(jitter).times(Outcome::Scored, now, random);
+            let times = lifetimes(jitter).times(Outcome::Scored, EntityKind::User, now, random);
             let life = times.fresh_until().since(now.into()).as_secs_f64();
             prop_assert!(life >= 900.0 * (1.0 - jitter) - 0.001 && life <= 900.0 * (1.0 + jitter) + 0.001);
             prop_assert!(times.refresh_at() <= times.fresh_until() && times.fresh_until() <= times.stale_until());

@@ -16,6 +16,7 @@ pub(crate) mod routes;
 pub mod sasl;
 pub mod secret;
 pub mod section;
+mod ttl;
 mod units;
 pub(crate) mod words;
 
@@ -39,6 +40,7 @@ pub use provider::ProviderConfig;
 pub use sasl::Sasl;
 pub use secret::{Fingerprint, Secret};
 pub use section::Section;
+pub use ttl::{Lives, Ttl};
 pub use units::duration;
 
 /// Everything that `riskstream` can be told.
@@ -336,17 +338,6 @@ pub struct Cache {
     pub jitter: f64,
     /// Fraction of the lifetime after which a used answer is asked again in the background; 1 is never.
     pub refresh_ahead: f64,
-}
-
-/// Lifetimes by outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ttl {
-    /// Of a score.
-    pub scored: Duration,
-    /// Of "the vendor does not know it".
-    pub unknown: Duration,
-    /// Of a failure that is worth remembering.
-    pub failed: Duration,
 }
 
 /// One route.

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::words::{hint, or};
 use crate::config::{Section, Ttl, routes, units};
-use crate::entity::{EntityKind, UnknownKind};
+use crate::entity::EntityKind;
 use crate::http::BaseUrl;
 use crate::provider::registry::VendorConfig;
 use crate::score::{Level, Levels, Points, Scale, Score};
@@ -136,7 +135,7 @@ impl Common {
             limit: section.section("limit").and_then(limit),
             retry: retry(section.section_or_empty("retry")),
             breaker: breaker(section.section_or_empty("breaker"), timeout),
-            ttl: ttl_in(section.section_or_empty("ttl"), ttl),
+            ttl: Ttl::read(section.section_or_empty("ttl"), ttl),
             identifiers: section.section("identifiers").map(identifiers).unwrap_or_default(),
             scale: scale_in(section, scale),
             // The way to a proxy may be plain: what goes through it is encrypted end to end.
@@ -146,17 +145,6 @@ impl Common {
             allow_http,
         }
     }
-}
-
-/// Reads `ttl`; what is absent is as in `fallback`.
-pub(super) fn ttl_in(mut section: Section<'_>, fallback: Ttl) -> Ttl {
-    let ttl = Ttl {
-        scored: section.positive_duration("scored").unwrap_or(fallback.scored),
-        unknown: section.positive_duration("unknown").unwrap_or(fallback.unknown),
-        failed: section.positive_duration("failed").unwrap_or(fallback.failed),
-    };
-    section.finish();
-    ttl
 }
 
 /// Reads `levels` and `points` of `section`; what is absent is as in `fallback`.
@@ -249,13 +237,9 @@ fn identifiers(mut section: Section<'_>) -> Vec<(EntityKind, String)> {
         if !template.contains("{value}") {
             section.problem(&key, "no place for the identifier", "write {value} where the identifier goes");
         }
-        match key.parse() {
+        match routes::kind_named(&key) {
             Ok(kind) => templates.push((kind, template)),
-            Err(UnknownKind(_)) => {
-                let labels = EntityKind::ALL.map(EntityKind::label);
-                let what = format!("not an entity kind{}", hint(&key, &labels));
-                section.problem(&key, what, format!("write {}", or(&labels)));
-            }
+            Err((what, cure)) => section.problem(&key, what, cure),
         }
     }
     templates

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::config::document::Document;
 use crate::config::input::{TOPIC, is_topic};
-use crate::config::provider::{scale_in, size, ttl_in};
+use crate::config::provider::{scale_in, size};
 use crate::config::{
-    Admin, Cache, Config, Delivery, Input, Kafka, Log, LogFormat, OnConflict, Order, Output, OutputFormat,
-    OutputPartition, Pipeline, ProviderConfig, Section, Ttl, dead_letters, input, kafka, routes,
+    Admin, Cache, Config, Delivery, Input, Kafka, Lives, Log, LogFormat, OnConflict, Order, Output,
+    OutputFormat, OutputPartition, Pipeline, ProviderConfig, Section, Ttl, dead_letters, input, kafka,
+    routes,
 };
 use crate::score::Scale;
 
@@ -173,10 +174,11 @@ fn delivery(section: &mut Section<'_>, kafka: &Kafka) -> Delivery {
 
 fn cache(mut section: Section<'_>) -> Cache {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-    let fallback = Ttl { scored: minutes(15), unknown: minutes(5), failed: Duration::from_secs(30) };
+    let lives = Lives { scored: minutes(15), unknown: minutes(5), failed: Duration::from_secs(30) };
+    let fallback = Ttl::new(lives);
     let cache = Cache {
         capacity: bytes(&mut section, "capacity", 256 * MIB, MIB) as u64,
-        ttl: ttl_in(section.section_or_empty("ttl"), fallback),
+        ttl: Ttl::read(section.section_or_empty("ttl"), fallback),
         stale: section.duration("stale").unwrap_or(minutes(24 * 60)),
         jitter: section.number("jitter", 0.0..=0.5).unwrap_or(0.1),
         refresh_ahead: section.number("refresh_ahead", 0.1..=1.0).unwrap_or(0.8),

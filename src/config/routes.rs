@@ -54,13 +54,14 @@ pub(crate) fn kinds(section: &mut Section<'_>, key: &'static str) -> Vec<EntityK
 
 /// An entity kind, in a list of them.
 pub(super) fn kind(section: &Section<'_>, text: &Text<'_>) -> Option<EntityKind> {
+    kind_named(&text.text).map_err(|(what, cure)| section.problem_at(text, what, cure)).ok()
+}
+
+/// The entity kind of this name, or what is wrong with it and what to write.
+pub(super) fn kind_named(name: &str) -> Result<EntityKind, (String, String)> {
     let labels = EntityKind::ALL.map(EntityKind::label);
-    let kind = text.text.parse().ok();
-    if kind.is_none() {
-        let what = format!("not an entity kind{}", hint(&text.text, &labels));
-        section.problem_at(text, what, format!("write {}", or(&labels)));
-    }
-    kind
+    let wrong = |_| (format!("not an entity kind{}", hint(name, &labels)), format!("write {}", or(&labels)));
+    name.parse().map_err(wrong)
 }
 
 fn pattern(section: &Section<'_>, text: &Text<'_>) -> Option<Regex> {

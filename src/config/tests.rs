@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use regex::Regex;
 
 use super::provider::Common;
-use super::{Config, Document, Problems, Property, Secret, Security, Ttl, read};
+use super::{Config, Document, Lives, Problems, Property, Secret, Security, Ttl, read};
+use crate::entity::EntityKind;
 use crate::score::Scale;
 
 const SHIPPED: &str = include_str!("../../config/riskstream.yaml");
@@ -91,7 +92,8 @@ fn what_the_shipped_file_calls_a_default_of_providers_is_one() {
     let default = Common::read(&mut empty.root(), cache, Scale::default());
     let example = Common { limit: shipped.limit, ttl: shipped.ttl, ..default };
     assert_eq!(format!("{shipped:#?}"), format!("{example:#?}"));
-    assert_eq!(shipped.ttl, Ttl { scored: Duration::from_secs(1800), ..cache });
+    let lives = Lives { scored: Duration::from_secs(1800), ..cache.of(EntityKind::User) };
+    assert_eq!(shipped.ttl, Ttl::new(lives));
     assert!(document.problems().is_empty(), "{}", document.problems());
 }
 
@@ -649,7 +651,8 @@ fn a_providers_own_lifetimes_and_cuts_stand_beside_the_common_ones() {
     let document = Document::parse("r.yaml", "ttl: {failed: 1s}\nlevels: {high: 60}\npoints: {low: 5}\n", []);
     let cache = Config::default().cache.ttl;
     let common = Common::read(&mut document.root(), cache, Scale::default());
-    assert_eq!(common.ttl, Ttl { failed: Duration::from_secs(1), ..cache });
+    let lives = Lives { failed: Duration::from_secs(1), ..cache.of(EntityKind::User) };
+    assert_eq!(common.ttl, Ttl::new(lives));
     assert_eq!((common.scale.levels.high, common.scale.levels.critical), (60.0, 90.0));
     assert_eq!((common.scale.points.low.whole(), common.scale.points.medium.whole()), (5, 60));
 }

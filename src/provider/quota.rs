@@ -1,6 +1,6 @@
 //! What vendors say about their quotas in response headers.
 //!
-//! Reads `Retry-After`, `X-RateLimit-*` (Datadog) and `Ratelimit` with `Ratelimit-Policy` (Cloudflare, after the
+//! Reads `Retry-After`, `X-RateLimit-*` (Datadog), `X-Rate-Limit-*` (Okta) and `Ratelimit` with `Ratelimit-Policy` (Cloudflare, after the
 //! IETF draft). Pure: `now` is passed in. Contract: never fails, whatever a header holds; what it does not
 //! understand is left out, and no wait is longer than [`LONGEST`].
 
@@ -11,6 +11,13 @@ use jiff::fmt::rfc2822::DateTimeParser;
 
 /// The longest wait that a header is believed to ask for.
 pub const LONGEST: Duration = Duration::from_secs(3600);
+
+/// What is left of a window, and when it is whole again: Datadog's and most others' spelling, with CrowdStrike's word for the
+/// latter, and Okta's.
+const SPELLINGS: [(&str, &[&str]); 2] = [
+    ("x-ratelimit-remaining", &["x-ratelimit-reset", "x-ratelimit-retryafter"]),
+    ("x-rate-limit-remaining", &["x-rate-limit-reset"]),
+];
 
 /// What one response says about the quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +48,10 @@ impl Quota {
         let vendors_now = first("date").and_then(date).unwrap_or(now);
         let mut windows: Vec<Window> =
             all("ratelimit").flat_map(|list| list.split(',')).filter_map(item).collect();
-        if let Some(remaining) = first("x-ratelimit-remaining").and_then(whole) {
-            // Datadog counts down seconds here. Others write the moment as a Unix time, told apart by its size.
-            let reset = first("x-ratelimit-reset").and_then(whole).map(|number| {
+        for (remaining, resets) in SPELLINGS {
+            let Some(remaining) = first(remaining).and_then(whole) else { continue };
+            let reset = resets.iter().find_map(|name| first(name)).and_then(whole).map(|number| {
+                // Datadog counts down seconds here. Others write the moment as a Unix time, told apart by its size.
                 let unix = u64::try_from(vendors_now.as_second()).unwrap_or_default();
                 bounded(if number > 1_000_000_000 { number.saturating_sub(unix) } else { number })
             });
@@ -162,7 +170,10 @@ mod tests {
     #[test]
     fn a_reset_as_a_unix_time_is_understood() {
         let unix = "2026-05-29T14:00:07Z".parse::<Timestamp>().unwrap().as_second().to_string();
+        let okta = read(&[("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", &unix)]);
+        let crowdstrike = read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-retryafter", &unix)]);
         let quota = read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &unix)]);
+        assert_eq!((&okta, &crowdstrike), (&quota, &quota));
         assert_eq!(quota.windows, [Window { remaining: 0, reset: seconds(7) }]);
     }
 

@@ -264,7 +264,7 @@ impl Common {
     /// The defaults, patient enough for a busy machine.
     #[allow(clippy::unwrap_used)]
     pub(crate) fn for_tests() -> Self {
-        use crate::config::{Ttl, provider};
+        use crate::config::{Lives, Ttl, provider};
         Common {
             base_url: None,
             timeout: Duration::from_secs(10),
@@ -285,11 +285,11 @@ impl Common {
                 open_for: Duration::from_secs(5),
                 refused_for: Duration::from_secs(60),
             },
-            ttl: Ttl {
+            ttl: Ttl::new(Lives {
                 scored: Duration::from_secs(900),
                 unknown: Duration::from_secs(300),
                 failed: Duration::from_secs(30),
-            },
+            }),
             identifiers: Vec::new(),
             scale: Default::default(),
             proxy: None,

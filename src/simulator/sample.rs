@@ -139,7 +139,7 @@ pub fn answer_of(number: usize, more: usize) -> Rendered {
 
 /// Puts an answer about each of the entities `0..entities` into the cache, as if the first provider had given it.
 pub fn fill(cache: &Cache, lifetimes: &Lifetimes, entities: usize) {
-    let times = lifetimes.times(Outcome::Scored, Instant::now(), 0.5);
+    let times = lifetimes.times(Outcome::Scored, EntityKind::CloudIdentity, Instant::now(), 0.5);
     for number in 0..entities {
         let id = arn(number);
         let question = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id);

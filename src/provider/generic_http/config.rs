@@ -41,6 +41,8 @@ const PROBE: &str = "riskstream-probe";
 pub struct Config {
     /// What it can be asked about.
     pub kinds: Vec<EntityKind>,
+    /// What is sent before, where the vendor answers for ids of its own only, and where such an id stands in the answer.
+    pub resolve: Option<(Recipe, Path)>,
     /// What is sent.
     pub request: Recipe,
     /// How we sign in.
@@ -130,8 +132,13 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
             "write kinds: [user], or templates under identifiers",
         );
     }
+    let resolve = section.section("resolve").map(resolve);
     let request = match section.section("request") {
-        Some(request) => recipe(request),
+        Some(mut request) => {
+            let read = recipe(&mut request);
+            request.finish();
+            read
+        }
         None => {
             section.problem("request", "missing", "write request: {path: '/risk/users/{value}'}");
             None
@@ -147,15 +154,33 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
         }
     };
     let probe = section.text("probe").unwrap_or_else(|| PROBE.to_owned());
-    Some(Config { kinds, request: request?, auth: auth?, rules: rules?, probe })
+    Some(Config {
+        kinds,
+        resolve: resolve.map_or(Some(None), |read| read.map(Some))?,
+        request: request?,
+        auth: auth?,
+        rules: rules?,
+        probe,
+    })
 }
 
-fn recipe(mut section: Section<'_>) -> Option<Recipe> {
+/// A request, and `take`: where the vendor's own id stands in its answer.
+fn resolve(mut section: Section<'_>) -> Option<(Recipe, Path)> {
+    let take = section.required_text("take", "$.id").map(|text| Path::parse(&text));
+    if let Some(Err(error)) = &take {
+        section.problem("take", format!("not a JSONPath ({error})"), "write one, such as $.id");
+    }
+    let read = recipe(&mut section);
+    section.finish();
+    read.zip(take.and_then(Result::ok))
+}
+
+fn recipe(section: &mut Section<'_>) -> Option<Recipe> {
     let method = section.choice("method", &[("GET", false), ("POST", true)]);
-    let path = path(&mut section);
+    let path = path(section);
     let query = section.section("query").map_or(Some(Vec::new()), templates);
     let headers = section.section("headers").map_or(Some(Vec::new()), headers);
-    let json = body(&mut section);
+    let json = body(section);
     let form = section.section("form").map(templates);
     let payload = match (json, form) {
         (Some(_), Some(_)) => {
@@ -183,7 +208,6 @@ fn recipe(mut section: Section<'_>) -> Option<Recipe> {
         let cure = "write {value} where the identifier goes: in path, query, body or form";
         section.problem("", "no place for the identifier", cure);
     }
-    section.finish();
     Some(recipe)
 }
 

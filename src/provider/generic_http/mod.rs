@@ -1,6 +1,6 @@
 //! Any vendor with an HTTP API: asked and understood as the configuration says.
 //!
-//! Contract: one request per question; an identifier is one percent-encoded segment of the path, or a text that cannot
+//! Contract: one request per question, or two where the vendor answers for ids of its own only; an identifier is one percent-encoded segment of the path, or a text that cannot
 //! leave its place in query or body ([`template`]); what no rule explains is a failure ([`normalise`]). Credentials go to
 //! `base_url`, and those of a client to its token end point, and nowhere else. Sources: the examples in `docs/vendors.md`
 //! name theirs.
@@ -13,6 +13,7 @@ pub mod template;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +21,7 @@ use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
-use self::config::{Auth, HeaderText, Payload};
+use self::config::{Auth, HeaderText, Payload, Recipe};
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
 use crate::provider::templates::Templates;
@@ -58,12 +59,32 @@ impl GenericHttp {
     }
 
     async fn look_up(&self, id: &str) -> Result<Answer, Failure> {
-        let request = self.request(id)?;
-        let (request, token) = self.signed(request).await?;
+        let rules = &self.config.rules;
+        let resolved = match &self.config.resolve {
+            None => None,
+            Some((recipe, take)) => {
+                let own =
+                    self.send(recipe, id, |said, wait| normalise::own_id(rules, take, said, wait)).await?;
+                let Some(own) = own else { return Ok(Answer::Unknown { detail: None }) };
+                Some(own)
+            }
+        };
+        let id = resolved.as_deref().unwrap_or(id);
+        let read = |said: (u16, &[u8]), wait| normalise::answer(rules, id, said, wait, &self.scale);
+        self.send(&self.config.request, id, read).await
+    }
+
+    /// Sends what `recipe` makes of `id`, and gives status, body and how long the vendor wants to be left alone to `read`.
+    async fn send<T>(
+        &self,
+        recipe: &Recipe,
+        id: &str,
+        read: impl FnOnce((u16, &[u8]), Option<Duration>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (request, token) = self.signed(self.request(recipe, id)?).await?;
         let response = self.transport.send(request).await?;
         let wait = quota::wait(response.status, &response.headers, Timestamp::now());
-        let said = (response.status, &*response.body);
-        normalise::answer(&self.config.rules, id, said, wait, &self.scale).inspect_err(|failure| {
+        read((response.status, &response.body), wait).inspect_err(|failure| {
             if failure.kind == FailureKind::Unauthorised
                 && let Some(token) = &token
             {
@@ -73,8 +94,7 @@ impl GenericHttp {
     }
 
     /// The request about `id`, not signed yet.
-    fn request(&self, id: &str) -> Result<Request, Failure> {
-        let recipe = &self.config.request;
+    fn request(&self, recipe: &Recipe, id: &str) -> Result<Request, Failure> {
         let path: Vec<String> = recipe.path.iter().map(|segment| segment.fill(id)).collect();
         let query: Vec<_> = recipe.query.iter().map(|(name, text)| (name.as_str(), text.fill(id))).collect();
         let query: Vec<_> = query.iter().map(|(name, text)| (*name, text.as_str())).collect();
@@ -185,11 +205,11 @@ impl Provider for GenericHttp {
 
     fn identity(&self) -> String {
         let Self { config, base, scale, templates, .. } = self;
-        let Config { request, auth, rules, .. } = config;
+        let Config { resolve, request, auth, rules, .. } = config;
         // Who signs in may decide which tenant answers, which the address does not.
         let tags: Vec<String> = config.credential().iter().map(|fingerprint| fingerprint.tag()).collect();
         format!(
-            "generic_http {} {request:?} {auth:?} {rules:?} {templates:?} {scale:?} {}",
+            "generic_http {} {resolve:?} {request:?} {auth:?} {rules:?} {templates:?} {scale:?} {}",
             base.whole(),
             tags.join(" ")
         )

@@ -169,24 +169,19 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// What `status` and `body` say about the entity `id`; `wait` is how long the vendor wants to be left alone.
-///
-/// # Errors
-/// What conditions and statuses say, and `malformed_response` for what no rule explains.
-pub fn answer(
+/// The body that `status` and `body` are, where it is one to be read; `None` when they say that the vendor does not know the
+/// entity. `wait` is how long the vendor wants to be left alone.
+fn understood(
     rules: &Rules,
-    id: &str,
     (status, body): (u16, &[u8]),
     wait: Option<Duration>,
-    scale: &Scale,
-) -> Result<Answer, Failure> {
+) -> Result<Option<Value>, Failure> {
     let text = String::from_utf8_lossy(body);
     let tree = serde_json::from_slice::<Value>(body);
-    let meaning =
-        rules.conditions.iter().find(|(condition, _)| condition.holds(status, &text, tree.as_ref().ok()));
-    match meaning {
+    let holds = |(condition, _): &&(Condition, Meaning)| condition.holds(status, &text, tree.as_ref().ok());
+    match rules.conditions.iter().find(holds) {
         // A proxy's page is not the vendor's word for "not found", whatever the status.
-        Some((_, Meaning::Unknown)) if !is_markup(body) => return Ok(Answer::Unknown { detail: None }),
+        Some((_, Meaning::Unknown)) if !is_markup(body) => return Ok(None),
         Some((_, Meaning::Failed(kind))) => {
             let detail = format!("HTTP {status}: a condition under `failed` holds");
             return Err(Failure { retry_after: wait, ..Failure::new(*kind, detail) });
@@ -194,7 +189,42 @@ pub fn answer(
         _ if !(200..300).contains(&status) => return Err(refusal(status, body, wait)),
         _ => {}
     }
-    let tree = tree.map_err(|_| Failure::malformed(format!("HTTP {status} with a body that is not JSON")))?;
+    tree.map(Some).map_err(|_| Failure::malformed(format!("HTTP {status} with a body that is not JSON")))
+}
+
+/// The vendor's own id, at `take` of what it said; `None` when it does not know the entity.
+///
+/// # Errors
+/// What conditions and statuses say, and `unresolved` when there is no id.
+pub fn own_id(
+    rules: &Rules,
+    take: &Path,
+    said: (u16, &[u8]),
+    wait: Option<Duration>,
+) -> Result<Option<String>, Failure> {
+    let Some(tree) = understood(rules, said, wait)? else { return Ok(None) };
+    let id = take.first(&tree).and_then(lenient::text);
+    id.map(Some).ok_or_else(|| {
+        Failure::new(
+            FailureKind::Unresolved,
+            "nothing stands at resolve.take: where this is how the vendor says that it does not know an entity, write it \
+             under `unknown`",
+        )
+    })
+}
+
+/// What `said` (status and body) says about the entity `id`; `wait` is how long the vendor wants to be left alone.
+///
+/// # Errors
+/// What conditions and statuses say, and `malformed_response` for what no rule explains.
+pub fn answer(
+    rules: &Rules,
+    id: &str,
+    said: (u16, &[u8]),
+    wait: Option<Duration>,
+    scale: &Scale,
+) -> Result<Answer, Failure> {
+    let Some(tree) = understood(rules, said, wait)? else { return Ok(Answer::Unknown { detail: None }) };
     let rows = rules.row.all(&tree);
     if rows.is_empty() {
         return Err(Failure::malformed(

@@ -134,6 +134,27 @@ async fn a_client_may_stand_in_the_header_and_a_refusal_says_what_to_check() {
 }
 
 #[tokio::test]
+async fn a_vendor_with_ids_of_its_own_is_asked_for_the_id_first() {
+    let recorder = Recorder::start([
+        told(200, r#"{"id": "00u/1"}"#),
+        told(200, SCORE),
+        told(404, r#"{"code": "E7"}"#),
+        told(200, "{}"),
+    ])
+    .await;
+    let resolve =
+        "resolve: {path: '/users/{value}', take: $.id}\nunknown: [{status: 404, at: $.code, equals: E7}]\n";
+    let provider = provider(&recorder, &format!("{resolve}{ASKS}{READS}"));
+    scored(provider.ask(&user("jdoe@example.com")).await);
+    assert_eq!(provider.ask(&user("a")).await, Ok(Answer::Unknown { detail: None }));
+    assert_eq!(kind(provider.ask(&user("b")).await), FailureKind::Unresolved);
+    assert_eq!(
+        recorder.targets(),
+        ["/v1/users/jdoe%40example.com", "/v1/users/00u%2F1/risk", "/v1/users/a", "/v1/users/b"]
+    );
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_is_not_sent() {
     let recorder = Recorder::start([]).await;
     let provider = provider(&recorder, &format!("{ASKS}{READS}"));
