@@ -84,9 +84,10 @@ fn what_a_transaction_took_back_is_neither_read_nor_counted() {
         hand.all(part);
         hand.commit();
     }
+    // A commit returns when the coordinator has it; its partitions are told a moment later.
+    stage.wait_for(30, BOUND);
     // Its end is a marker, which has an offset; and one is left open by somebody who never comes back.
     assert_eq!((stage.count(&stage.output), progress.catch_up()), (30, 30));
-    stage.wait_for(30, BOUND);
     hand.begin();
     hand.all(0..3);
     hand.producer.flush(BOUND).unwrap();
