@@ -21,7 +21,7 @@ pub fn run(listen: SocketAddr, latency: &str) -> Result<(), End> {
         let simulator = Simulator::start(listen, world)
             .await
             .with_context(|| format!("cannot listen on {listen}: choose another with --listen"))?;
-        for vendor in simulator::VENDORS {
+        for vendor in simulator::prefixes() {
             line(&format!("{vendor:14} {}", simulator.base_url(vendor)))?;
         }
         line(&format!("faults, counts  http://{}/_simulator", simulator.addr()))?;

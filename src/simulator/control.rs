@@ -21,9 +21,9 @@ use axum::routing::put;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::VENDORS;
 use super::calls::Calls;
 use super::faults::{Fault, Latency};
+use super::prefixes;
 use super::world::{Limit, World};
 
 pub(super) fn router(world: Arc<World>) -> Router {
@@ -85,8 +85,9 @@ async fn put_limits(
     State(world): State<Arc<World>>,
     Json(limits): Json<BTreeMap<String, Option<Limit>>>,
 ) -> Response {
-    if let Some(vendor) = limits.keys().find(|vendor| !VENDORS.contains(&vendor.as_str())) {
-        let message = format!("no vendor {vendor:?}: use one of {}\n", VENDORS.join(", "));
+    if let Some(vendor) = limits.keys().find(|vendor| prefixes().all(|known| known != vendor.as_str())) {
+        let message =
+            format!("no vendor {vendor:?}: use one of {}\n", prefixes().collect::<Vec<_>>().join(", "));
         return (StatusCode::BAD_REQUEST, message).into_response();
     }
     for (vendor, limit) in limits {

@@ -81,7 +81,7 @@ async fn token(headers: HeaderMap, body: String) -> Response {
 }
 
 /// The fields of an urlencoded form, which is spelled as a query is; none when it is not one.
-fn form(body: &str) -> BTreeMap<String, String> {
+pub(super) fn form(body: &str) -> BTreeMap<String, String> {
     let as_query = format!("/?{body}").parse().ok();
     as_query.and_then(|uri| Query::try_from_uri(&uri).ok()).map(|Query(form)| form).unwrap_or_default()
 }

@@ -29,6 +29,7 @@ pub mod faults;
 pub mod google_secops;
 mod line;
 pub mod oracle_casb;
+pub mod others;
 pub mod population;
 pub mod sample;
 pub mod server;
@@ -41,8 +42,13 @@ pub use world::{Limit, Options, Quota, World};
 
 use std::sync::Arc;
 
-/// Each vendor's path prefix, which is also its name in faults, limits and counts.
+/// Each vendor's path prefix, which is also its name in faults, limits and counts; [`others::OTHERS`] have theirs, too.
 pub const VENDORS: [&str; 5] = ["datadog", "cortex_xdr", "google_secops", "cloudflare", "oracle_casb"];
+
+/// Every path prefix.
+pub fn prefixes() -> impl Iterator<Item = &'static str> {
+    VENDORS.into_iter().chain(others::OTHERS)
+}
 
 /// Each vendor's pages below its prefix.
 fn vendors(world: &Arc<World>) -> axum::Router {
@@ -52,4 +58,5 @@ fn vendors(world: &Arc<World>) -> axum::Router {
         .nest("/cortex_xdr", cortex_xdr::router(Arc::clone(world)))
         .nest("/oracle_casb", oracle_casb::router(Arc::clone(world)))
         .nest("/google_secops", google_secops::router(Arc::clone(world)))
+        .merge(others::router(world))
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::faults::Answer;
 use super::line::{Lines, Mode, Wire};
 use super::world::World;
-use super::{VENDORS, control, vendors};
+use super::{control, prefixes, vendors};
 
 /// A simulator on the current tokio runtime, in a task of its own. Dropping it stops it.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ async fn around(
     wire.set(Mode::Whole);
     let path = request.uri().path();
     let first = path.split('/').nth(1).unwrap_or_default();
-    let Some(vendor) = VENDORS.into_iter().find(|vendor| *vendor == first) else {
+    let Some(vendor) = prefixes().find(|vendor| *vendor == first) else {
         return next.run(request).await;
     };
     let line = match request.uri().query() {

@@ -10,6 +10,8 @@ pub mod normalise;
 pub mod template;
 
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
