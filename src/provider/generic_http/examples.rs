@@ -20,7 +20,14 @@ macro_rules! example {
     };
 }
 
-const EXAMPLES: [(&str, &str); 2] = [example!("okta"), example!("entra")];
+const EXAMPLES: [(&str, &str); 6] = [
+    example!("okta"),
+    example!("entra"),
+    example!("crowdstrike"),
+    example!("elastic"),
+    example!("splunk"),
+    example!("sentinelone"),
+];
 
 /// The example's provider, with the simulator in the vendor's place and without the limit, which the vendor's quota gives.
 fn guard(simulator: &Simulator, name: &str, yaml: &str, secret: &str) -> Guard {
@@ -30,7 +37,10 @@ fn guard(simulator: &Simulator, name: &str, yaml: &str, secret: &str) -> Guard {
         _ => (place.clone(), format!("{place}/oauth2/token")),
     };
     let key = |suffix: &str| format!("RISKSTREAM__PROVIDERS__{}__{suffix}", name.to_uppercase());
-    let mut env = vec![(key("BASE_URL"), base), (key("LIMIT__REQUESTS"), "1000000".to_owned())];
+    let mut env = vec![(key("BASE_URL"), base)];
+    if yaml.contains("    limit:") {
+        env.push((key("LIMIT__REQUESTS"), "1000000".to_owned()));
+    }
     if yaml.contains("token_url:") {
         env.push((key("AUTH__TOKEN_URL"), token));
     }

@@ -3,8 +3,12 @@
 //! Each is as strict as that vendor's public documentation lets it be about address, credentials and quoting, and knows the
 //! same population as all others.
 
+pub mod crowdstrike;
+pub mod elastic;
 pub mod entra;
 pub mod okta;
+pub mod sentinelone;
+pub mod splunk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +21,7 @@ use super::World;
 use super::google_secops::form;
 
 /// Their path prefixes.
-pub const OTHERS: [&str; 2] = ["okta", "entra"];
+pub const OTHERS: [&str; 6] = ["okta", "entra", "crowdstrike", "elastic", "splunk", "sentinelone"];
 
 /// What every token, password and client secret of theirs is.
 pub const SECRET: &str = "simulated-secret";
@@ -27,6 +31,10 @@ pub fn router(world: &Arc<World>) -> axum::Router {
     axum::Router::new()
         .nest("/okta", okta::router(Arc::clone(world)))
         .nest("/entra", entra::router(Arc::clone(world)))
+        .nest("/crowdstrike", crowdstrike::router(Arc::clone(world)))
+        .nest("/elastic", elastic::router(Arc::clone(world)))
+        .nest("/splunk", splunk::router(Arc::clone(world)))
+        .nest("/sentinelone", sentinelone::router(Arc::clone(world)))
 }
 
 /// Whether the header `Authorization` is `scheme` and the secret.
