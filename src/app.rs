@@ -199,7 +199,7 @@ impl Engine {
             };
             let guard = registry::build(provider, &limiters, meter)
                 .map_err(|error| EngineError::Provider { name: provider.name.clone(), error })?;
-            let guard = Arc::new(guard);
+            let guard = Arc::new(guard.with_audit(config.log.audit));
             candidates.push(Candidate {
                 name: provider.name.clone(),
                 vendor: provider.vendor.label(),

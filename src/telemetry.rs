@@ -10,9 +10,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+/// The target of audit lines (`log.audit`).
+pub const AUDIT: &str = "riskstream::audit";
+
 /// Starts logging. Called once; a second call changes nothing.
 pub fn start(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What is asked for by a key of its own does not depend on the level.
+    let level = if log.audit { format!("{},{AUDIT}=info", log.level) } else { log.level.clone() };
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

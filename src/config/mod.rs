@@ -371,6 +371,8 @@ pub struct Log {
     pub level: String,
     /// How lines look.
     pub format: LogFormat,
+    /// Whether each look-up at a vendor is logged, with its identifier hashed.
+    pub audit: bool,
 }
 
 /// `log.format`.

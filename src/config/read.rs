@@ -226,8 +226,9 @@ fn log(mut section: Section<'_>) -> Log {
         );
     }
     let format = section.choice("format", &formats).unwrap_or(LogFormat::Auto);
+    let audit = section.flag("audit").unwrap_or(false);
     section.finish();
-    Log { level, format }
+    Log { level, format, audit }
 }
 
 /// Whether `text` is `level` or `target=level`. A lone word of another kind is a slip, though `tracing` would

@@ -74,11 +74,10 @@ struct State {
 struct Member {
     /// Requests that may still be under way at once.
     free: usize,
-    under_way: usize,
     /// Bound of the waiting.
     queue: usize,
     /// By priority.
-    waiting: [VecDeque<(u64, oneshot::Sender<()>)>; 3],
+    waiting: [VecDeque<(u64, oneshot::Sender<Instant>)>; 3],
 }
 
 /// How urgent a request is, which may rise while it waits: an alert may come to need what a refresh asks.
@@ -140,12 +139,7 @@ impl Gate {
     /// Adds a provider instance with its bounds; the number names it.
     pub fn enter(&self, concurrency: usize, queue: usize) -> usize {
         let mut state = locked(&self.state);
-        state.members.push(Member {
-            free: concurrency.max(1),
-            under_way: 0,
-            queue,
-            waiting: Default::default(),
-        });
+        state.members.push(Member { free: concurrency.max(1), queue, waiting: Default::default() });
         state.members.len() - 1
     }
 
@@ -165,14 +159,14 @@ impl Gate {
             loop {
                 tokio::select! {
                     // The sender is only dropped with the gate, which this call holds.
-                    granted = &mut waiting.granted => return granted.is_ok(),
+                    granted = &mut waiting.granted => return granted.ok(),
                     priority = urgency.raised() => waiting.raise(priority),
                 }
             }
         };
-        if tokio::time::timeout(max_wait, granted).await == Ok(true) {
+        if let Ok(Some(left)) = tokio::time::timeout(max_wait, granted).await {
             waiting.over = true;
-            return Ok(Pass { gate: Arc::clone(self), member });
+            return Ok(Pass { gate: Arc::clone(self), member, left, answered: false });
         }
         let now = now();
         let closed = locked(&self.state).limiter.closed_until(now);
@@ -261,7 +255,7 @@ impl Member {
         self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    fn line(&mut self, priority: Priority) -> &mut VecDeque<(u64, oneshot::Sender<()>)> {
+    fn line(&mut self, priority: Priority) -> &mut VecDeque<(u64, oneshot::Sender<Instant>)> {
         let [question, alert, refresh] = &mut self.waiting;
         match priority {
             Priority::Question => question,
@@ -276,16 +270,15 @@ impl State {
     fn pump(&mut self, now: Instant) -> Option<Instant> {
         loop {
             let (member, priority) = self.next()?;
-            let under_way = self.members.iter().map(|member| member.under_way).sum::<usize>();
-            if let Err(at) = self.limiter.take(now, priority, under_way as u64) {
+            if let Err(at) = self.limiter.take(now, priority) {
                 return Some(at);
             }
             let member = self.members.get_mut(member)?;
             let (_, grant) = member.line(priority).pop_front()?;
             // Whoever stops waiting leaves the line under the same lock, so there is somebody to hear this.
-            if grant.send(()).is_ok() {
-                member.free -= 1;
-                member.under_way += 1;
+            match grant.send(now) {
+                Ok(()) => member.free -= 1,
+                Err(_) => self.limiter.cancel(now),
             }
         }
     }
@@ -334,7 +327,7 @@ struct Waiting {
     member: usize,
     priority: Priority,
     ticket: u64,
-    granted: oneshot::Receiver<()>,
+    granted: oneshot::Receiver<Instant>,
     /// Whether the slot was taken over by a [`Pass`].
     over: bool,
 }
@@ -363,17 +356,19 @@ impl Drop for Waiting {
             return;
         }
         let mut state = locked(&self.gate.state);
-        let granted = self.granted.try_recv().is_ok();
+        let granted = self.granted.try_recv();
         if let Some(member) = state.members.get_mut(self.member) {
-            if granted {
+            if granted.is_ok() {
                 member.free += 1;
-                member.under_way = member.under_way.saturating_sub(1);
             } else {
                 let line = member.line(self.priority);
                 if let Ok(place) = line.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) {
                     line.remove(place);
                 }
             }
+        }
+        if let Ok(left) = granted {
+            state.limiter.cancel(left);
         }
         self.gate.changed.notify_one();
     }
@@ -384,6 +379,16 @@ impl Drop for Waiting {
 pub struct Pass {
     gate: Arc<Gate>,
     member: usize,
+    /// When the request left.
+    left: Instant,
+    answered: bool,
+}
+
+impl Pass {
+    /// An answer came: it tells when the vendor may have counted the request.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
 }
 
 impl Drop for Pass {
@@ -391,9 +396,10 @@ impl Drop for Pass {
         let mut state = locked(&self.gate.state);
         if let Some(member) = state.members.get_mut(self.member) {
             member.free += 1;
-            member.under_way = member.under_way.saturating_sub(1);
         }
-        state.pump(now());
+        let now = now();
+        state.limiter.land(self.left, now, self.answered);
+        state.pump(now);
         self.gate.changed.notify_one();
     }
 }

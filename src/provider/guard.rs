@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Change, Condition, Ended, Leave, Reason};
@@ -23,6 +24,7 @@ use super::transport::{Call, Sent};
 use super::{Answer, Failure, FailureKind, Provider};
 use crate::config::provider::{Common, Retry};
 use crate::entity::Entity;
+use crate::telemetry::AUDIT;
 
 /// A provider and what protects it and us from each other.
 pub struct Guard {
@@ -33,6 +35,7 @@ pub struct Guard {
     max_wait: Duration,
     meter: Arc<dyn Meter>,
     gate: Option<Arc<Gate>>,
+    audit: bool,
     watch: Mutex<Watch>,
 }
 
@@ -41,8 +44,8 @@ struct Watch {
     breaker: Breaker,
     budget: Budget,
     tally: Tally,
-    /// When the last fresh sign-in was asked for.
-    renewed: Option<Instant>,
+    /// When the last fresh sign-in was asked for, and whether there was another one to be had.
+    renewed: Option<(Instant, bool)>,
     /// The failure that opened the breaker, and when it first did.
     trouble: Option<(Failure, Timestamp)>,
 }
@@ -90,6 +93,7 @@ impl Guard {
             max_wait: common.max_wait,
             meter,
             gate: None,
+            audit: false,
             watch: Mutex::new(Watch {
                 breaker: Breaker::new(common.breaker),
                 budget: Budget::new(Instant::now().into_std()),
@@ -104,6 +108,12 @@ impl Guard {
     #[must_use]
     pub fn with_gate(self, gate: Arc<Gate>) -> Self {
         Guard { gate: Some(gate), ..self }
+    }
+
+    /// Has it log each look-up, or not.
+    #[must_use]
+    pub fn with_audit(self, audit: bool) -> Self {
+        Guard { audit, ..self }
     }
 
     /// The instance's name.
@@ -138,9 +148,11 @@ impl Guard {
         priority: Priority,
         bound: Option<Duration>,
     ) -> Result<Answer, Failure> {
-        let until = bound.map(|bound| Instant::now() + bound);
+        let started = Instant::now();
+        let until = bound.map(|bound| started + bound);
+        let call = Call { priority, until };
         // Pinned: else each way to wait for it would have room for all of it, in every flight.
-        let asking = pin!(self.attempts(entity, Call { priority, until }));
+        let asking = pin!(self.attempts(entity, call));
         let answer = match until {
             None => asking.await,
             Some(until) => tokio::time::timeout_at(until, asking).await.unwrap_or_else(|_| {
@@ -150,7 +162,30 @@ impl Guard {
         if let Ok(answer) = &answer {
             self.watch().tally.count(answer);
         }
+        if self.audit {
+            self.tell(entity, &answer, started.elapsed());
+        }
         answer
+    }
+
+    /// The audit line of a look-up: who was asked about whom, and what came of it. The identifier is told by its hash, so that a
+    /// line can be found for an entity, and no entity for a line but by trying all.
+    fn tell(&self, entity: &Entity, answer: &Result<Answer, Failure>, took: Duration) {
+        let outcome = match answer {
+            Ok(Answer::Scored(_)) => "scored",
+            Ok(Answer::Unknown { .. }) => "unknown",
+            Err(failure) => failure.kind.label(),
+        };
+        tracing::info!(
+            target: AUDIT,
+            provider = %self.name,
+            host = self.provider.host(),
+            kind = entity.kind.label(),
+            identifier_sha256 = hex(digest(&SHA256, entity.id.as_bytes()).as_ref()),
+            outcome,
+            milliseconds = took.as_millis() as u64,
+            "looked up",
+        );
     }
 
     async fn attempts(&self, entity: &Entity, call: Call) -> Result<Answer, Failure> {
@@ -194,8 +229,8 @@ impl Guard {
     ) -> (Result<Answer, Failure>, Sent) {
         let started = Instant::now();
         let (mut answer, mut sent) = call.watched(self.provider.ask(entity)).await;
-        if matches!(&answer, Err(failure) if failure.kind == FailureKind::Unauthorised) {
-            self.renew(started);
+        if matches!(&answer, Err(failure) if failure.kind == FailureKind::Unauthorised) && self.renew(started)
+        {
             (answer, sent) = call.watched(self.provider.ask(entity)).await;
         }
         leave.record(&answer, sent);
@@ -203,13 +238,17 @@ impl Guard {
     }
 
     /// Asks for a fresh sign-in, unless another call did so after this one had `started`: a hundred calls that
-    /// are refused together need one new token, not a hundred.
-    fn renew(&self, started: Instant) {
+    /// are refused together need one new token, not a hundred. Whether it is worth asking again.
+    fn renew(&self, started: Instant) -> bool {
         let mut watch = self.watch();
-        if watch.renewed.is_none_or(|renewed| renewed <= started) {
-            watch.renewed = Some(Instant::now());
-            drop(watch);
-            self.provider.renew();
+        match watch.renewed {
+            Some((renewed, anew)) if renewed > started => anew,
+            _ => {
+                // It does not wait, so that the lock may be held.
+                let anew = self.provider.renew();
+                watch.renewed = Some((Instant::now(), anew));
+                anew
+            }
         }
     }
 
@@ -305,6 +344,10 @@ impl Drop for Admitted<'_> {
             self.guard.learn(leave, Ended::Untold, None);
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A number in 0..1, different every time: every hasher is seeded anew.

@@ -1,9 +1,14 @@
 //! How often a vendor may be asked with one credential.
 //!
 //! Owns the sliding window, "blocked until", the ramp after a block, and what the vendor's headers say is
-//! left. Pure: `now` is passed in. Contract: in no window of `per` are more than `requests * share` slots
-//! taken; a block ends every taking until it is over. Who waits for a slot, and in which order, is
-//! [`super::gate`]'s.
+//! left. Pure: `now` is passed in. Contract: in no window of `per` does the vendor count more than `requests * share`
+//! requests, as far as answers tell when it may have; a block ends every taking until it is over. Who waits for a slot, and in
+//! which order, is [`super::gate`]'s.
+//!
+//! When a request was counted is not known: after it left, before its answer came. A first one may take longer to arrive, as it
+//! opens a connection, than the next ones; counted from when it left, both would be counted by the vendor within one window. So a
+//! slot is held from the moment at which the request would have left if all that its answer took beyond the quickest answer had
+//! been spent on the way there.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,9 +32,9 @@ impl Priority {
     pub const ALL: [Priority; 3] = [Priority::Question, Priority::Alert, Priority::Refresh];
 }
 
-/// The window is kept this fraction longer than configured (1/50), because requests are counted here when they
-/// leave and there when they arrive: two bursts a window apart would otherwise overlap by the jitter between.
-const MARGIN: u32 = 50;
+/// The window is kept this fraction longer than configured (1/400): the quickest answer may have been slower than the quickest
+/// way there and the quickest way back together. More would cost replicas that share a quota what rounding leaves of it.
+const MARGIN: u32 = 400;
 /// A window is remembered in at most about this many pieces, whatever the quota, to bound memory.
 const PIECES: u32 = 1024;
 /// The window in which an unlimited provider is counted while it recovers from a block, and how many
@@ -48,7 +53,12 @@ pub struct Limiter {
     allowed: Option<u32>,
     /// Our part of what headers say is left, as they speak of all replicas.
     share: (u32, u32),
-    /// Slots taken within the last window, oldest first, in pieces.
+    /// When those left that have no answer yet and are within the window, oldest first.
+    open: VecDeque<Instant>,
+    /// All that have no answer yet.
+    under_way: u64,
+    quickest: Quickest,
+    /// Slots of answered requests within the last window, oldest first, in pieces.
     taken: VecDeque<Piece>,
     taken_sum: u32,
     blocked_until: Option<Instant>,
@@ -63,6 +73,32 @@ struct Piece {
     first: Instant,
     last: Instant,
     count: u32,
+}
+
+/// The quickest answer of the last ten to twenty minutes: what passes between leaving and answer in any case. A slower way takes
+/// so long to be believed, and costs some of the quota until then.
+#[derive(Debug, Default)]
+struct Quickest {
+    current: Option<Duration>,
+    before: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Quickest {
+    /// How long one of the two spans is over which it is looked for.
+    const SPAN: Duration = Duration::from_secs(600);
+
+    fn see(&mut self, took: Duration, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= Self::SPAN {
+            (self.before, self.current, self.since) = (self.current, None, Some(now));
+        }
+        self.current = Some(self.current.map_or(took, |current| current.min(took)));
+    }
+
+    fn get(&self) -> Duration {
+        self.current.into_iter().chain(self.before).min().unwrap_or_default()
+    }
 }
 
 /// What the vendor says is left until a moment: the least that it said, since answers overtake each other.
@@ -80,6 +116,9 @@ impl Limiter {
             window: UNLIMITED.0,
             allowed: None,
             share: (1, 1),
+            open: VecDeque::new(),
+            under_way: 0,
+            quickest: Quickest::default(),
             taken: VecDeque::new(),
             taken_sum: 0,
             blocked_until: None,
@@ -110,11 +149,11 @@ impl Limiter {
         (self.allowed, self.window, self.share) = (allowed, window, share);
     }
 
-    /// Takes a slot at `now`, while `under_way` requests have no answer yet.
+    /// Takes a slot for a request that leaves at `now`. [`land`](Limiter::land) it, or [`cancel`](Limiter::cancel) it.
     ///
     /// # Errors
     /// The earliest moment, after `now`, at which it may be worth trying again if no answer comes before.
-    pub fn take(&mut self, now: Instant, priority: Priority, under_way: u64) -> Result<(), Instant> {
+    pub fn take(&mut self, now: Instant, priority: Priority) -> Result<(), Instant> {
         self.forget(now);
         if let Some(until) = self.blocked_until.filter(|until| *until > now) {
             return Err(until);
@@ -122,18 +161,44 @@ impl Limiter {
         if let Some(hint) = &self.hint {
             if hint.until <= now {
                 self.hint = None;
-            } else if hint.left <= under_way {
+            } else if hint.left <= self.under_way {
                 return Err(hint.until);
             }
         }
         if let Some(allowed) = self.allowed_at(now) {
             let reserve = if priority == Priority::Refresh { allowed / 10 } else { 0 };
-            if self.taken_sum.saturating_add(reserve) >= allowed {
+            let open = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
+            if self.taken_sum.saturating_add(open).saturating_add(reserve) >= allowed {
                 return Err(self.next_change(now));
             }
         }
-        self.remember(now);
+        self.open.push_back(now);
+        self.under_way += 1;
         Ok(())
+    }
+
+    /// The request that left at `left` is over at `now`, with an answer or without.
+    pub fn land(&mut self, left: Instant, now: Instant, answered: bool) {
+        self.cancel(left);
+        let took = now.saturating_duration_since(left);
+        let counted = if answered {
+            self.quickest.see(took, now);
+            // At least `left`, as the quickest is no slower than this one.
+            now.checked_sub(self.quickest.get()).unwrap_or(left)
+        } else {
+            now
+        };
+        if counted + self.window > now {
+            self.remember(counted);
+        }
+    }
+
+    /// The request that was to leave at `left` never did.
+    pub fn cancel(&mut self, left: Instant) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if let Ok(place) = self.open.binary_search(&left) {
+            self.open.remove(place);
+        }
     }
 
     /// Until when the vendor gets nothing, where that is later than `now`: it asked for it, or nothing is left.
@@ -202,28 +267,44 @@ impl Limiter {
 
     /// When the window next has room: its oldest piece leaves, or the ramp has grown.
     fn next_change(&self, now: Instant) -> Instant {
-        let leaves = self.taken.front().map_or(now + self.window, |piece| piece.last + self.window);
+        let oldest = [
+            self.taken.front().map(|piece| piece.last),
+            self.open.front().copied().filter(|_| self.forgets_open()),
+        ];
+        let leaves =
+            oldest.into_iter().flatten().min().map_or(now + self.window, |oldest| oldest + self.window);
         let ramping = self.blocked_until.is_some_and(|until| now < until + self.ramp());
         let next = if ramping { leaves.min(now + self.ramp() / 20) } else { leaves };
         next.max(now + Duration::from_micros(100))
     }
 
-    fn remember(&mut self, now: Instant) {
+    fn remember(&mut self, counted: Instant) {
         self.taken_sum = self.taken_sum.saturating_add(1);
         let width = self.window / PIECES;
         match self.taken.back_mut() {
-            Some(piece) if now.saturating_duration_since(piece.first) < width => {
+            Some(piece) if counted.saturating_duration_since(piece.first) < width => {
                 piece.count = piece.count.saturating_add(1);
-                piece.last = now;
+                piece.last = piece.last.max(counted);
             }
-            _ => self.taken.push_back(Piece { first: now, last: now, count: 1 }),
+            _ => self.taken.push_back(Piece { first: counted, last: counted, count: 1 }),
         }
+    }
+
+    /// Whether a request without an answer is forgotten a window after it left: where every answer takes longer than a window,
+    /// holding its slot until then would cost most of the quota.
+    fn forgets_open(&self) -> bool {
+        self.quickest.get() >= self.window
     }
 
     fn forget(&mut self, now: Instant) {
         while let Some(piece) = self.taken.front().filter(|piece| piece.last + self.window <= now) {
             self.taken_sum = self.taken_sum.saturating_sub(piece.count);
             self.taken.pop_front();
+        }
+        if self.forgets_open() {
+            while self.open.front().is_some_and(|left| *left + self.window <= now) {
+                self.open.pop_front();
+            }
         }
     }
 }

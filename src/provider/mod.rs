@@ -65,9 +65,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Asks about one entity, once.
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer>;
 
-    /// Forgets a cached token, so that the next attempt signs in anew. Called once after
-    /// [`FailureKind::Unauthorised`].
-    fn renew(&self) {}
+    /// Forgets a cached token, so that the next attempt signs in anew; whether it will be signed otherwise than the one that
+    /// was refused. Called once after [`FailureKind::Unauthorised`].
+    fn renew(&self) -> bool {
+        false
+    }
 
     /// Makes the cheapest call that proves address, credentials and permission, for `check --connect`.
     fn probe(&self) -> Asking<'_, ()>;

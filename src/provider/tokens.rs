@@ -132,12 +132,10 @@ impl<T> Tokens<T> {
         }
     }
 
-    /// Forgets the token if it is one that was refused.
-    pub fn renew(&self) {
-        let token = &mut self.state().token;
-        if token.as_ref().is_some_and(|token| token.refused.load(Ordering::Relaxed)) {
-            *token = None;
-        }
+    /// Forgets the token if it is one that was refused; whether it was.
+    pub fn renew(&self) -> bool {
+        let refused = |token: &mut Arc<Token<T>>| token.refused.load(Ordering::Relaxed);
+        self.state().token.take_if(refused).is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -309,14 +307,14 @@ mod tests {
     async fn a_refused_token_is_replaced_once_however_many_met_the_refusal() {
         let tokens = Tokens::default();
         let first = tokens.get(|| async { good() }).await.unwrap();
-        tokens.renew();
+        assert!(!tokens.renew());
         let same = tokens.get(|| async { panic!("nobody refused it") }).await.unwrap();
         assert!(Arc::ptr_eq(&first, &same));
         first.refuse();
-        tokens.renew();
+        assert!(tokens.renew());
         let second = tokens.get(|| async { good() }).await.unwrap();
         first.refuse();
-        tokens.renew();
+        assert!(!tokens.renew());
         let still = tokens.get(|| async { panic!("the second token is still good") }).await.unwrap();
         assert!(Arc::ptr_eq(&second, &still) && !Arc::ptr_eq(&first, &second));
     }

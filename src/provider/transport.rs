@@ -176,10 +176,11 @@ impl Transport {
         let max_wait = call.bounded(inner.max_wait);
         let passed = inner.gate.pass(inner.member, call.urgency(), max_wait).await;
         inner.meter.waiting(inner.gate.waiting(inner.member));
-        let _pass = passed.map_err(|refused| no_slot(refused, max_wait))?;
+        let mut pass = passed.map_err(|refused| no_slot(refused, max_wait))?;
         inner.meter.limiter_wait(started.elapsed());
         let exchange = self.exchange(request, &call).await;
         if let Ok(response) = &exchange {
+            pass.answered();
             let quota = Quota::read(&response.headers, Timestamp::now());
             if let Some(window) = quota.tightest() {
                 inner.meter.quota_remaining(window.remaining);

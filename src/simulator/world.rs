@@ -227,8 +227,9 @@ impl World {
 
     /// A call arrived: counts it, and says how long it takes and what spoils it.
     pub(super) fn begin(&self, vendor: &str, path: &str, line: String) -> (Duration, Option<Fault>) {
-        let arrival = self.started.elapsed();
         let mut state = self.state();
+        // Under the lock, so that arrivals are in their order.
+        let arrival = self.started.elapsed();
         state.calls.entry(vendor.to_owned()).or_default().begin(line, arrival);
         state.drawn = state.drawn.wrapping_add(1);
         let fault = state.script.next(path, Instant::now());

@@ -17,6 +17,7 @@ mod faults;
 mod flood;
 mod hostile;
 mod order;
+mod quotas;
 mod secrets;
 mod signals;
 mod vendor_errors;

@@ -199,3 +199,36 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     }
     series
 }
+
+#[test]
+fn an_audit_line_tells_of_each_look_up_by_the_hash_of_its_identifier() {
+    let stage = Stage::embedded(1);
+    let vendors = Vendors::start(0);
+    let mut settings =
+        Settings::of(&stage, "deadline: 5s", format!("providers:\n{}", vendors.provider("datadog", "")));
+    settings.rest += "log: {level: error, format: json, audit: true}\n";
+    // The log says nothing of the start then, where the port would be found.
+    let service = Service::start(&settings.text());
+    let entity = alerts::entity("datadog", 1);
+    let alert = || NewRecord::value(0, alerts::of("datadog", &entity, 1));
+    stage.produce(vec![alert()]);
+    stage.wait_for(1, Duration::from_secs(30));
+    // From the cache: nobody is asked, and nothing is told.
+    stage.produce(vec![alert()]);
+    stage.wait_for(2, Duration::from_secs(10));
+    let log = service.terminate().log;
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let hash = ring::digest::digest(&ring::digest::SHA256, entity.as_bytes());
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    for (member, value) in [
+        ("target", "riskstream::audit"),
+        ("provider", "datadog"),
+        ("kind", "cloud_identity"),
+        ("outcome", "scored"),
+        ("identifier_sha256", hash.as_str()),
+    ] {
+        assert_eq!(lines[0][member], value, "{log}");
+    }
+    assert!(lines[0]["host"].as_str().unwrap().starts_with("127.0.0.1:") && !log.contains(&entity), "{log}");
+}

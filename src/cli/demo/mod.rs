@@ -61,7 +61,7 @@ pub fn run(seconds: Option<u64>, rate: u64) -> Result<(), End> {
     if people {
         warnings.listen();
     } else {
-        telemetry::start(&Log { level: "warn".to_owned(), format: LogFormat::Auto });
+        telemetry::start(&Log { level: "warn".to_owned(), format: LogFormat::Auto, audit: false });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

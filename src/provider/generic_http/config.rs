@@ -404,7 +404,7 @@ fn rules(mut section: Section<'_>, conditions: Option<Vec<(Condition, Meaning)>>
     let words = section.section("words").map(words).unwrap_or_default();
     if !section.has("score") && !section.has("level") {
         section.problem("", "nothing to read", "write score: $.risk.score, level: $.risk.level, or both");
-        return None;
+        sound.set(false);
     }
     let scale = section.text("scale").unwrap_or_else(|| match (&score, range) {
         (Some(_), Some((low, high))) => format!("{low} to {high}"),
@@ -585,6 +585,7 @@ answer: {score: $.score}
             ("$.score", "$.s, range: [100, 0]", "range: [0, 1000]"),
             ("$.score", "$.s, words: {bad: worst}", "write info, low, medium, high, critical or no_level"),
             ("score: $.score", "reasons: [$.r]", "nothing to read"),
+            ("score: $.score", "scor: $.score", "unknown key; write score"),
             ("kinds: [user]", "kinds: [usr]", "nearest is user"),
             ("kinds: [user]", "kinds: [user]\nunknown: [{status: 700}]", "not an HTTP status"),
             ("kinds: [user]", "kinds: [user]\nunknown: [{at: $.x}]", "not a condition"),

@@ -193,8 +193,8 @@ impl Provider for GenericHttp {
         })
     }
 
-    fn renew(&self) {
-        self.tokens.renew();
+    fn renew(&self) -> bool {
+        self.tokens.renew()
     }
 
     fn probe(&self) -> Asking<'_, ()> {

@@ -139,8 +139,8 @@ impl Provider for GoogleSecops {
         Box::pin(self.look_up(entity))
     }
 
-    fn renew(&self) {
-        self.tokens.renew();
+    fn renew(&self) -> bool {
+        self.tokens.renew()
     }
 
     fn probe(&self) -> Asking<'_, ()> {

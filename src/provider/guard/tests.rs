@@ -83,8 +83,9 @@ impl Provider for Vendor {
         })
     }
 
-    fn renew(&self) {
+    fn renew(&self) -> bool {
         self.token.fetch_add(1, Ordering::SeqCst);
+        true
     }
 
     fn probe(&self) -> Asking<'_, ()> {

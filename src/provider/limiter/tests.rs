@@ -11,9 +11,16 @@ fn limit(requests: u32, per: Duration, share: (u32, u32)) -> Limit {
     Limit { requests, per, share }
 }
 
+/// Takes a slot for a request that is answered at once.
+fn ask(limiter: &mut Limiter, now: Instant, priority: Priority) -> Result<(), Instant> {
+    limiter.take(now, priority)?;
+    limiter.land(now, now, true);
+    Ok(())
+}
+
 /// Takes as many slots as there are at `now`.
 fn drain(limiter: &mut Limiter, now: Instant) -> u32 {
-    std::iter::repeat_with(|| limiter.take(now, Priority::Alert, 0))
+    std::iter::repeat_with(|| ask(limiter, now, Priority::Alert))
         .take(10_000)
         .take_while(Result::is_ok)
         .count() as u32
@@ -24,7 +31,7 @@ fn saturate(limiter: &mut Limiter, mut now: Instant, time: Duration, priority: P
     let end = now + time;
     let mut taken = Vec::new();
     while now < end {
-        match limiter.take(now, priority, 0) {
+        match ask(limiter, now, priority) {
             Ok(()) => taken.push(now),
             Err(at) => {
                 assert!(at > now, "a wait must end later than now");
@@ -74,9 +81,9 @@ fn a_refusal_blocks_for_as_long_as_the_vendor_says() {
     let mut limiter = Limiter::new(None);
     limiter.observe(429, &retry_after(300), now);
     let until = now + 300 * SECOND;
-    assert_eq!(limiter.take(now, Priority::Question, 0), Err(until));
+    assert_eq!(ask(&mut limiter, now, Priority::Question), Err(until));
     assert_eq!(limiter.closed_until(now), Some(until));
-    assert_eq!(limiter.take(until, Priority::Question, 0), Ok(()));
+    assert_eq!(ask(&mut limiter, until, Priority::Question), Ok(()));
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn on_a_refusal_remaining_is_not_believed() {
     let now = Instant::now();
     let mut limiter = Limiter::new(None);
     limiter.observe(429, &remaining(9, 3), now);
-    assert_eq!(limiter.take(now, Priority::Alert, 0), Err(now + 3 * SECOND));
+    assert_eq!(ask(&mut limiter, now, Priority::Alert), Err(now + 3 * SECOND));
 }
 
 #[test]
@@ -119,7 +126,7 @@ fn a_late_answer_does_not_end_a_block() {
     let mut limiter = Limiter::new(None);
     limiter.observe(429, &retry_after(30), now);
     limiter.observe(200, &remaining(100, 1), now);
-    assert!(limiter.take(now + SECOND, Priority::Alert, 0).is_err());
+    assert!(ask(&mut limiter, now + SECOND, Priority::Alert).is_err());
 }
 
 #[test]
@@ -147,28 +154,32 @@ fn what_the_vendor_says_is_left_is_not_exceeded_before_its_reset() {
     let reset = now + 30 * SECOND;
     let mut limiter = Limiter::new(Some(limit(1000, SECOND, (1, 1))));
     limiter.observe(200, &remaining(5, 30), now);
-    assert_eq!(while_under_way(&mut limiter, now, 2), 3);
+    assert_eq!(while_under_way(&mut limiter, now), 5);
+    (0..5).for_each(|_| limiter.land(now, now, true));
     // Their answers come, one that was overtaken last: it does not open the window again.
     limiter.observe(200, &remaining(0, 30), now);
     limiter.observe(200, &remaining(4, 30), now);
-    assert_eq!(limiter.take(now, Priority::Question, 0), Err(reset));
+    assert_eq!(ask(&mut limiter, now, Priority::Question), Err(reset));
     assert_eq!(limiter.closed_until(now), Some(reset));
-    assert!(limiter.take(reset, Priority::Question, 0).is_ok());
+    assert!(ask(&mut limiter, reset, Priority::Question).is_ok());
 }
 
 #[test]
 fn answers_give_back_what_was_held_for_them() {
     let now = Instant::now();
     let mut limiter = Limiter::new(None);
+    (0..64).for_each(|_| limiter.take(now, Priority::Alert).unwrap());
     // The vendor has counted all 64 that are under way when it answers the first.
     limiter.observe(200, &remaining(36, 30), now);
-    assert!(limiter.take(now, Priority::Alert, 63).is_err());
-    assert_eq!(while_under_way(&mut limiter, now, 0), 36);
+    limiter.land(now, now, true);
+    assert!(limiter.take(now, Priority::Alert).is_err());
+    (0..63).for_each(|_| limiter.land(now, now, true));
+    assert_eq!(while_under_way(&mut limiter, now), 36);
 }
 
 /// Takes as many slots as there are while no answer comes.
-fn while_under_way(limiter: &mut Limiter, now: Instant, under_way: u64) -> usize {
-    (under_way..10_000).take_while(|under_way| limiter.take(now, Priority::Alert, *under_way).is_ok()).count()
+fn while_under_way(limiter: &mut Limiter, now: Instant) -> usize {
+    (0..10_000).take_while(|_| limiter.take(now, Priority::Alert).is_ok()).count()
 }
 
 #[test]
@@ -177,7 +188,7 @@ fn a_new_quota_does_not_forget_a_block() {
     let mut limiter = Limiter::new(None);
     limiter.observe(429, &retry_after(30), now);
     limiter.configure(Some(limit(10, SECOND, (1, 1))));
-    assert!(limiter.take(now, Priority::Alert, 0).is_err());
+    assert!(ask(&mut limiter, now, Priority::Alert).is_err());
 }
 
 #[test]
@@ -185,17 +196,69 @@ fn a_replica_takes_only_its_part_of_what_is_left() {
     let now = Instant::now();
     let mut limiter = Limiter::new(Some(limit(1000, SECOND, (1, 4))));
     limiter.observe(200, &remaining(40, 30), now);
-    assert_eq!(while_under_way(&mut limiter, now, 0), 10);
+    assert_eq!(while_under_way(&mut limiter, now), 10);
 }
 
 #[test]
 fn a_refresh_leaves_a_tenth_to_what_is_urgent() {
     let now = Instant::now();
     let mut limiter = Limiter::new(Some(limit(100, SECOND, (1, 1))));
-    let taken =
-        std::iter::repeat_with(|| limiter.take(now, Priority::Refresh, 0)).take_while(Result::is_ok).count();
+    let taken = std::iter::repeat_with(|| ask(&mut limiter, now, Priority::Refresh))
+        .take_while(Result::is_ok)
+        .count();
     assert_eq!(taken, 90);
     assert_eq!(drain(&mut limiter, now), 10);
+}
+
+#[test]
+fn a_request_that_took_long_to_arrive_is_not_forgotten_a_window_after_it_left() {
+    let now = Instant::now();
+    let at = |millis| now + Duration::from_millis(millis);
+    let mut limiter = Limiter::new(Some(limit(2, SECOND, (1, 1))));
+    // One on a connection that is open, and one that opens another.
+    limiter.take(now, Priority::Alert).unwrap();
+    limiter.take(now, Priority::Alert).unwrap();
+    limiter.land(now, at(20), true);
+    limiter.land(now, at(320), true);
+    // Of the second, 300 ms may have been spent on the way there.
+    limiter.take(at(1_010), Priority::Alert).unwrap();
+    limiter.land(at(1_010), at(1_030), true);
+    assert_eq!(limiter.take(at(1_030), Priority::Alert), Err(at(1_310)));
+    limiter.take(at(1_310), Priority::Alert).unwrap();
+}
+
+#[test]
+fn a_request_without_an_answer_is_held_until_it_is_over() {
+    let now = Instant::now();
+    let mut limiter = Limiter::new(Some(limit(1, SECOND, (1, 1))));
+    limiter.take(now, Priority::Alert).unwrap();
+    let late = now + 5 * SECOND;
+    assert!(limiter.take(late, Priority::Alert).is_err());
+    limiter.land(now, late, false);
+    assert!(limiter.take(late, Priority::Alert).is_err());
+    assert!(limiter.take(late + 2 * SECOND, Priority::Alert).is_ok());
+    // One that never left takes nothing.
+    limiter.cancel(late + 2 * SECOND);
+    assert!(limiter.take(late + 2 * SECOND, Priority::Alert).is_ok());
+}
+
+#[test]
+fn a_vendor_whose_every_answer_takes_longer_than_a_window_gets_its_whole_quota() {
+    let start = Instant::now();
+    let mut limiter = Limiter::new(Some(limit(10, SECOND, (1, 1))));
+    let (mut now, mut under_way, mut taken) = (start, VecDeque::new(), 0);
+    while now < start + 60 * SECOND {
+        while under_way.front().is_some_and(|left| *left + 3 * SECOND <= now) {
+            let left: Instant = under_way.pop_front().unwrap();
+            limiter.land(left, now, true);
+        }
+        while limiter.take(now, Priority::Alert).is_ok() {
+            under_way.push_back(now);
+            taken += 1;
+        }
+        now += Duration::from_millis(5);
+    }
+    assert!((560..=600).contains(&taken), "{taken}");
 }
 
 #[test]
@@ -203,7 +266,7 @@ fn memory_does_not_grow_with_the_quota() {
     let mut limiter = Limiter::new(Some(limit(1_000_000, 3600 * SECOND, (1, 1))));
     let mut now = Instant::now();
     for _ in 0..200_000 {
-        limiter.take(now, Priority::Alert, 0).unwrap();
+        ask(&mut limiter, now, Priority::Alert).unwrap();
         now += Duration::from_millis(17);
     }
     assert!(limiter.taken.len() <= PIECES as usize + 1, "{}", limiter.taken.len());
@@ -232,7 +295,7 @@ proptest! {
             }
             let priority = if urgent { Priority::Question } else { Priority::Refresh };
             for _ in 0..burst {
-                if limiter.take(now, priority, 0).is_ok() {
+                if ask(&mut limiter, now, priority).is_ok() {
                     taken.push(now);
                 }
             }
@@ -251,5 +314,46 @@ proptest! {
             prop_assert!(taken.len() as f64 >= 0.95 * f64::from(whole) * 200.0, "{} of {}", taken.len(), whole * 200);
             prop_assert!(most_in_a_window(&taken, limit.per) <= whole as usize);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a request spends on the way, beside what every one does: the vendor counts it when it arrives.
+    #[test]
+    fn no_window_of_the_vendors_ever_has_more_than_is_allowed(
+        (requests, per) in (1u32..30, 50u64..1_000),
+        ways in proptest::collection::vec((0u64..400, 0u64..200), 20..100),
+        (there, back) in (0u64..50, 0u64..100),
+    ) {
+        let millis = Duration::from_millis;
+        let limit = limit(requests, millis(per), (1, 1));
+        let mut limiter = Limiter::new(Some(limit));
+        let mut now = Instant::now();
+        // One that meets no delay at all, so that the quickest is known.
+        limiter.take(now, Priority::Alert).unwrap();
+        let mut arrivals = vec![now + millis(there)];
+        limiter.land(now, now + millis(there + back), true);
+        now += millis(there + back);
+        let mut landings: Vec<(Instant, Instant)> = Vec::new();
+        for (late_there, late_back) in ways {
+            // Twenty connections, and as soon as there is a slot.
+            while landings.len() >= 20 || limiter.take(now, Priority::Alert).is_err() {
+                now += millis(1);
+                landings.sort();
+                while landings.first().is_some_and(|(landing, _)| *landing <= now) {
+                    let (landing, left) = landings.remove(0);
+                    limiter.land(left, landing, true);
+                }
+            }
+            let arrival = now + millis(there + late_there);
+            arrivals.push(arrival);
+            landings.push((arrival + millis(back + late_back), now));
+        }
+        arrivals.sort();
+        // Where every answer takes longer than a window, what is late is known too late.
+        let quick = millis(there + back) < limit.per;
+        prop_assert!(!quick || most_in_a_window(&arrivals, limit.per) <= requests as usize);
     }
 }

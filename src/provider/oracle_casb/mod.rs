@@ -154,8 +154,8 @@ impl Provider for OracleCasb {
         Box::pin(async move { self.risk(&self.user(entity)?).await })
     }
 
-    fn renew(&self) {
-        self.tokens.renew();
+    fn renew(&self) -> bool {
+        self.tokens.renew()
     }
 
     fn probe(&self) -> Asking<'_, ()> {
