@@ -3,7 +3,8 @@
 //! Contract: at most one flight per question at any time. A flight hands its answer to everyone who joined it
 //! **and** stores it, in such an order that a question which misses the cache either joins the flight or finds
 //! its answer. A flight always lands: when its task is dropped (the process stops) its waiters are told so.
-//! A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert. It is not kept
+//! A flight to a vendor that is left alone lands before it leaves, for alerts: if it is the one call that tries whether the vendor
+//! is well again, it goes on without them. A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert. It is not kept
 //! alive for that either: an alert leaves at its deadline with all that it holds, however long its flights take.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -224,6 +225,12 @@ impl Flight {
         let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
         let guard = Arc::clone(&carrier.guard);
         let lifetimes = carrier.lifetimes;
+        // Nobody's alert waits for the call that tries whether the vendor is well again: it would take what such calls took
+        // when the breaker opened. A person's question does, and so does a command, which has all the time.
+        if priority != Priority::Question && self.flights.bound.is_some() && guard.is_avoided() {
+            let standby = self.standby(Instant::now());
+            self.land(&stand_in(FailureKind::BreakerOpen, standby));
+        }
         let result = raisable(raised, guard.ask(&entity, priority, self.flights.bound)).await;
         self.end(result, &lifetimes, Instant::now(), Timestamp::now(), random());
     }
@@ -271,8 +278,11 @@ impl Flight {
         self.standby.clone().or_else(|| self.flights.cache.standby(&self.key.question(), now))
     }
 
+    /// Tells those who wait, once: a flight that lands early is no longer under way for others.
     fn land(&mut self, landing: &Landing) {
-        self.landed = true;
+        if std::mem::replace(&mut self.landed, true) {
+            return;
+        }
         if let Some((_, open)) = self.flights.open.remove(&self.key) {
             for (waiter, index) in open.passengers {
                 if let Some(waiter) = waiter.upgrade() {

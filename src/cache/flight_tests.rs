@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::super::ttl::Times;
 use super::*;
 use crate::cache::key::ProviderId;
-use crate::config::provider::Common;
+use crate::config::provider::{Breaker, Common, Retry};
 use crate::config::{Config, Lives, Ttl};
 use crate::entity::EntityKind;
 use crate::provider::meter::NoMeter;
@@ -20,7 +20,7 @@ use crate::provider::{Asking, Provider};
 struct Held {
     asked: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
-    fails: bool,
+    fails: Option<FailureKind>,
 }
 
 impl Provider for Held {
@@ -32,10 +32,9 @@ impl Provider for Held {
         Box::pin(async {
             self.asked.fetch_add(1, Ordering::SeqCst);
             self.gate.acquire().await.unwrap().forget();
-            if self.fails {
-                Err(Failure::new(FailureKind::BadRequest, "told to"))
-            } else {
-                Ok(Answer::Unknown { detail: None })
+            match self.fails {
+                Some(kind) => Err(Failure::new(kind, "told to")),
+                None => Ok(Answer::Unknown { detail: None }),
             }
         })
     }
@@ -59,14 +58,19 @@ struct Scene {
     gate: Arc<Semaphore>,
 }
 
+/// One that fails says that the request is wrong, which is nothing against the vendor.
 fn scene(fails: bool) -> Scene {
-    bounded(fails, Some(Duration::from_secs(30)))
+    bounded(fails.then_some(FailureKind::BadRequest), Some(Duration::from_secs(30)))
 }
 
-fn bounded(fails: bool, bound: Option<Duration>) -> Scene {
+fn bounded(fails: Option<FailureKind>, bound: Option<Duration>) -> Scene {
     let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let provider = Held { asked: Arc::clone(&asked), gate: Arc::clone(&gate), fails };
-    let guard = Arc::new(Guard::new("held", Box::new(provider), &Common::for_tests(), Arc::new(NoMeter)));
+    // One failure opens it, and at once it tries again.
+    let breaker = Breaker { minimum: 1, open_for: Duration::ZERO, ..Common::for_tests().breaker };
+    let common =
+        Common { breaker, retry: Retry { attempts: 1, ..Common::for_tests().retry }, ..Common::for_tests() };
+    let guard = Arc::new(Guard::new("held", Box::new(provider), &common, Arc::new(NoMeter)));
     let minute = Duration::from_secs(60);
     let ttl = Ttl::new(Lives { scored: minute, unknown: minute, failed: minute });
     let carrier = Carrier { guard, lifetimes: Lifetimes::new(ttl, &Config::default().cache) };
@@ -229,7 +233,7 @@ async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
 #[tokio::test(start_paused = true)]
 async fn a_flight_ends_within_its_bound_and_without_one_when_the_vendor_has_answered() {
     for (bound, in_time) in [(Some(Duration::from_secs(30)), false), (None, true)] {
-        let scene = bounded(false, bound);
+        let scene = bounded(None, bound);
         let question = Question::new(ProviderId(0), EntityKind::User, "a");
         let vendor = async {
             tokio::time::sleep(Duration::from_secs(300)).await;
@@ -255,4 +259,33 @@ fn a_flight_whose_task_is_dropped_tells_its_waiters() {
     drop(runtime);
     assert_eq!(landed.0.load(Ordering::SeqCst), 1);
     assert_eq!(scene.flights.open(), 0);
+}
+
+#[tokio::test]
+async fn no_alert_waits_for_the_call_that_tries_whether_a_vendor_is_well_again_but_a_person_does() {
+    let scene = bounded(Some(FailureKind::ServerError), Some(Duration::from_secs(30)));
+    let question = |id: &'static str| Question::new(ProviderId(0), EntityKind::User, id);
+    scene.gate.add_permits(1);
+    assert!(matches!(
+        scene.flights.ask(&question("a"), Priority::Alert).await,
+        Landing::Failed(FailureKind::ServerError)
+    ));
+    // This one is under way until there is another permit.
+    assert!(matches!(
+        scene.flights.ask(&question("b"), Priority::Alert).await,
+        Landing::Failed(FailureKind::BreakerOpen)
+    ));
+    while scene.asked.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    scene.gate.add_permits(1);
+    scene.gate.add_permits(1);
+    let landing = loop {
+        // The try before may not be over yet: then nobody may try.
+        match scene.flights.ask(&question("c"), Priority::Question).await {
+            Landing::Failed(FailureKind::BreakerOpen) => tokio::task::yield_now().await,
+            landing => break landing,
+        }
+    };
+    assert!(matches!(landing, Landing::Failed(FailureKind::ServerError)), "{landing:?}");
 }

@@ -85,7 +85,7 @@ pub struct Retry {
 pub struct Breaker {
     /// Fraction of unhealthy or slow calls that opens it, 0 to 1 (default 0.5).
     pub ratio: f64,
-    /// Calls in the window before it may open (default 20).
+    /// Calls in the window before it may open (default 20); so many bad ones in a row open it as well.
     pub minimum: u32,
     /// The window over which calls are counted (default 10 s).
     pub window: Duration,

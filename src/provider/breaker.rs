@@ -1,7 +1,7 @@
 //! When a vendor is not asked for a while, because it is not well or refuses us.
 //!
-//! Closed until too many of the calls in a window were unhealthy or slow, or one was refused; then open for a
-//! time; then half-open: one call may try, and decides. Pure: `now` is passed in. Never decides what a
+//! Closed until too many of the calls in a window were unhealthy or slow, or so many in a row, or one was refused; then open
+//! for a time; then half-open: one call may try, and decides. Pure: `now` is passed in. Never decides what a
 //! failure means: that is [`FailureKind::verdict`].
 
 use std::collections::VecDeque;
@@ -81,6 +81,9 @@ pub struct Breaker {
     state: State,
     period: u64,
     calls: VecDeque<Piece>,
+    /// Bad calls since the last good one: a vendor that stops answering is known by them long before the window has forgotten
+    /// how well it was.
+    in_a_row: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +103,7 @@ struct Piece {
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: Settings) -> Self {
-        Breaker { settings, state: State::Closed, period: 0, calls: VecDeque::new() }
+        Breaker { settings, state: State::Closed, period: 0, calls: VecDeque::new(), in_a_row: 0 }
     }
 
     /// Asks for leave to make a call at `now`.
@@ -198,9 +201,11 @@ impl Breaker {
         self.state = state;
         self.period += 1;
         self.calls.clear();
+        self.in_a_row = 0;
     }
 
     fn count(&mut self, bad: bool, now: Instant) {
+        self.in_a_row = if bad { self.in_a_row.saturating_add(1) } else { 0 };
         let window = self.settings.window;
         while self.calls.front().is_some_and(|piece| piece.since + window <= now) {
             self.calls.pop_front();
@@ -215,6 +220,9 @@ impl Breaker {
     }
 
     fn too_many(&self) -> bool {
+        if self.in_a_row >= self.settings.minimum {
+            return true;
+        }
         let calls: u64 = self.calls.iter().map(|piece| u64::from(piece.calls)).sum();
         let bad: u64 = self.calls.iter().map(|piece| u64::from(piece.bad)).sum();
         calls >= u64::from(self.settings.minimum) && bad as f64 >= self.settings.ratio * calls as f64
@@ -271,6 +279,18 @@ mod tests {
         }
         assert!(call(&mut breaker, BAD, now).is_some());
         assert_eq!(breaker.admit(now + 4 * SETTINGS.open_for / 5), Err(SETTINGS.open_for / 5));
+    }
+
+    #[test]
+    fn so_many_in_a_row_open_it_however_well_the_window_was() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(SETTINGS);
+        for ended in [WELL; 100].into_iter().chain([BAD, BAD, BAD, WELL, BAD, BAD, BAD]) {
+            assert_eq!(call(&mut breaker, ended, now), None);
+        }
+        // What says nothing about the vendor ends no row.
+        assert_eq!(call(&mut breaker, Ended::Failed(FailureKind::RateLimited, MS), now), None);
+        assert!(call(&mut breaker, BAD, now).is_some());
     }
 
     #[test]
@@ -334,8 +354,10 @@ mod tests {
     fn failures_older_than_the_window_are_forgotten() {
         let now = Instant::now();
         let mut breaker = Breaker::new(SETTINGS);
-        for second in [0, 4, 8, 12, 16, 20] {
-            assert_eq!(call(&mut breaker, BAD, now + Duration::from_secs(second)), None, "{second}");
+        for (second, ended) in
+            [(0, BAD), (2, BAD), (4, WELL), (15, BAD), (17, BAD), (19, BAD), (19, WELL), (31, BAD)]
+        {
+            assert_eq!(call(&mut breaker, ended, now + Duration::from_secs(second)), None, "{second}");
         }
     }
 

@@ -138,6 +138,11 @@ impl Guard {
         }
     }
 
+    /// Whether the vendor is left alone, or tried with one call: then an answer is not to be expected soon.
+    pub fn is_avoided(&self) -> bool {
+        self.watch().breaker.condition(Instant::now().into_std()) != Condition::Closed
+    }
+
     /// Asks about one entity, within `bound` where there is one (on the command line there is none).
     ///
     /// # Errors

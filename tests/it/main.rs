@@ -16,6 +16,7 @@ mod dlq;
 mod faults;
 mod flood;
 mod hostile;
+mod isolation;
 mod order;
 mod quotas;
 mod secrets;

@@ -220,11 +220,13 @@ fn a_request_that_took_long_to_arrive_is_not_forgotten_a_window_after_it_left() 
     limiter.take(now, Priority::Alert).unwrap();
     limiter.land(now, at(20), true);
     limiter.land(now, at(320), true);
+    let again = now + limiter.window;
+    limiter.take(again, Priority::Alert).unwrap();
+    limiter.land(again, again + Duration::from_millis(20), true);
     // Of the second, 300 ms may have been spent on the way there.
-    limiter.take(at(1_010), Priority::Alert).unwrap();
-    limiter.land(at(1_010), at(1_030), true);
-    assert_eq!(limiter.take(at(1_030), Priority::Alert), Err(at(1_310)));
-    limiter.take(at(1_310), Priority::Alert).unwrap();
+    let late = again + Duration::from_millis(300);
+    assert_eq!(limiter.take(again + Duration::from_millis(20), Priority::Alert), Err(late));
+    limiter.take(late, Priority::Alert).unwrap();
 }
 
 #[test]

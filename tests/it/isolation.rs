@@ -1,0 +1,176 @@
+//! A vendor that hangs and comes back, beside four that are well: who waits for it, for how long, and how often it is asked.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::message::Message;
+use riskstream::simulator::{Answer, Fault};
+
+use crate::harness::alerts::{self, VENDORS};
+use crate::harness::kafka::{NewRecord, Stage, Writer};
+use crate::harness::reader::{Next, Reader};
+use crate::harness::service::{Service, Settings};
+use crate::harness::vendors::Vendors;
+use crate::harness::{check, say};
+
+/// Alerts a second, a fifth of them for each vendor, each about an entity of its own.
+const RATE: usize = 200;
+const DEADLINE: Duration = Duration::from_secs(2);
+/// The vendor that hangs.
+const SICK: &str = VENDORS[0];
+const WARM: Duration = Duration::from_secs(6);
+const WELL_AGAIN: Duration = Duration::from_secs(10);
+
+/// One alert: its vendor, when it was sent, and how long it took.
+struct Seen {
+    vendor: &'static str,
+    sent: Duration,
+    took: Duration,
+}
+
+/// What came of a run.
+struct Run {
+    seen: Vec<Seen>,
+    /// From the fault on, and from its end on.
+    fault: (Duration, Duration),
+    /// When the sick vendor was asked, from the start of the run.
+    asked: Vec<Duration>,
+}
+
+impl Run {
+    /// The time that so many per cent of the alerts took at most, of those that were sent within a span.
+    fn percentile(
+        &self,
+        percent: usize,
+        of: impl Fn(&str) -> bool,
+        from: Duration,
+        to: Duration,
+    ) -> Duration {
+        let mut times: Vec<Duration> = self
+            .seen
+            .iter()
+            .filter(|seen| of(seen.vendor) && (from..to).contains(&seen.sent))
+            .map(|seen| seen.took)
+            .collect();
+        times.sort();
+        assert!(times.len() > 20, "{} alerts from {from:?} to {to:?}", times.len());
+        times[(times.len() * percent / 100).min(times.len() - 1)]
+    }
+}
+
+/// `ISOLATION_SECONDS`, or 10.
+fn hanging() -> Duration {
+    let seconds = std::env::var("ISOLATION_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(10))
+}
+
+fn run(stage: &Stage, order: &str) -> Run {
+    let vendors = Vendors::start(20);
+    let pipeline = format!("deadline: {}s, order: {order}", DEADLINE.as_secs());
+    let mut service = Service::start(&Settings::of(stage, &pipeline, vendors.providers("")).text());
+    service.assigned(stage.partitions.into());
+    let sent: Mutex<Vec<(Duration, Option<Duration>)>> = Mutex::default();
+    let over = AtomicBool::new(false);
+    let started = Instant::now();
+    let (fault, asked) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = Writer::new(stage);
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                while number < (started.elapsed().as_secs_f64() * RATE as f64) as usize {
+                    let vendor = VENDORS[number % VENDORS.len()];
+                    let value = alerts::of(vendor, &alerts::entity(vendor, number), number);
+                    let mut record = NewRecord::value(number as i32 % stage.partitions, value);
+                    record.key = Some(format!("k{number}").into_bytes());
+                    sent.lock().unwrap().push((started.elapsed(), None));
+                    writer.send(&record);
+                    number += 1;
+                }
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            writer.end();
+        });
+        let reading = scope.spawn(|| {
+            let mut reader = Reader::new(stage, &stage.output, &Next::new());
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) || count < sent.lock().unwrap().len() {
+                assert!(started.elapsed() < Duration::from_secs(300), "{count} alerts came out");
+                let Some(message) = reader.poll(Duration::from_millis(20)) else { continue };
+                let text = std::str::from_utf8(message.payload().unwrap()).unwrap();
+                let digits = text.strip_prefix("{ \"number\":").unwrap().split(',').next().unwrap();
+                let number: usize = digits.parse().unwrap();
+                let place = &mut sent.lock().unwrap()[number];
+                assert_eq!(place.1, None, "alert {number} came out twice");
+                place.1 = Some(started.elapsed() - place.0);
+                count += 1;
+            }
+        });
+        let until = |time: Duration| {
+            while started.elapsed() < time {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        };
+        until(WARM);
+        let offset = started.elapsed();
+        vendors.world.forget_calls();
+        let before = Instant::now();
+        vendors.world.fault(Fault::new(&format!("/{SICK}"), Answer::Hang));
+        until(WARM + hanging());
+        vendors.world.clear_faults();
+        let healed = started.elapsed();
+        until(WARM + hanging() + WELL_AGAIN);
+        over.store(true, Ordering::Relaxed);
+        let calls = vendors.world.calls(SICK);
+        // Arrivals are told since the simulator's own start: the last second of calls is the end of the run.
+        let shift = calls.arrivals.last().map_or(Duration::ZERO, |last| *last);
+        let end = offset + before.elapsed();
+        let asked = calls.arrivals.iter().map(|at| end.saturating_sub(shift - *at)).collect();
+        reading.join().unwrap();
+        ((offset, healed), asked)
+    });
+    assert_eq!(service.get("/livez").0, 200);
+    assert_eq!(service.terminate().code, Some(0));
+    check::all_committed(stage);
+    let seen = sent.into_inner().unwrap().into_iter().enumerate();
+    let seen = seen.map(|(number, (sent, took))| Seen {
+        vendor: VENDORS[number % VENDORS.len()],
+        sent,
+        took: took.unwrap(),
+    });
+    Run { seen: seen.collect(), fault, asked }
+}
+
+/// What holds in any order: nobody waits beyond the deadline, the vendor is left alone, and it is asked again once it is well.
+fn judge(run: &Run, order: &str, back_within: Duration) {
+    let (from, to) = run.fault;
+    let others = |vendor: &str| vendor != SICK;
+    // Those sent just before are asked about when it hangs already.
+    let before = run.percentile(99, others, Duration::from_secs(2), from - Duration::from_millis(500));
+    let during = run.percentile(99, others, from + back_within, to);
+    let slowest = run.seen.iter().map(|seen| seen.took).max().unwrap();
+    let in_span = |a: Duration, b: Duration| run.asked.iter().filter(|at| (a..b).contains(*at)).count();
+    let probes = in_span(from + Duration::from_secs(4), to);
+    let again = run.percentile(90, |vendor| vendor == SICK, to + Duration::from_secs(6), to + WELL_AGAIN);
+    say(&format!(
+        "order: {order}, one of five vendors hangs: p99 of the others {before:?} before, {during:?} from {back_within:?} on, the \
+         slowest alert {slowest:?} (deadline {DEADLINE:?}), {probes} calls in the last {:?} of the fault, p90 of its own {again:?} \
+         after it was well again",
+        to - from - Duration::from_secs(4),
+    ));
+    // A fifth more, and what a busy machine adds.
+    assert!(during <= before.mul_f64(1.2) + Duration::from_millis(30), "{during:?} after {before:?}");
+    assert!(slowest <= DEADLINE + Duration::from_millis(400), "{slowest:?}");
+    assert!(probes as f64 <= (to - from).as_secs_f64() / 5.0 + 1.0, "{probes} calls to a vendor that hangs");
+    assert!(again < Duration::from_secs(1), "{again:?}");
+}
+
+#[test]
+fn by_key_a_vendor_that_hangs_holds_up_its_own_alerts_only() {
+    judge(&run(&Stage::embedded(4), "key"), "key", Duration::ZERO);
+}
+
+#[test]
+fn in_one_partition_the_breaker_lets_the_others_go_on() {
+    judge(&run(&Stage::embedded(1), "partition"), "partition", Duration::from_secs(3));
+}
