@@ -236,7 +236,7 @@ fn flights(number: usize) {
     let join = |first: usize, number: usize| {
         let mut ids = Ids::new();
         for index in first..first + number {
-            assert!(flights.join(&question(ids.get(index)), Priority::Alert, &waiter, 0).is_none());
+            assert!(flights.join(&question(ids.get(index)), Priority::Alert, &waiter, 0, || true).is_none());
         }
         settle();
     };

@@ -21,6 +21,7 @@ use crate::compose::Composer;
 use crate::config::{Config, Flood, FloodAction, words};
 use crate::metrics::{Metrics, MetricsError};
 use crate::pipeline::Pipeline;
+use crate::pipeline::budget::Budgets;
 use crate::provider::gate::Limiters;
 use crate::provider::guard::Guard;
 use crate::provider::meter::{Meter, NoMeter};
@@ -224,6 +225,7 @@ impl Engine {
             decoder,
             routing,
             flights: Flights::new(cache, carriers, runtime, bound),
+            budgets: Budgets::new(config.pipeline.look_ups),
             names: candidates.into_iter().map(|candidate| candidate.name).collect(),
             composer: Composer::new(&config.output),
             metrics: Arc::clone(&metrics),

@@ -5,6 +5,8 @@
 //! [`Pipeline::finish`] composes it with whatever is known by then. An alert always has an outcome: a vendor
 //! can delay or mark it, never drop it. Knows nothing of Kafka: `run` and `enrich` drive the very same code.
 
+pub mod budget;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -24,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::provider::FailureKind;
 use crate::provider::limiter::Priority;
 use crate::routing::{Decision, Routing, provider_id};
+use budget::Budgets;
 
 /// What an alert brings beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +150,8 @@ pub struct Pipeline {
     pub routing: Routing,
     /// Steps 5 and 6.
     pub flights: Arc<Flights>,
+    /// What alerts may ask of vendors.
+    pub budgets: Budgets,
     /// The providers' names, by position.
     pub names: Vec<String>,
     /// Step 8.
@@ -190,7 +195,7 @@ impl Pipeline {
             return Ok(Begun::Composed(self.compose_hits(alert, &decoded, origin, &firsts, now, out)));
         }
         let pending = Arc::new(pending(&decoded, origin, firsts, missing, waker()));
-        self.depart(&pending);
+        self.depart(&pending, origin.topic, now);
         if pending.arrived() {
             return Ok(Begun::Composed(self.finish(&pending, alert, now, out)));
         }
@@ -299,7 +304,7 @@ impl Pipeline {
     }
 
     /// Joins a flight for everything that is missing.
-    fn depart(&self, pending: &Arc<Pending>) {
+    fn depart(&self, pending: &Arc<Pending>, topic: &str, now: Instant) {
         let waiter: Arc<dyn Waiter> = Arc::clone(pending) as Arc<dyn Waiter>;
         for (index, entity) in pending.entities.iter().enumerate() {
             let (None, Some(provider)) = (entity.landing.get(), entity.provider) else {
@@ -308,7 +313,14 @@ impl Pipeline {
             let id = canonical(entity.kind, &entity.value);
             let question = Question::hashed(provider, entity.kind, &id, entity.hash);
             let index = index as u32;
-            if let Some(landing) = self.flights.join(&question, Priority::Alert, &waiter, index) {
+            let admit = || {
+                let admitted = self.budgets.take(topic, pending.format, now);
+                if !admitted {
+                    self.metrics.over_budget.inc();
+                }
+                admitted
+            };
+            if let Some(landing) = self.flights.join(&question, Priority::Alert, &waiter, index, admit) {
                 let _ = entity.landing.set(Place::Landed(landing));
                 pending.arrived();
             }

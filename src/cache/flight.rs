@@ -117,13 +117,15 @@ impl Flights {
     }
 
     /// Joins the flight for `question`, starting it when there is none. Returns the landing instead when the
-    /// answer has arrived since the caller looked; else `waiter` is told later.
+    /// answer has arrived since the caller looked; else `waiter` is told later. `admit` is asked whether one may be started:
+    /// where not, the landing is `overloaded`, or an old answer.
     pub fn join(
         self: &Arc<Self>,
         question: &Question<'_>,
         priority: Priority,
         waiter: &Arc<dyn Waiter>,
         index: u32,
+        admit: impl FnOnce() -> bool,
     ) -> Option<Landing> {
         match self.open.entry(question.to_key()) {
             Place::Occupied(mut place) => {
@@ -145,6 +147,9 @@ impl Flights {
                     Found::Failed(kind, standby) => return Some(stand_in(kind, standby)),
                     Found::Miss(standby) => standby,
                 };
+                if !admit() {
+                    return Some(stand_in(FailureKind::Overloaded, standby));
+                }
                 self.depart(place, vec![(Arc::downgrade(waiter), index)], standby, priority);
                 None
             }
@@ -177,7 +182,7 @@ impl Flights {
         }
         let (told, landed) = tokio::sync::oneshot::channel();
         let waiter: Arc<dyn Waiter> = Arc::new(Alone(Mutex::new(Some(told))));
-        match self.join(question, priority, &waiter, 0) {
+        match self.join(question, priority, &waiter, 0, || true) {
             Some(landing) => landing,
             None => landed.await.unwrap_or(Landing::Failed(FailureKind::Unreachable)),
         }

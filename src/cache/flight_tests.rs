@@ -95,7 +95,7 @@ async fn ten_thousand_alerts_about_one_entity_make_one_call() {
     let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     for index in 0..10_000 {
-        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index).is_none());
+        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index, || true).is_none());
     }
     scene.gate.add_permits(1);
     while scene.flights.open() > 0 {
@@ -104,7 +104,7 @@ async fn ten_thousand_alerts_about_one_entity_make_one_call() {
     assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
     assert_eq!(landed.0.load(Ordering::SeqCst), 10_000);
     assert!(
-        scene.flights.join(&question, Priority::Alert, &waiter, 0).is_some(),
+        scene.flights.join(&question, Priority::Alert, &waiter, 0, || true).is_some(),
         "whoever comes later finds the answer"
     );
     assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
@@ -116,11 +116,11 @@ async fn whoever_gives_up_is_not_remembered_by_a_flight_that_takes_long() {
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let patient = Arc::new(Landed::default());
     let waiter: Arc<dyn Waiter> = Arc::clone(&patient) as Arc<dyn Waiter>;
-    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0).is_none());
+    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0, || true).is_none());
     let mut gone = Vec::new();
     for index in 0..10_000 {
         let waiter: Arc<dyn Waiter> = Arc::new(Landed::default());
-        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index).is_none());
+        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index, || true).is_none());
         gone.push(Arc::downgrade(&waiter));
     }
     assert!(gone.iter().all(|waiter| waiter.strong_count() == 0), "an alert that left is kept");
@@ -208,7 +208,7 @@ async fn a_refresh_is_as_urgent_as_the_most_urgent_who_joined_it() {
         (Priority::Question, Priority::Question),
         (Priority::Alert, Priority::Question),
     ] {
-        assert!(scene.flights.join(&question, joined, &waiter, 0).is_none());
+        assert!(scene.flights.join(&question, joined, &waiter, 0, || true).is_none());
         let open = scene.flights.open.get(&question.to_key()).unwrap();
         assert_eq!(*open.urgency.borrow(), then);
     }
@@ -255,7 +255,7 @@ fn a_flight_whose_task_is_dropped_tells_its_waiters() {
     let scene = runtime.block_on(async { scene(false) });
     let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
-    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0).is_none());
+    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0, || true).is_none());
     drop(runtime);
     assert_eq!(landed.0.load(Ordering::SeqCst), 1);
     assert_eq!(scene.flights.open(), 0);

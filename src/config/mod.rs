@@ -303,6 +303,17 @@ pub struct Pipeline {
     pub max_depth: usize,
     /// Entities of one alert that are looked up; the rest is left out, marked.
     pub max_entities: usize,
+    /// Look-ups that the alerts of one topic and format may cause; the rest fails as `overloaded`.
+    pub look_ups: Option<Rate>,
+}
+
+/// So many in any such span, in the long run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub requests: u32,
+    /// The span.
+    pub per: Duration,
 }
 
 /// `pipeline.delivery`.

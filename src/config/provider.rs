@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Section, Ttl, routes, units};
+use crate::config::read::rate;
+use crate::config::{Rate, Section, Ttl, routes, units};
 use crate::entity::EntityKind;
 use crate::http::BaseUrl;
 use crate::provider::registry::VendorConfig;
@@ -186,20 +187,13 @@ pub(super) fn scale_in(section: &mut Section<'_>, fallback: Scale) -> Scale {
 }
 
 fn limit(mut section: Section<'_>) -> Option<Limit> {
-    for (key, cure) in [("requests", "write requests: 50"), ("per", "write per: 1s")] {
-        if !section.has(key) {
-            section.problem(key, "missing", cure);
-        }
-    }
-    let requests =
-        section.integer("requests", 1..=1_000_000).and_then(|requests| u32::try_from(requests).ok());
-    let per = section.positive_duration("per");
     let share = section.text("share").map_or(Some((1, 1)), |text| units::share(&text));
     if share.is_none() {
         section.problem("share", "not a share", "write 1/N for one of N replicas: 1/3");
     }
-    section.finish();
-    Some(Limit { requests: requests?, per: per?, share: share? })
+    let rate = rate(section);
+    let Rate { requests, per } = rate?;
+    Some(Limit { requests, per, share: share? })
 }
 
 fn retry(mut section: Section<'_>) -> Retry {

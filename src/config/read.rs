@@ -11,7 +11,7 @@ use crate::config::input::{TOPIC, is_topic};
 use crate::config::provider::{scale_in, size};
 use crate::config::{
     Admin, Cache, Config, Delivery, Input, Kafka, Lives, Log, LogFormat, OnConflict, Order, Output,
-    OutputFormat, OutputPartition, Pipeline, ProviderConfig, Section, Ttl, dead_letters, input, kafka,
+    OutputFormat, OutputPartition, Pipeline, ProviderConfig, Rate, Section, Ttl, dead_letters, input, kafka,
     routes,
 };
 use crate::score::Scale;
@@ -125,6 +125,7 @@ fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {
         // The stack of a lane bounds how deep a document can be walked.
         max_depth: section.integer("max_depth", 8..=1024).map_or(512, size),
         max_entities: section.integer("max_entities", 1..=10_000).map_or(100, size),
+        look_ups: section.section("look_ups").and_then(rate),
     };
     let interval = kafka::max_poll_interval(kafka);
     for (wrong, key, what, cure) in [
@@ -170,6 +171,19 @@ fn delivery(section: &mut Section<'_>, kafka: &Kafka) -> Delivery {
         section.problem("delivery", "exactly_once needs a name of this process", cure);
     }
     delivery
+}
+
+/// Reads `{requests: N, per: 1m}`; `None` when a problem was recorded.
+pub(super) fn rate(mut section: Section<'_>) -> Option<Rate> {
+    for (key, cure) in [("requests", "write requests: 50"), ("per", "write per: 1s")] {
+        if !section.has(key) {
+            section.problem(key, "missing", cure);
+        }
+    }
+    let requests = section.integer("requests", 1..=1_000_000).and_then(|number| u32::try_from(number).ok());
+    let per = section.positive_duration("per");
+    section.finish();
+    Some(Rate { requests: requests?, per: per? })
 }
 
 fn cache(mut section: Section<'_>) -> Cache {

@@ -73,7 +73,7 @@ fn the_shipped_file_names_every_key_outside_the_providers() {
     for key in tls.iter().chain(&password).chain(&token).chain(&more) {
         assert!(text.contains(&format!("#   {key}: ")), "{key}");
     }
-    for key in ["partition", "token"] {
+    for key in ["partition", "token", "look_ups"] {
         assert!(text.contains(&format!("  # {key}: ")), "{key}");
     }
 }

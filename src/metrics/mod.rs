@@ -105,6 +105,8 @@ pub struct Metrics {
     evicted: Mutex<u64>,
     /// Flights under way.
     pub flights: IntGauge,
+    /// Look-ups above `pipeline.look_ups`.
+    pub over_budget: IntCounter,
     tokens: IntCounterVec,
     token_expires: Gauge,
     providers: Vec<ProviderMetrics>,
@@ -220,6 +222,11 @@ impl Metrics {
             evictions: counter(r, "cache_evictions_total", "Answers that went from the cache to make room.")?,
             evicted: Mutex::new(0),
             flights: gauge(r, "flights", "Questions under way.")?,
+            over_budget: counter(
+                r,
+                "look_ups_over_budget_total",
+                "Look-ups that were not made, as their topic and format had caused too many.",
+            )?,
             providers,
             registry: r.clone(),
         })
@@ -384,6 +391,7 @@ mod tests {
             "riskstream_in_flight_alerts",
             "riskstream_in_flight_bytes",
             "riskstream_last_progress_timestamp_seconds",
+            "riskstream_look_ups_over_budget_total",
             "riskstream_pauses_total",
             "riskstream_stage_seconds",
             "riskstream_transaction_seconds",

@@ -124,6 +124,31 @@ fn three_processes_share_a_quota() {
 }
 
 #[test]
+fn made_up_identifiers_spend_the_budget_of_their_topic_and_format_and_no_more() {
+    let stage = Stage::embedded(1);
+    let vendors = Vendors::start(0);
+    let budget = "deadline: 5s, look_ups: {requests: 20, per: 1h}";
+    let mut service = started(&stage, &vendors, "datadog", budget, "");
+    stage.produce((0..300).map(|n| alert(&stage, "datadog", n)).collect());
+    stage.wait_for(300, Duration::from_secs(20));
+    assert_eq!(vendors.requests(), 20);
+    let outputs = stage.outputs();
+    let reasons =
+        outputs.iter().filter_map(|o| Some(o.json()["risk"]["entities"][0]["reason"].as_str()?.to_owned()));
+    let reasons: Vec<String> = reasons.collect();
+    assert!(reasons.len() == 280 && reasons.iter().all(|reason| reason == "overloaded"), "{reasons:?}");
+    assert_eq!(service.metric("riskstream_look_ups_over_budget_total"), Some(280.0));
+    // What is cached costs nothing, and those who were known before are served on.
+    stage.produce((0..20).map(|n| alert(&stage, "datadog", n)).collect());
+    stage.wait_for(320, Duration::from_secs(10));
+    let cached =
+        stage.outputs().iter().filter(|o| o.json()["risk"]["entities"][0]["source"] == "cache").count();
+    assert_eq!((cached, vendors.requests()), (20, 20));
+    assert_eq!(service.terminate().code, Some(0));
+    check::all_committed(&stage);
+}
+
+#[test]
 fn a_vendor_that_asks_to_be_left_alone_is_and_then_gets_more_and_more() {
     let stage = Stage::embedded(1);
     let vendors = Vendors::start(5);
