@@ -3,8 +3,8 @@
 //! Contract: at most one flight per question at any time. A flight hands its answer to everyone who joined it
 //! **and** stores it, in such an order that a question which misses the cache either joins the flight or finds
 //! its answer. A flight always lands: when its task is dropped (the process stops) its waiters are told so.
-//! A flight to a vendor that is left alone lands before it leaves, for alerts: if it is the one call that tries whether the vendor
-//! is well again, it goes on without them. A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert. It is not kept
+//! A flight to a vendor that is left alone as it hangs lands before it leaves, for alerts: if it is the one call that tries whether
+//! the vendor is well again, it goes on without them. A waiter that gave up changes nothing: the flight goes on and fills the cache for the next alert. It is not kept
 //! alive for that either: an alert leaves at its deadline with all that it holds, however long its flights take.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};

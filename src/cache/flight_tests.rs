@@ -262,13 +262,13 @@ fn a_flight_whose_task_is_dropped_tells_its_waiters() {
 }
 
 #[tokio::test]
-async fn no_alert_waits_for_the_call_that_tries_whether_a_vendor_is_well_again_but_a_person_does() {
-    let scene = bounded(Some(FailureKind::ServerError), Some(Duration::from_secs(30)));
+async fn no_alert_waits_for_the_call_that_tries_a_vendor_that_hung_but_a_person_does() {
+    let scene = bounded(Some(FailureKind::Timeout), Some(Duration::from_secs(30)));
     let question = |id: &'static str| Question::new(ProviderId(0), EntityKind::User, id);
     scene.gate.add_permits(1);
     assert!(matches!(
         scene.flights.ask(&question("a"), Priority::Alert).await,
-        Landing::Failed(FailureKind::ServerError)
+        Landing::Failed(FailureKind::Timeout)
     ));
     // This one is under way until there is another permit.
     assert!(matches!(
@@ -287,5 +287,5 @@ async fn no_alert_waits_for_the_call_that_tries_whether_a_vendor_is_well_again_b
             landing => break landing,
         }
     };
-    assert!(matches!(landing, Landing::Failed(FailureKind::ServerError)), "{landing:?}");
+    assert!(matches!(landing, Landing::Failed(FailureKind::Timeout)), "{landing:?}");
 }

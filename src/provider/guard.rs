@@ -138,9 +138,14 @@ impl Guard {
         }
     }
 
-    /// Whether the vendor is left alone, or tried with one call: then an answer is not to be expected soon.
+    /// Whether the vendor is left alone, or tried with one call, because its answers took too long: then none is to be expected
+    /// soon. One that refused or failed did so at once.
     pub fn is_avoided(&self) -> bool {
-        self.watch().breaker.condition(Instant::now().into_std()) != Condition::Closed
+        match self.watch().breaker.reason() {
+            None => false,
+            Some(Reason::Slow) => true,
+            Some(Reason::Failed(kind)) => matches!(kind, FailureKind::Timeout | FailureKind::Unreachable),
+        }
     }
 
     /// Asks about one entity, within `bound` where there is one (on the command line there is none).

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `at` is a prefix of the path, vendor first. `answer` is `"hang"`, `"reset"`, `"garbage"`,
-//! `{"html": 502}`, `{"status": {...}}`, `{"huge": 20000000}` (bytes), `"truncated"` or `{"slow": 100}` (bytes
+//! `{"html": 502}`, `{"status": {...}}`, `{"huge": 20000000}` (bytes), `{"bomb": 20000000}` (bytes, once unpacked), `"truncated"` or `{"slow": 100}` (bytes
 //! a second); the last two are the vendor's own answer, spoiled on the wire. Without `answer` it is the
 //! vendor's own, after `latency_ms`.
 
@@ -73,6 +73,8 @@ pub enum Answer {
     Html(u16),
     /// 200 and a JSON document of so many bytes.
     Huge(usize),
+    /// 200 and a small gzip body that unpacks to so many bytes.
+    Bomb(usize),
     /// The vendor's answer; the connection closes in the middle of its body.
     Truncated,
     /// The vendor's answer, its body at so many bytes a second.

@@ -5,7 +5,7 @@
 //! counted and never fails.
 
 use std::future::{Future, IntoFuture};
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -194,6 +196,14 @@ async fn around(
             body.resize(bytes.max(body.len() + 2) - 2, b'x');
             body.extend_from_slice(b"\"}");
             json(200, body)
+        }
+        Some(Answer::Bomb(bytes)) => {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+            // Writing into memory cannot fail.
+            let _ = io::copy(&mut io::repeat(b' ').take(bytes as u64), &mut packed);
+            let mut answer = json(200, packed.finish().unwrap_or_default());
+            answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            answer
         }
     }
 }

@@ -38,6 +38,10 @@ pub fn answer(asked: Question<'_>, status: u16, body: &[u8], scale: &Scale) -> R
     let read = Body::read(body);
     let error = read.as_ref().and_then(Body::error);
     if !(200..300).contains(&status) {
+        if matches!(status, 401..=403) && lenient::is_markup(body) {
+            let cure = "a page that Cortex XDR did not write: is there a proxy on the way?";
+            return Err(Failure::malformed(format!("HTTP {status}: {cure}")));
+        }
         let wrong_call = status == 500 && read.is_none() && body.trim_ascii_start().starts_with(WRONG_CALL);
         return if wrong_call { Err(not_json()) } else { refusal(asked, status, error.as_ref()) };
     }
@@ -81,7 +85,8 @@ fn refusal(asked: Question<'_>, status: u16, error: Option<&ApiError>) -> Result
             (FailureKind::MalformedResponse, "not Cortex XDR's own \"not found\": check `fqdn` or `base_url`")
         }
         429 => (FailureKind::RateLimited, "Cortex XDR wants fewer requests: set `limit`"),
-        408 | 500..=599 => (FailureKind::ServerError, "Cortex XDR failed"),
+        408 | 504 => (FailureKind::Timeout, "Cortex XDR gave up waiting for itself"),
+        500..=599 => (FailureKind::ServerError, "Cortex XDR failed"),
         400..=499 => (FailureKind::BadRequest, "Cortex XDR refuses the request"),
         _ => (FailureKind::MalformedResponse, "not a status of this API: check `fqdn` or `base_url`"),
     };

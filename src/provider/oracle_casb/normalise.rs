@@ -24,20 +24,21 @@ const OTHER_ROWS: usize = 20;
 pub fn refusal(status: u16, body: &[u8]) -> Failure {
     let (kind, cure) = match status {
         400 => (FailureKind::BadRequest, "Oracle CASB takes a field of the request for wrong"),
+        401 | 403 | 404 if lenient::is_markup(body) => {
+            (FailureKind::MalformedResponse, "a web page, which is not Oracle's: check `base_url`")
+        }
         401 => (
             FailureKind::Unauthorised,
             "token or key pair is refused: check `access_key` and `access_secret`",
         ),
         403 => (FailureKind::Forbidden, "the CASB APIs are not enabled for the tenant: Oracle enables them"),
-        404 if lenient::is_markup(body) => {
-            (FailureKind::MalformedResponse, "a web page, which is not Oracle's: check `base_url`")
-        }
         404 => (
             FailureKind::BadRequest,
             "there is no such application instance: check `application_instance`, and `base_url`",
         ),
         429 => (FailureKind::RateLimited, "Oracle CASB wants fewer requests: set `limit`"),
-        408 | 500..=599 => (FailureKind::ServerError, "Oracle CASB failed"),
+        408 | 504 => (FailureKind::Timeout, "Oracle CASB gave up waiting for itself"),
+        500..=599 => (FailureKind::ServerError, "Oracle CASB failed"),
         402..=499 => (FailureKind::BadRequest, "Oracle CASB refuses the request"),
         _ => (FailureKind::MalformedResponse, "not a status of this API: check `base_url`"),
     };

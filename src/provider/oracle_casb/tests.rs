@@ -224,12 +224,12 @@ fn every_status_has_its_kind() {
         (403, Forbidden),
         // An application instance, never a user.
         (404, BadRequest),
-        (408, ServerError),
+        (408, Timeout),
         (418, BadRequest),
         (429, RateLimited),
         (500, ServerError),
         (503, ServerError),
-        (504, ServerError),
+        (504, Timeout),
     ] {
         assert_eq!(refusal(status, fixture("error")).kind, kind, "{status}");
     }
