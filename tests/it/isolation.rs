@@ -59,10 +59,14 @@ impl Run {
     }
 }
 
-/// `ISOLATION_SECONDS`, or 10.
-fn hanging() -> Duration {
+/// `ISOLATION_SECONDS`: how long it hangs, on a machine that does nothing else, so that times can be held against each other.
+fn alone() -> Option<Duration> {
     let seconds = std::env::var("ISOLATION_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(10))
+    seconds.map(Duration::from_secs)
+}
+
+fn hanging() -> Duration {
+    alone().unwrap_or(Duration::from_secs(10))
 }
 
 fn run(stage: &Stage, order: &str) -> Run {
@@ -158,9 +162,11 @@ fn judge(run: &Run, order: &str, back_within: Duration) {
          after it was well again",
         to - from - Duration::from_secs(4),
     ));
-    // A fifth more, and what a busy machine adds.
-    assert!(during <= before.mul_f64(1.2) + Duration::from_millis(30), "{during:?} after {before:?}");
-    assert!(slowest <= DEADLINE + Duration::from_millis(400), "{slowest:?}");
+    // Beside other tests: well below what a call takes that hangs.
+    let bound = alone().map_or(Duration::from_millis(700), |_| before.mul_f64(1.2));
+    assert!(during <= bound, "{during:?} after {before:?}");
+    let late = alone().map_or(Duration::from_secs(1), |_| Duration::from_millis(150));
+    assert!(slowest <= DEADLINE + late, "{slowest:?}");
     assert!(probes as f64 <= (to - from).as_secs_f64() / 5.0 + 1.0, "{probes} calls to a vendor that hangs");
     assert!(again < Duration::from_secs(1), "{again:?}");
 }
