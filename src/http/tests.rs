@@ -259,11 +259,14 @@ async fn a_configured_proxy_carries_every_request() {
     assert_eq!(client.send(request, PATIENT).await.unwrap().body, "by proxy!");
 }
 
-/// A TLS server for `localhost` that answers every connection once; returns its address and its certificate.
-fn serve_tls() -> (BaseUrl, String) {
+/// A TLS server that answers every connection once, with a certificate for `name` that is good until `year`; returns its address
+/// as `localhost` and its certificate.
+fn serve_tls(name: &str, year: i32) -> (BaseUrl, String) {
     use std::io::{Read, Write};
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -293,17 +296,42 @@ fn serve_tls() -> (BaseUrl, String) {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_trusts_fails_the_handshake_until_its_authority_is_named() {
-    let (base, certificate) = serve_tls();
+    let (base, certificate) = serve_tls("localhost", 2099);
     let error = client().send(ask(&base), PATIENT).await.unwrap_err();
     assert!(matches!(error, HttpError::Tls(_)), "{error:?}");
     holds_no_identifier(&error);
 
+    assert_eq!(trusting(&certificate).send(ask(&base), PATIENT).await.unwrap().body, "{}");
+}
+
+/// A client that trusts this authority.
+fn trusting(certificate: &str) -> Client {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, certificate.as_bytes()).unwrap();
-    let settings =
-        Settings { ca: Some(file.path().to_owned()), proxy: ProxyChoice::Direct, ..Settings::default() };
-    let trusting = Client::new(&settings).unwrap();
-    assert_eq!(trusting.send(ask(&base), PATIENT).await.unwrap().body, "{}");
+    let ca = Some(file.path().to_owned());
+    Client::new(&Settings { ca, proxy: ProxyChoice::Direct, ..Settings::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_host_or_one_that_has_ended_is_refused_although_its_authority_is_trusted() {
+    for (name, year) in [("vendor.example", 2099), ("localhost", 2020)] {
+        let (base, certificate) = serve_tls(name, year);
+        let error = trusting(&certificate).send(ask(&base), PATIENT).await.unwrap_err();
+        assert!(matches!(error, HttpError::Tls(_)), "{name} {year}: {error:?}");
+        holds_no_identifier(&error);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_the_answer_is_passed_over() {
+    let base = raw(|mut stream| async move {
+        let early = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(3);
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(format!("{early}{answer}").as_bytes()).await
+    })
+    .await;
+    let response = client().send(ask(&base), PATIENT).await.unwrap();
+    assert_eq!((response.status, &response.body[..]), (200, &b"{}"[..]));
 }
 
 #[test]
