@@ -32,9 +32,11 @@ impl Priority {
     pub const ALL: [Priority; 3] = [Priority::Question, Priority::Alert, Priority::Refresh];
 }
 
-/// The window is kept this fraction longer than configured (1/400): the quickest answer may have been slower than the quickest
-/// way there and the quickest way back together. More would cost replicas that share a quota what rounding leaves of it.
-const MARGIN: u32 = 400;
+/// By so much the quickest answer may have been slower than the quickest way there and the quickest way back together. More
+/// would cost replicas that share a quota what rounding leaves of it.
+const UNSURE: Duration = Duration::from_millis(5);
+/// The quickest of fewer answers than this says nothing.
+const BELIEVED: u32 = 200;
 /// A window is remembered in at most about this many pieces, whatever the quota, to bound memory.
 const PIECES: u32 = 1024;
 /// The window in which an unlimited provider is counted while it recovers from a block, and how many
@@ -82,6 +84,7 @@ struct Quickest {
     current: Option<Duration>,
     before: Option<Duration>,
     since: Option<Instant>,
+    answers: u32,
 }
 
 impl Quickest {
@@ -89,6 +92,7 @@ impl Quickest {
     const SPAN: Duration = Duration::from_secs(600);
 
     fn see(&mut self, took: Duration, now: Instant) {
+        self.answers = self.answers.saturating_add(1);
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= Self::SPAN {
             (self.before, self.current, self.since) = (self.current, None, Some(now));
@@ -96,8 +100,10 @@ impl Quickest {
         self.current = Some(self.current.map_or(took, |current| current.min(took)));
     }
 
+    /// What passes at least; nothing while that is not known.
     fn get(&self) -> Duration {
-        self.current.into_iter().chain(self.before).min().unwrap_or_default()
+        let quickest = self.current.into_iter().chain(self.before).min().filter(|_| self.answers >= BELIEVED);
+        quickest.unwrap_or_default().saturating_sub(UNSURE)
     }
 }
 
@@ -143,7 +149,7 @@ impl Limiter {
                     0 => (1, per.saturating_mul(u32::try_from(parts.div_ceil(slots)).unwrap_or(u32::MAX))),
                     some => (u32::try_from(some).unwrap_or(u32::MAX), per),
                 };
-                (Some(allowed), per.saturating_add(per / MARGIN))
+                (Some(allowed), per)
             }
         };
         (self.allowed, self.window, self.share) = (allowed, window, share);
