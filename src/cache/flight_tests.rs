@@ -39,6 +39,10 @@ impl Provider for Held {
         })
     }
 
+    fn renew(&self, _why: FailureKind) -> bool {
+        false
+    }
+
     fn probe(&self) -> Asking<'_, ()> {
         Box::pin(async { Ok(()) })
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +29,7 @@ enum Origin {
     Literal(SecretString),
     Variable(String, SecretString),
     File(PathBuf, Mutex<Kept>),
+    Several(Vec<Secret>, AtomicUsize),
 }
 
 /// The last good value of a file.
@@ -106,6 +108,22 @@ impl Secret {
         (!value.is_empty()).then(|| Secret(Arc::new(origin)))
     }
 
+    /// Several that may be good, in their order: while keys are rotated, the old one and the new one.
+    pub(crate) fn several(secrets: Vec<Secret>) -> Self {
+        Secret(Arc::new(Origin::Several(secrets, AtomicUsize::new(0))))
+    }
+
+    /// The one in use was refused: from now on the next one is used, where there are several. Whether there are.
+    pub fn next(&self) -> bool {
+        match &*self.0 {
+            Origin::Several(secrets, active) if secrets.len() > 1 => {
+                active.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Stands for a secret that nobody will ask for, where no vendor is called.
     pub(crate) fn absent(name: &str) -> Self {
         Secret(Arc::new(Origin::Variable(name.to_owned(), SecretString::default())))
@@ -131,7 +149,11 @@ impl Secret {
 
     /// Equal for equal values: two provider instances with the same credential share one quota.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(self.current().expose_secret())
+        match &*self.0 {
+            // Whichever is in use: they are of one tenant and one quota.
+            Origin::Several(secrets, _) => secrets.first().map_or(Fingerprint([0; 8]), Secret::fingerprint),
+            _ => Fingerprint::of(self.current().expose_secret()),
+        }
     }
 
     /// The fingerprint in hexadecimal digits: stands for a tenant that only its key names, in identities that are
@@ -148,6 +170,10 @@ impl Secret {
     fn at(&self, now: Instant) -> SecretString {
         match &*self.0 {
             Origin::Literal(value) | Origin::Variable(_, value) => value.clone(),
+            Origin::Several(secrets, active) => {
+                let place = active.load(Ordering::Relaxed) % secrets.len().max(1);
+                secrets.get(place).map(|secret| secret.at(now)).unwrap_or_default()
+            }
             Origin::File(path, kept) => {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 if now.saturating_duration_since(kept.checked) >= CHECK_EVERY {
@@ -170,6 +196,7 @@ impl fmt::Debug for Secret {
             Origin::Literal(_) => f.write_str("Secret(literal)"),
             Origin::Variable(name, _) => write!(f, "Secret(env {name})"),
             Origin::File(path, _) => write!(f, "Secret(file {})", path.display()),
+            Origin::Several(secrets, _) => f.debug_list().entries(secrets).finish(),
         }
     }
 }
@@ -218,6 +245,17 @@ mod tests {
             assert_eq!(format!("{:?}", secret.fingerprint()), "Fingerprint(..)");
         }
         assert_ne!(Secret::literal("hunter3").fingerprint(), secrets[0].0.fingerprint());
+    }
+
+    #[test]
+    fn of_several_the_next_one_is_used_once_one_is_refused() {
+        let both = Secret::several(vec![Secret::literal("new"), Secret::literal("old")]);
+        let (now, fingerprint) = (Instant::now(), both.fingerprint());
+        assert_eq!(text(&both, now), "new");
+        assert!(both.next() && text(&both, now) == "old" && both.fingerprint() == fingerprint);
+        assert!(both.next() && text(&both, now) == "new");
+        assert_eq!(format!("{both:?}"), "[Secret(literal), Secret(literal)]");
+        assert!(!Secret::literal("only").next() && !Secret::several(vec![Secret::literal("only")]).next());
     }
 
     #[test]

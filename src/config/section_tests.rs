@@ -352,3 +352,25 @@ fn a_syntax_error_hides_lines_that_sound_like_a_secret() {
     assert_eq!(problems.len(), 1);
     assert!(!problems.for_people(false, 80).contains("hunter2"), "{}", problems.for_people(false, 80));
 }
+
+#[test]
+fn a_secret_may_be_a_list_while_it_is_rotated_and_every_member_is_checked() {
+    let document =
+        Document::parse("t.yaml", "key: [{env: NEW}, {env: OLD}]\n", env(&[("NEW", "n"), ("OLD", "o")]));
+    let secret = document.root().rotating_secret("key").unwrap();
+    assert_eq!(format!("{secret:?}"), "[Secret(env NEW), Secret(env OLD)]");
+    assert!(document.problems().is_empty(), "{}", document.problems());
+    for (yaml, told) in [
+        ("key: [{env: NOWHERE}, {env: NOBODY}]", 2),
+        ("key: []", 1),
+        ("key: [hunter2]", 1),
+        ("key: [[hunter2]]", 1),
+    ] {
+        let found = problems(yaml, |section| assert!(section.rotating_secret("key").is_none()));
+        assert_eq!(found.len(), told, "{found:?}");
+        assert!(!found.join("").contains("hunter2"), "{found:?}");
+    }
+    // Where no vendor is, one is enough.
+    let found = problems("key: [hunter2]", |section| assert!(section.secret("key").is_none()));
+    assert!(found[0].contains("not a secret") && !found[0].contains("hunter2"), "{found:?}");
+}

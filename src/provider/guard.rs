@@ -230,7 +230,7 @@ impl Guard {
         }
     }
 
-    /// One attempt, and a second one with a fresh sign-in when the first is not authorised.
+    /// One attempt, and a second one with a fresh sign-in or another key when the first is refused.
     async fn attempt(
         &self,
         entity: &Entity,
@@ -239,7 +239,9 @@ impl Guard {
     ) -> (Result<Answer, Failure>, Sent) {
         let started = Instant::now();
         let (mut answer, mut sent) = call.watched(self.provider.ask(entity)).await;
-        if matches!(&answer, Err(failure) if failure.kind == FailureKind::Unauthorised) && self.renew(started)
+        let refused = answer.as_ref().err().map(|failure| failure.kind);
+        if let Some(why @ (FailureKind::Unauthorised | FailureKind::Forbidden)) = refused
+            && self.renew(started, why)
         {
             (answer, sent) = call.watched(self.provider.ask(entity)).await;
         }
@@ -249,13 +251,13 @@ impl Guard {
 
     /// Asks for a fresh sign-in, unless another call did so after this one had `started`: a hundred calls that
     /// are refused together need one new token, not a hundred. Whether it is worth asking again.
-    fn renew(&self, started: Instant) -> bool {
+    fn renew(&self, started: Instant, why: FailureKind) -> bool {
         let mut watch = self.watch();
         match watch.renewed {
             Some((renewed, anew)) if renewed > started => anew,
             _ => {
                 // It does not wait, so that the lock may be held.
-                let anew = self.provider.renew();
+                let anew = self.provider.renew(why);
                 watch.renewed = Some((Instant::now(), anew));
                 anew
             }

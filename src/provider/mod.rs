@@ -65,11 +65,9 @@ pub trait Provider: Send + Sync + 'static {
     /// Asks about one entity, once.
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer>;
 
-    /// Forgets a cached token, so that the next attempt signs in anew; whether it will be signed otherwise than the one that
-    /// was refused. Called once after [`FailureKind::Unauthorised`].
-    fn renew(&self) -> bool {
-        false
-    }
+    /// Forgets a cached token, or takes the next one of several keys, so that the next attempt signs in otherwise; whether it
+    /// will. Called once after [`FailureKind::Unauthorised`], or [`FailureKind::Forbidden`], by which some vendors refuse a key.
+    fn renew(&self, why: FailureKind) -> bool;
 
     /// Makes the cheapest call that proves address, credentials and permission, for `check --connect`.
     fn probe(&self) -> Asking<'_, ()>;

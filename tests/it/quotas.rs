@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use riskstream::simulator::{Fault, Latency, Limit, google_secops};
+use riskstream::simulator::{Fault, Latency, Limit, datadog, google_secops};
 use serde_json::json;
 
 use crate::harness::kafka::{NewRecord, Stage};
@@ -184,6 +184,38 @@ fn a_vendor_that_asks_to_be_left_alone_is_and_then_gets_more_and_more() {
         "{seconds:?}"
     );
     assert_eq!(service.get("/livez").0, 200);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[test]
+fn while_a_key_is_rotated_two_may_be_written_and_no_alert_is_without_its_score() {
+    let stage = Stage::embedded(1);
+    let vendors = Vendors::start(0);
+    let provider = vendors.provider("datadog", "");
+    let keys = provider
+        .replace(
+            &format!("api_key: {}", datadog::API_KEY),
+            &format!("api_key: [revoked, {}]", datadog::API_KEY),
+        )
+        .replace(
+            &format!("application_key: {}", datadog::APPLICATION_KEY),
+            &format!("application_key: [revoked, {}]", datadog::APPLICATION_KEY),
+        );
+    assert_eq!(keys.matches("revoked").count(), 2, "{keys}");
+    let settings = Settings::of(&stage, "deadline: 5s", format!("providers:\n{keys}"));
+    let mut service = Service::start(&settings.text());
+    service.assigned(1);
+    stage.produce((0..10).map(|n| alert(&stage, "datadog", n)).collect());
+    stage.wait_for(10, Duration::from_secs(10));
+    let complete = stage.outputs().iter().filter(|o| o.header("risk-status") == Some("complete")).count();
+    assert_eq!(complete, 10);
+    // Those that were on their way with the first key are asked once more, and from then on the second is used.
+    let before = vendors.requests();
+    assert!((11..=20).contains(&before), "{before}");
+    stage.produce((10..20).map(|n| alert(&stage, "datadog", n)).collect());
+    stage.wait_for(20, Duration::from_secs(10));
+    assert_eq!(vendors.requests(), before + 10);
+    assert!(!service.get("/readyz").1.contains("datadog"));
     assert_eq!(service.terminate().code, Some(0));
 }
 

@@ -116,6 +116,9 @@ fn of_two_redrives_at_once_each_letter_is_sent_by_one() {
     say(&format!("two redrives at once: {} and {}", a.summary()["redriven"], b.summary()["redriven"]));
 }
 
+/// Thousands of letters take this long that a starved machine, which looks seconds late, still finds most of them unsent.
+const SLOWLY: &str = "75/s";
+
 #[test]
 fn a_redrive_that_is_killed_leaves_few_in_doubt_and_the_next_one_sends_the_rest() {
     let Some(_broker) = broker() else { return };
@@ -124,14 +127,14 @@ fn a_redrive_that_is_killed_leaves_few_in_doubt_and_the_next_one_sends_the_rest(
     let settings = plain(&stage);
     let (_folder, file) = config(&settings);
     let mut child = Command::new(BINARY)
-        .args(["dlq", "redrive", "--yes", "--rate", "1000/s", "--config"])
+        .args(["dlq", "redrive", "--yes", "--rate", SLOWLY, "--config"])
         .arg(&file)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait("some are sent", Duration::from_secs(60), || stage.count(&stage.input) > 500);
+    wait("some are sent", Duration::from_secs(60), || stage.count(&stage.input) > 250);
     child.kill().unwrap();
     child.wait().unwrap();
     let sent = numbers(&stage).len();
@@ -169,14 +172,14 @@ fn a_redrive_that_is_told_to_stop_leaves_none_in_doubt() {
     let settings = plain(&stage);
     let (_folder, file) = config(&settings);
     let mut child = Command::new(BINARY)
-        .args(["dlq", "redrive", "--yes", "--rate", "500/s", "--config"])
+        .args(["dlq", "redrive", "--yes", "--rate", SLOWLY, "--config"])
         .arg(&file)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait("some are sent", Duration::from_secs(60), || stage.count(&stage.input) > 300);
+    wait("some are sent", Duration::from_secs(60), || stage.count(&stage.input) > 250);
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(1));
     let sent = numbers(&stage).len() as u64;

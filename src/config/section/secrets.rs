@@ -20,6 +20,27 @@ impl<'t> Section<'t> {
         self.secret(key)
     }
 
+    /// A secret, or a list of them while keys are rotated: when one is refused the next one is used.
+    pub fn rotating_secret(&mut self, key: &'static str) -> Option<Secret> {
+        let node = self.value(key)?;
+        let path = self.child(key);
+        let Value::List(items) = &node.value else { return self.secret_at(node, &path) };
+        let secret = |(number, item): (usize, &'t Node)| self.secret_at(item, &format!("{path}[{number}]"));
+        // Each is read, so that each problem is told.
+        let secrets: Vec<Option<Secret>> = items.iter().enumerate().map(secret).collect();
+        if secrets.is_empty() {
+            self.problem(key, "an empty list", "write {env: NAME} or {file: PATH}, or a list of them");
+        }
+        let secrets: Vec<Secret> = secrets.into_iter().collect::<Option<_>>()?;
+        (!secrets.is_empty()).then(|| Secret::several(secrets))
+    }
+
+    /// The same, which must be there.
+    pub fn required_rotating_secret(&mut self, key: &'static str) -> Option<Secret> {
+        self.required(key, &format!("write {key}: {{env: NAME}} or {key}: {{file: PATH}}"));
+        self.rotating_secret(key)
+    }
+
     /// The value of one of [`entries`](Section::entries) as a secret.
     pub(crate) fn entry_secret(&self, entry: &'t Entry) -> Option<Secret> {
         self.secret_at(&entry.value, &self.child(&entry.key))

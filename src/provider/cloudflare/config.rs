@@ -66,7 +66,8 @@ fn account_id(section: &mut Section<'_>) -> Option<String> {
 fn credential(section: &mut Section<'_>) -> Option<Credential> {
     // Every key is read even when there are too many, so that none is reported as unknown as well.
     let has = ["token", "email", "key"].map(|key| section.has(key));
-    let (token, email, key) = (section.secret("token"), section.text("email"), section.secret("key"));
+    let (token, email, key) =
+        (section.rotating_secret("token"), section.text("email"), section.rotating_secret("key"));
     match has {
         [true, false, false] => token.map(Credential::Token),
         [false, true, true] => {

@@ -181,6 +181,12 @@ impl Provider for Cloudflare {
         })
     }
 
+    fn renew(&self, _why: FailureKind) -> bool {
+        match &self.config.credential {
+            Credential::Token(secret) | Credential::Key { key: secret, .. } => secret.next(),
+        }
+    }
+
     fn probe(&self) -> Asking<'_, ()> {
         Box::pin(async move {
             let (_, _): (wire::Summary, _) = self.list(&["zt_risk_scoring", "summary"], &[]).await?;

@@ -64,7 +64,7 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
         }
         fine.then_some(id)
     });
-    let key = section.required_secret("key");
+    let key = section.required_rotating_secret("key");
     let key_type = if section.has("key_type") {
         section.choice("key_type", &[("standard", KeyType::Standard), ("advanced", KeyType::Advanced)])
     } else {

@@ -107,9 +107,9 @@ impl Provider for CortexXdr {
         })
     }
 
-    fn renew(&self) -> bool {
+    fn renew(&self, why: FailureKind) -> bool {
         // Each attempt has a signature of its own.
-        true
+        self.config.key.next() || why == FailureKind::Unauthorised
     }
 
     fn probe(&self) -> Asking<'_, ()> {

@@ -37,8 +37,8 @@ pub struct Config {
 ///
 /// `site` must be written unless `base_url` is: a default would send the keys of one region to another.
 pub fn read(section: &mut Section<'_>) -> Option<Config> {
-    let api_key = section.required_secret("api_key");
-    let application_key = section.required_secret("application_key");
+    let api_key = section.required_rotating_secret("api_key");
+    let application_key = section.required_rotating_secret("application_key");
     let written = if section.has("base_url") {
         Some(section.text("site").unwrap_or_else(|| EXAMPLE.to_owned()))
     } else {

@@ -94,6 +94,11 @@ impl Provider for Datadog {
         })
     }
 
+    fn renew(&self, _why: FailureKind) -> bool {
+        let (api, application) = (self.config.api_key.next(), self.config.application_key.next());
+        api || application
+    }
+
     fn probe(&self) -> Asking<'_, ()> {
         Box::pin(async move {
             let url = self.base.join(&PATH, "", &[("page[size]", "1")]);

@@ -324,10 +324,10 @@ fn auth(mut section: Section<'_>, allow_http: bool) -> Option<Auth> {
     // All are read, so that none is reported as unknown beside a problem.
     let ways = ["token", "username", "token_url"].map(|key| section.has(key));
     let scheme = section.text("scheme");
-    let token = section.secret("token");
-    let (username, password) = (section.text("username"), section.secret("password"));
+    let token = section.rotating_secret("token");
+    let (username, password) = (section.text("username"), section.rotating_secret("password"));
     let token_url = section.url("token_url");
-    let (client_id, client_secret) = (section.text("client_id"), section.secret("client_secret"));
+    let (client_id, client_secret) = (section.text("client_id"), section.rotating_secret("client_secret"));
     let basic = section.choice("client_auth", &[("post", false), ("basic", true)]).unwrap_or(false);
     let fields: Vec<_> = ["scope", "audience", "resource"]
         .into_iter()
@@ -500,6 +500,8 @@ fn condition(mut section: Section<'_>) -> Option<Condition> {
     let says = match (tests.pop(), tests.is_empty()) {
         (Some(test), true) => Some((path, test)),
         (None, _) if at.is_none() && !statuses.is_empty() => None,
+        // What is wrong has been told.
+        _ if !sound => None,
         _ => {
             let cure =
                 "write status, and what is to be there: at with one of equals, contains, empty, missing";

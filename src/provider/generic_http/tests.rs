@@ -99,7 +99,7 @@ async fn a_client_buys_one_token_and_another_one_after_a_refusal() {
         scored(provider.ask(&user("jdoe")).await);
     }
     assert_eq!(kind(provider.ask(&user("jdoe")).await), FailureKind::Unauthorised);
-    assert!(provider.renew() && !provider.renew());
+    assert!(provider.renew(FailureKind::Unauthorised) && !provider.renew(FailureKind::Unauthorised));
     scored(provider.ask(&user("jdoe")).await);
 
     let asked = recorder.asked();

@@ -170,8 +170,8 @@ fn credential(section: &mut Section<'_>) -> Option<Credential> {
     let ways = ["credentials", "token", "token_command"];
     let given: Vec<_> = ways.into_iter().filter(|key| section.has(key)).collect();
     // Each is read, so that none counts as an unknown key.
-    let account = section.has("credentials").then(|| section.secret("credentials")).flatten();
-    let token = section.has("token").then(|| section.secret("token")).flatten();
+    let account = section.has("credentials").then(|| section.rotating_secret("credentials")).flatten();
+    let token = section.has("token").then(|| section.rotating_secret("token")).flatten();
     let words = section.has("token_command").then(|| section.texts("token_command")).flatten();
     match given.as_slice() {
         [_] => {}

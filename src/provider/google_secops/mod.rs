@@ -16,7 +16,7 @@ pub mod wire;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use self::config::Config;
+use self::config::{Config, Credential};
 use self::wire::Page;
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
@@ -139,8 +139,12 @@ impl Provider for GoogleSecops {
         Box::pin(self.look_up(entity))
     }
 
-    fn renew(&self) -> bool {
-        self.tokens.renew()
+    fn renew(&self, _why: FailureKind) -> bool {
+        let next = match &self.config.credential {
+            Credential::ServiceAccount(secret) | Credential::Token(secret) => secret.next(),
+            Credential::Command(_) => false,
+        };
+        self.tokens.renew() || next
     }
 
     fn probe(&self) -> Asking<'_, ()> {

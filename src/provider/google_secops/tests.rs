@@ -229,13 +229,13 @@ async fn a_refused_token_is_fetched_anew_after_renew_and_only_then() {
     let simulator = simulator(1.0).await;
     let provider = by_account(&simulator);
     assert!(provider.ask(&user(EMAIL)).await.is_ok());
-    provider.renew();
+    provider.renew(FailureKind::Unauthorised);
     assert!(provider.ask(&user(EMAIL)).await.is_ok());
     assert_eq!(token_calls(&simulator), 1, "nothing was refused");
     simulator.world().fault(Fault::status("/google_secops/v1alpha", 401, fixture!("error_401")).times(1));
     assert_eq!(kind(&provider, &user(EMAIL)).await, FailureKind::Unauthorised);
-    provider.renew();
-    provider.renew();
+    provider.renew(FailureKind::Unauthorised);
+    provider.renew(FailureKind::Unauthorised);
     assert!(provider.ask(&user(EMAIL)).await.is_ok());
     assert_eq!(token_calls(&simulator), 2);
 }

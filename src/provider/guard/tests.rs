@@ -83,9 +83,10 @@ impl Provider for Vendor {
         })
     }
 
-    fn renew(&self) -> bool {
-        self.token.fetch_add(1, Ordering::SeqCst);
-        true
+    fn renew(&self, why: FailureKind) -> bool {
+        let anew = why == FailureKind::Unauthorised;
+        self.token.fetch_add(usize::from(anew), Ordering::SeqCst);
+        anew
     }
 
     fn probe(&self) -> Asking<'_, ()> {
@@ -367,6 +368,10 @@ impl Provider for Puppet {
                 false => Err(Failure::new(FailureKind::Forbidden, "HTTP 403")),
             }
         })
+    }
+
+    fn renew(&self, _why: FailureKind) -> bool {
+        false
     }
 
     fn probe(&self) -> Asking<'_, ()> {

@@ -40,8 +40,8 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
             "write the address of your tenant's API: https://api-yours.example.net",
         );
     }
-    let access_key = section.required_secret("access_key");
-    let access_secret = section.required_secret("access_secret");
+    let access_key = section.required_rotating_secret("access_key");
+    let access_secret = section.required_rotating_secret("access_secret");
     let application_type = section.text("application_type");
     let application_instance = section.text("application_instance");
     let config = Config {

@@ -393,10 +393,10 @@ async fn a_revoked_token_is_refused_once_and_replaced_once() {
     for _ in 0..2 {
         assert_eq!(casb.ask(&jane()).await.unwrap_err().kind, FailureKind::Unauthorised);
     }
-    casb.renew();
+    casb.renew(FailureKind::Unauthorised);
     assert!(casb.ask(&jane()).await.is_ok());
     // The second of the two who were refused comes late.
-    casb.renew();
+    casb.renew(FailureKind::Unauthorised);
     assert!(casb.ask(&jane()).await.is_ok());
     assert_eq!(tokens.count(), 2);
 }
