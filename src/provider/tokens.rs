@@ -132,10 +132,17 @@ impl<T> Tokens<T> {
         }
     }
 
-    /// Forgets the token if it is one that was refused; whether it was.
-    pub fn renew(&self) -> bool {
+    /// Forgets the token after a failure for the reason `why`, if another one is worth buying; whether it is. It is with
+    /// `another` key than that which bought this one; with the same key, where the token itself was refused: a permission that
+    /// is missing is missing for the next one as well.
+    pub fn renew(&self, why: FailureKind, another: bool) -> bool {
+        let mut state = self.state();
+        if another {
+            state.token = None;
+            return true;
+        }
         let refused = |token: &mut Arc<Token<T>>| token.refused.load(Ordering::Relaxed);
-        self.state().token.take_if(refused).is_some()
+        why == FailureKind::Unauthorised && state.token.take_if(refused).is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -307,16 +314,25 @@ mod tests {
     async fn a_refused_token_is_replaced_once_however_many_met_the_refusal() {
         let tokens = Tokens::default();
         let first = tokens.get(|| async { good() }).await.unwrap();
-        assert!(!tokens.renew());
+        assert!(!tokens.renew(FailureKind::Unauthorised, false));
         let same = tokens.get(|| async { panic!("nobody refused it") }).await.unwrap();
         assert!(Arc::ptr_eq(&first, &same));
         first.refuse();
-        assert!(tokens.renew());
+        assert!(tokens.renew(FailureKind::Unauthorised, false));
         let second = tokens.get(|| async { good() }).await.unwrap();
         first.refuse();
-        assert!(!tokens.renew());
+        assert!(!tokens.renew(FailureKind::Unauthorised, false));
         let still = tokens.get(|| async { panic!("the second token is still good") }).await.unwrap();
         assert!(Arc::ptr_eq(&second, &still) && !Arc::ptr_eq(&first, &second));
+    }
+
+    #[tokio::test]
+    async fn a_token_without_the_permission_is_replaced_only_by_one_of_another_key() {
+        let tokens = Tokens::default();
+        tokens.get(|| async { good() }).await.unwrap().refuse();
+        assert!(!tokens.renew(FailureKind::Forbidden, false), "the next one would be refused as well");
+        assert!(tokens.renew(FailureKind::Forbidden, true));
+        assert!(!tokens.renew(FailureKind::Unauthorised, false), "it is gone");
     }
 
     #[test]

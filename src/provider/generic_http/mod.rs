@@ -193,12 +193,11 @@ impl Provider for GenericHttp {
         })
     }
 
-    fn renew(&self, _why: FailureKind) -> bool {
+    fn renew(&self, why: FailureKind) -> bool {
         match &self.config.auth {
             Auth::Nothing => false,
             Auth::Token { token: secret, .. } | Auth::Basic { password: secret, .. } => secret.next(),
-            // A token that was bought with the secret in use: another one by the same, and else by the next.
-            Auth::Client { client_secret, .. } => self.tokens.renew() || client_secret.next(),
+            Auth::Client { client_secret, .. } => self.tokens.renew(why, client_secret.next()),
         }
     }
 

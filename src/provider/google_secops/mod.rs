@@ -139,12 +139,12 @@ impl Provider for GoogleSecops {
         Box::pin(self.look_up(entity))
     }
 
-    fn renew(&self, _why: FailureKind) -> bool {
+    fn renew(&self, why: FailureKind) -> bool {
         let next = match &self.config.credential {
             Credential::ServiceAccount(secret) | Credential::Token(secret) => secret.next(),
             Credential::Command(_) => false,
         };
-        self.tokens.renew() || next
+        self.tokens.renew(why, next)
     }
 
     fn probe(&self) -> Asking<'_, ()> {

@@ -154,12 +154,9 @@ impl Provider for OracleCasb {
         Box::pin(async move { self.risk(&self.user(entity)?).await })
     }
 
-    fn renew(&self, _why: FailureKind) -> bool {
-        // A token that was bought with the key in use: another one by the same, and else by the next.
-        self.tokens.renew() || {
-            let (key, secret) = (self.config.access_key.next(), self.config.access_secret.next());
-            key || secret
-        }
+    fn renew(&self, why: FailureKind) -> bool {
+        let (key, secret) = (self.config.access_key.next(), self.config.access_secret.next());
+        self.tokens.renew(why, key || secret)
     }
 
     fn probe(&self) -> Asking<'_, ()> {
