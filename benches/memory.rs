@@ -24,12 +24,12 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use riskstream::alert::{Paths, Scratch};
-use riskstream::app::Engine;
 use riskstream::cache::key::ProviderId;
 use riskstream::cache::ttl::Outcome as Lived;
 use riskstream::cache::{Cache, Content, Found, Landing, Lifetimes, Question, Waiter};
 use riskstream::compose::{Composer, EntityOutcome, Outcome, Source};
 use riskstream::config::Config;
+use riskstream::engine::Engine;
 use riskstream::entity::EntityKind;
 use riskstream::pipeline::Begun;
 use riskstream::provider::limiter::Priority;
@@ -231,12 +231,15 @@ fn settle() {
 fn flights(number: usize) {
     let runtime = runtime();
     let (_vendor, engine) = hanging(&runtime);
-    let flights = &engine.pipeline.flights;
+    let pipeline = engine.pipeline();
+    let flights = &pipeline.flights;
+    let carrier = &pipeline.roster.iter().next().unwrap().carrier;
     let waiter: Arc<dyn Waiter> = Arc::new(Nobody);
     let join = |first: usize, number: usize| {
         let mut ids = Ids::new();
         for index in first..first + number {
-            assert!(flights.join(&question(ids.get(index)), Priority::Alert, &waiter, 0, || true).is_none());
+            let question = question(ids.get(index));
+            assert!(flights.join(&question, carrier, Priority::Alert, (&waiter, 0), || true).is_none());
         }
         settle();
     };
@@ -262,7 +265,7 @@ fn alerts(number: usize) {
         for index in first..first + number {
             let alert = finding(index, 1, 1_000);
             let waker = || Box::new(|| ()) as Box<dyn Fn() + Send + Sync>;
-            let begun = engine.pipeline.begin(alert.as_bytes(), ORIGIN, now, &mut scratch, &mut out, waker);
+            let begun = engine.pipeline().begin(alert.as_bytes(), ORIGIN, now, &mut scratch, &mut out, waker);
             let Ok(Begun::Waiting(pending)) = begun else { panic!("nothing is known of it") };
             let token = slots.take(now);
             let slot = slots.get(token).unwrap();

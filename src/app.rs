@@ -1,10 +1,8 @@
-//! Builds the parts, starts them, and stops them in order.
+//! Starts the parts of the service, and stops them in order.
 //!
-//! Contract: [`Engine::build`] is the same for the service and for every command, so that what a person tries on a
-//! file is what runs. The service stops in this order: not ready, no more polling, drain, flush, store, leave the
+//! Contract: the service stops in this order: not ready, no more polling, drain, flush, store, leave the
 //! group; each within its bound, and an unexpected end of any part ends the process with an error.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,78 +10,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::admin::alarm::Alarm;
-use crate::admin::health::{Health, LaneHealth};
+use crate::admin::health::{Health, LaneHealth, Notes};
 use crate::admin::server;
-use crate::alert::{Decoder, FormatProblem, Formats, Options};
-use crate::cache::flight::Carrier;
-use crate::cache::{Cache, Flights, Lifetimes};
-use crate::compose::Composer;
-use crate::config::{Config, Flood, FloodAction, words};
-use crate::metrics::{Metrics, MetricsError};
-use crate::pipeline::Pipeline;
-use crate::pipeline::budget::Budgets;
-use crate::provider::gate::Limiters;
-use crate::provider::guard::Guard;
-use crate::provider::meter::{Meter, NoMeter};
-use crate::provider::registry::{self, BuildError, TYPES};
-use crate::routing::{BadRoute, Candidate, Routing};
+use crate::config::{Config, Flood, FloodAction};
+use crate::engine::Engine;
 use crate::source::LaneError;
 use crate::source::identity::Identity;
 use crate::source::lane::Lane;
 use crate::source::limits::Latest;
 use crate::source::watch::Watch;
 use crate::supervisor::Stop;
-
-/// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
-/// deadline of an alert: an answer that comes late for one is in time for the next.
-const FLIGHT: Duration = Duration::from_secs(30);
-
-/// How long a look-up of a command may wait for its turn: for ever, in a form that can be added to a clock.
-const PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// What keeps the parts from being built: all of it is configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A file with alert formats cannot be read.
-    #[error("formats: cannot read {path}: {error}. Correct the path or its permissions")]
-    FormatFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Alert formats with mistakes.
-    #[error("{}", lines(.0))]
-    Formats(Vec<FormatProblem>),
-    /// An input topic names a format that does not exist.
-    #[error("input.topics: {topic} has format {name:?}, which is not known; write one of: auto, {known}")]
-    NoSuchFormat {
-        /// The topic.
-        topic: String,
-        /// The name given.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// Routes with mistakes.
-    #[error("{}", lines(.0))]
-    Routes(Vec<BadRoute>),
-    /// A provider that cannot be set up.
-    #[error("providers.{name}: {error}")]
-    Provider {
-        /// The instance.
-        name: String,
-        /// Why.
-        error: BuildError,
-    },
-    /// A bug.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-}
-
-fn lines<T: std::fmt::Display>(problems: &[T]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
 
 /// Why the service ended.
 #[derive(Debug, thiserror::Error)]
@@ -143,116 +79,6 @@ pub enum RunError {
     Overdue,
 }
 
-/// The parts that enrich alerts, without Kafka.
-pub struct Engine {
-    /// The steps.
-    pub pipeline: Arc<Pipeline>,
-    /// The providers, by position.
-    pub guards: Vec<Arc<Guard>>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-}
-
-impl Engine {
-    /// Builds the parts that `config` describes; calls to vendors will run on `runtime`.
-    ///
-    /// # Errors
-    /// [`EngineError`].
-    pub fn build(config: &Config, runtime: Handle) -> Result<Engine, EngineError> {
-        Engine::assemble(config, runtime, Some(FLIGHT))
-    }
-
-    /// As [`build`](Engine::build), for commands: a look-up waits for its turn as long as that takes. How many wait
-    /// is the command's to bound.
-    ///
-    /// # Errors
-    /// [`EngineError`].
-    pub fn patient(config: &Config, runtime: Handle) -> Result<Engine, EngineError> {
-        let mut config = config.clone();
-        for provider in &mut config.providers {
-            provider.common.queue = usize::MAX;
-            provider.common.max_wait = PATIENCE;
-        }
-        Engine::assemble(&config, runtime, None)
-    }
-
-    fn assemble(config: &Config, runtime: Handle, bound: Option<Duration>) -> Result<Engine, EngineError> {
-        let formats = Arc::new(formats(config)?);
-        for topic in &config.input.topics {
-            if let Some(name) = topic.format.as_deref().filter(|name| formats.id(name).is_none()) {
-                return Err(EngineError::NoSuchFormat {
-                    topic: topic.name.clone(),
-                    name: name.to_owned(),
-                    known: formats.names().collect::<Vec<_>>().join(", "),
-                });
-            }
-        }
-        let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
-        let metrics = Arc::new(Metrics::new(&names)?);
-        let limiters = Limiters::default();
-        let mut carriers = Vec::new();
-        let mut candidates = Vec::new();
-        let mut guards = Vec::new();
-        for (index, provider) in config.providers.iter().enumerate() {
-            let meter: Arc<dyn Meter> = match metrics.provider(index) {
-                Some(metrics) => Arc::new(metrics),
-                None => Arc::new(NoMeter),
-            };
-            let guard = registry::build(provider, &limiters, meter)
-                .map_err(|error| EngineError::Provider { name: provider.name.clone(), error })?;
-            let guard = Arc::new(guard.with_audit(config.log.audit));
-            candidates.push(Candidate {
-                name: provider.name.clone(),
-                vendor: provider.vendor.label(),
-                kinds: guard.provider().kinds().to_vec(),
-            });
-            guards.push(Arc::clone(&guard));
-            carriers.push(Carrier { guard, lifetimes: Lifetimes::new(provider.common.ttl, &config.cache) });
-        }
-        let routing = Routing::new(&config.routes, &candidates, &formats).map_err(EngineError::Routes)?;
-        let cache = Arc::new(Cache::new(config.cache.capacity));
-        let decoder = Decoder::new(
-            Arc::clone(&formats),
-            Options {
-                member: config.output.member.clone(),
-                max_bytes: config.pipeline.max_alert_bytes,
-                max_depth: config.pipeline.max_depth,
-                max_entities: config.pipeline.max_entities,
-            },
-        );
-        let pipeline = Arc::new(Pipeline {
-            formats,
-            decoder,
-            routing,
-            flights: Flights::new(cache, carriers, runtime, bound),
-            budgets: Budgets::new(config.pipeline.look_ups),
-            names: candidates.into_iter().map(|candidate| candidate.name).collect(),
-            composer: Composer::new(&config.output),
-            metrics: Arc::clone(&metrics),
-        });
-        Ok(Engine { pipeline, guards, metrics })
-    }
-}
-
-/// The built-in formats and the user's.
-fn formats(config: &Config) -> Result<Formats, EngineError> {
-    let mut files = Vec::new();
-    for path in &config.formats {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| EngineError::FormatFile { path: path.clone(), error })?;
-        files.push((path.display().to_string(), text));
-    }
-    let unknown = |vendor: &str| {
-        (!TYPES.contains(&vendor)).then(|| {
-            let (near, known) = (words::hint(vendor, &TYPES), words::or(&TYPES));
-            format!("vendor: not a type of provider{near} (given: {vendor}); write {known}, or leave it out")
-        })
-    };
-    Formats::with_user_files(&files)
-        .and_then(|formats| formats.with_vendors(unknown))
-        .map_err(EngineError::Formats)
-}
-
 /// A lane's thread, and what it says of itself.
 type RunningLane = (thread::JoinHandle<Result<(), LaneError>>, Arc<LaneHealth>);
 
@@ -280,8 +106,8 @@ impl Service {
         let words: Vec<Arc<LaneHealth>> = (0..count).map(|_| Arc::default()).collect();
         let identity = Identity::new(&config.kafka)?;
         identity.start(&Handle::current(), Some(Arc::clone(&engine.metrics)));
-        let health = Health::new(words.clone(), engine.guards.clone(), config.pipeline.drain);
-        let health = Arc::new(health.with_identity(&identity));
+        let health = Health::new(words.clone(), config.pipeline.drain);
+        let health = Arc::new(health.with_providers(engine.live()).with_identity(&identity));
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
@@ -303,7 +129,7 @@ impl Service {
             let lane = Lane {
                 number,
                 config: Arc::clone(&config),
-                pipeline: Arc::clone(&engine.pipeline),
+                live: engine.live(),
                 health: Arc::clone(&word),
                 notes: health.notes(),
                 limits: Arc::clone(&limits),
@@ -319,6 +145,11 @@ impl Service {
         let (shutdown, admin, flood) = (config.pipeline.shutdown, server.address, config.dead_letters.flood);
         let alarm = Alarm::new(flood, Arc::clone(&engine.metrics), Arc::clone(&health), Instant::now());
         Ok(Service { lanes, health, identity, stop, shutdown, server, alarm, flood, admin })
+    }
+
+    /// Where to note what people should know.
+    pub fn notes(&self) -> Arc<Notes> {
+        self.health.notes()
     }
 
     /// Whether every lane has subscribed.
@@ -377,31 +208,11 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used)]
     use tokio::sync::oneshot;
 
     use super::*;
-
-    /// The formats of a configuration that names one file with a format of this `vendor`.
-    fn formats_of(vendor: &str) -> Result<Formats, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let rules = "match: [{/a: 1}]\nentities: [{kind: user, paths: [/b]}]\n";
-        std::fs::write(folder.path().join("mine.yaml"), format!("name: mine\nvendor: {vendor}\n{rules}"))
-            .unwrap();
-        let file = folder.path().join("riskstream.yaml");
-        std::fs::write(&file, "formats: [./mine.yaml]\n").unwrap();
-        formats(&Config::load_offline(&file, []).unwrap()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_format_of_a_vendor_that_does_not_exist_is_answered_with_those_that_do() {
-        let formats = formats_of("cortex_xdr").unwrap();
-        assert_eq!(formats.vendor(formats.id("mine").unwrap()), Some("cortex_xdr"));
-        let error = formats_of("cortex-xdr").unwrap_err();
-        let place = "mine.yaml:2:9: vendor: not a type of provider, nearest is cortex_xdr (given: cortex-xdr); write ";
-        assert!(error.contains(place) && error.contains("oracle_casb"), "{error}");
-        assert!(formats_of("splunk").is_err_and(|error| !error.contains("nearest")));
-    }
+    use crate::metrics::Metrics;
 
     /// A service with one lane that does nothing but wait for the stop.
     fn idle(end: oneshot::Receiver<std::io::Result<()>>) -> Service {
@@ -414,7 +225,7 @@ mod tests {
             }
         });
         let admin = "127.0.0.1:9464".parse().unwrap();
-        let health = Arc::new(Health::new(vec![Arc::clone(&word)], Vec::new(), Duration::from_secs(1)));
+        let health = Arc::new(Health::new(vec![Arc::clone(&word)], Duration::from_secs(1)));
         let flood = Config::default().dead_letters.flood;
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
         Service {

@@ -16,7 +16,7 @@
 //! | 9 produce | [`sink`] | outputs and dead letters, delivery awaited |
 //! | 10 commit | [`commit`] | the ledger of offsets and its contiguous frontier |
 //!
-//! [`pipeline`] is the only module that knows all the steps; [`app`] builds, starts and stops the parts.
+//! [`pipeline`] is the only module that knows all the steps; [`engine`] builds its parts, [`app`] starts and stops them.
 //! Beside the way: [`config`], [`metrics`], [`admin`], [`telemetry`], [`supervisor`], [`http`] (the one
 //! HTTP client), `heap` (the allocator), [`simulator`] (the five vendors as HTTP servers) and [`cli`].
 
@@ -28,6 +28,7 @@ pub mod cli;
 pub mod commit;
 pub mod compose;
 pub mod config;
+pub mod engine;
 pub mod entity;
 #[cfg(wraps)]
 mod heap;
@@ -35,6 +36,7 @@ pub mod http;
 pub mod metrics;
 pub mod pipeline;
 pub mod provider;
+pub mod reload;
 pub mod routing;
 pub mod score;
 pub mod simulator;

@@ -2,14 +2,17 @@
 //!
 //! Contract: [`Pipeline::begin`] runs decode, extract, route and cache without waiting, and composes at once
 //! when every answer is there. Otherwise it returns a [`Pending`], which flights fill from their own threads;
-//! [`Pipeline::finish`] composes it with whatever is known by then. An alert always has an outcome: a vendor
+//! [`Pending::finish`] composes it with whatever is known by then, as the pipeline that began it would: another one may be in
+//! use meanwhile. An alert always has an outcome: a vendor
 //! can delay or mark it, never drop it. Knows nothing of Kafka: `run` and `enrich` drive the very same code.
 
 pub mod budget;
+pub mod live;
+pub mod roster;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -25,8 +28,9 @@ use crate::entity::{EntityKind, canonical};
 use crate::metrics::Metrics;
 use crate::provider::FailureKind;
 use crate::provider::limiter::Priority;
-use crate::routing::{Decision, Routing, provider_id};
+use crate::routing::{Decision, Routing};
 use budget::Budgets;
+use roster::{Roster, Seat};
 
 /// What an alert brings beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,7 @@ pub enum Begun {
 
 /// An alert whose answers are not all there yet.
 pub struct Pending {
+    pipeline: Arc<Pipeline>,
     entities: Vec<PendingEntity>,
     shape: Shape,
     format: Option<FormatId>,
@@ -95,6 +100,13 @@ impl Pending {
     /// Nobody waits any more: landings from here on wake no one.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Composes the alert, of which these are the bytes, with what is known by now; what has not landed is an old answer,
+    /// marked, or `failed: deadline`.
+    pub fn finish(&self, alert: &[u8], now: Instant, out: &mut Vec<u8>) -> Summary {
+        self.abandon();
+        self.pipeline.compose_pending(self, alert, now, out)
     }
 
     /// Counts one answer; whether it was the last.
@@ -152,8 +164,10 @@ pub struct Pipeline {
     pub flights: Arc<Flights>,
     /// What alerts may ask of vendors.
     pub budgets: Budgets,
-    /// The providers' names, by position.
-    pub names: Vec<String>,
+    /// The providers.
+    pub roster: Roster,
+    /// How long an alert waits for its answers.
+    pub deadline: Duration,
     /// Step 8.
     pub composer: Composer,
     /// What is counted on the way.
@@ -169,7 +183,7 @@ impl Pipeline {
     /// # Errors
     /// A [`DecodeError`] is the reason of a dead letter.
     pub fn begin(
-        &self,
+        self: &Arc<Self>,
         alert: &[u8],
         origin: Origin<'_>,
         now: Instant,
@@ -194,18 +208,15 @@ impl Pipeline {
         if missing == 0 {
             return Ok(Begun::Composed(self.compose_hits(alert, &decoded, origin, &firsts, now, out)));
         }
-        let pending = Arc::new(pending(&decoded, origin, firsts, missing, waker()));
+        let pending = Arc::new(self.pending(&decoded, origin, firsts, missing, waker()));
         self.depart(&pending, origin.topic, now);
         if pending.arrived() {
-            return Ok(Begun::Composed(self.finish(&pending, alert, now, out)));
+            return Ok(Begun::Composed(pending.finish(alert, now, out)));
         }
         Ok(Begun::Waiting(pending))
     }
 
-    /// Composes a waiting alert with what is known by now; what has not landed is an old answer, marked, or
-    /// `failed: deadline`.
-    pub fn finish(&self, pending: &Pending, alert: &[u8], now: Instant, out: &mut Vec<u8>) -> Summary {
-        pending.abandon();
+    fn compose_pending(&self, pending: &Pending, alert: &[u8], now: Instant, out: &mut Vec<u8>) -> Summary {
         let outcomes: Each<EntityOutcome<'_>> = pending
             .entities
             .iter()
@@ -242,27 +253,26 @@ impl Pipeline {
         provider: Option<&str>,
     ) -> Result<Vec<u8>, LookUpError> {
         let id = canonical(kind, value);
-        let provider = match provider {
-            Some(name) => self
-                .names
-                .iter()
-                .position(|known| known == name)
-                .map(provider_id)
-                .ok_or_else(|| LookUpError::NoSuchProvider(name.to_owned(), self.names.join(", ")))?,
+        let seat = match provider {
+            Some(name) => self.roster.named(name).ok_or_else(|| {
+                let names: Vec<&str> = self.roster.iter().map(Seat::name).collect();
+                LookUpError::NoSuchProvider(name.to_owned(), names.join(", "))
+            })?,
             None => match self.routing.decide("", None, kind, &id) {
-                Decision::Ask(provider) => provider,
+                Decision::Ask(provider) => self.roster.get(provider).ok_or(LookUpError::NobodyKnows(kind))?,
                 Decision::Unrouted => return Err(LookUpError::Ambiguous(kind)),
                 Decision::Ignored => return Err(LookUpError::NobodyKnows(kind)),
             },
         };
-        let landing = self.flights.ask(&Question::new(provider, kind, &id), Priority::Question).await;
+        let question = Question::new(seat.id, kind, &id);
+        let landing = self.flights.ask(&question, &seat.carrier, Priority::Question).await;
         let mut out = Vec::new();
         self.composer.one(
             &EntityOutcome {
                 kind,
                 value: value.trim(),
                 paths: Paths::NONE,
-                provider: self.name(Some(provider)),
+                provider: Some(seat.name()),
                 outcome: outcome(&landing, Instant::now()),
             },
             &mut out,
@@ -273,13 +283,14 @@ impl Pipeline {
     /// Forgets what any provider said of an entity; whether there was anything.
     pub fn forget(&self, kind: EntityKind, value: &str) -> bool {
         let id = canonical(kind, value);
-        let questions = (0..self.names.len()).map(|index| Question::new(provider_id(index), kind, &id));
+        let questions = self.roster.iter().map(|seat| Question::new(seat.id, kind, &id));
         questions.filter(|question| self.flights.cache().forget(question)).count() > 0
     }
 
     /// Asks the cache; a failure that is remembered counts as an answer.
     fn look(&self, provider: ProviderId, question: &Question<'_>, now: Instant) -> First {
-        let queries = self.metrics.cache(provider);
+        // Routes lead to those that are there.
+        let Some(Seat { carrier, queries, .. }) = self.roster.get(provider) else { return First::Unrouted };
         match self.flights.cache().get(question, now) {
             Found::Fresh(entry) => {
                 queries.hit.inc();
@@ -287,7 +298,7 @@ impl Pipeline {
             }
             Found::Ageing(entry) => {
                 queries.hit.inc();
-                if self.flights.refresh(question, &entry) {
+                if self.flights.refresh(question, carrier, &entry) {
                     queries.refresh.inc();
                 }
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
@@ -310,6 +321,7 @@ impl Pipeline {
             let (None, Some(provider)) = (entity.landing.get(), entity.provider) else {
                 continue;
             };
+            let Some(seat) = self.roster.get(provider) else { continue };
             let id = canonical(entity.kind, &entity.value);
             let question = Question::hashed(provider, entity.kind, &id, entity.hash);
             let index = index as u32;
@@ -320,7 +332,10 @@ impl Pipeline {
                 }
                 admitted
             };
-            if let Some(landing) = self.flights.join(&question, Priority::Alert, &waiter, index, admit) {
+            let boarding = (&waiter, index);
+            if let Some(landing) =
+                self.flights.join(&question, &seat.carrier, Priority::Alert, boarding, admit)
+            {
                 let _ = entity.landing.set(Place::Landed(landing));
                 pending.arrived();
             }
@@ -371,46 +386,48 @@ impl Pipeline {
     }
 
     fn name(&self, provider: Option<ProviderId>) -> Option<&str> {
-        provider.and_then(|id| self.names.get(usize::from(id.0))).map(String::as_str)
+        provider.and_then(|id| self.roster.get(id)).map(Seat::name)
     }
-}
 
-fn pending(
-    decoded: &Decoded<'_>,
-    origin: Origin<'_>,
-    firsts: Each<(usize, First)>,
-    missing: usize,
-    waker: Box<dyn Fn() + Send + Sync>,
-) -> Pending {
-    let entities = firsts
-        .into_iter()
-        .filter_map(|(index, first)| {
-            let found = decoded.found.get(index)?;
-            let (provider, place, standby) = match first {
-                First::Ready(provider, landing) => (Some(provider), Some(Place::Landed(landing)), None),
-                First::Unrouted => (None, Some(Place::Unrouted), None),
-                First::Ask(provider, standby) => (Some(provider), None, standby),
-            };
-            Some(PendingEntity {
-                kind: found.kind,
-                value: found.value.into(),
-                hash: found.hash,
-                paths: found.paths.iter().collect(),
-                provider,
-                landing: place.map(OnceLock::from).unwrap_or_default(),
-                overdue: stand_in(FailureKind::Deadline, standby),
+    fn pending(
+        self: &Arc<Self>,
+        decoded: &Decoded<'_>,
+        origin: Origin<'_>,
+        firsts: Each<(usize, First)>,
+        missing: usize,
+        waker: Box<dyn Fn() + Send + Sync>,
+    ) -> Pending {
+        let entities = firsts
+            .into_iter()
+            .filter_map(|(index, first)| {
+                let found = decoded.found.get(index)?;
+                let (provider, place, standby) = match first {
+                    First::Ready(provider, landing) => (Some(provider), Some(Place::Landed(landing)), None),
+                    First::Unrouted => (None, Some(Place::Unrouted), None),
+                    First::Ask(provider, standby) => (Some(provider), None, standby),
+                };
+                Some(PendingEntity {
+                    kind: found.kind,
+                    value: found.value.into(),
+                    hash: found.hash,
+                    paths: found.paths.iter().collect(),
+                    provider,
+                    landing: place.map(OnceLock::from).unwrap_or_default(),
+                    overdue: stand_in(FailureKind::Deadline, standby),
+                })
             })
-        })
-        .collect();
-    Pending {
-        entities,
-        shape: decoded.shape.clone(),
-        format: decoded.format,
-        entities_cut: decoded.entities_cut,
-        overhead: origin.overhead,
-        missing: AtomicUsize::new(missing + 1),
-        abandoned: AtomicBool::new(false),
-        waker,
+            .collect();
+        Pending {
+            pipeline: Arc::clone(self),
+            entities,
+            shape: decoded.shape.clone(),
+            format: decoded.format,
+            entities_cut: decoded.entities_cut,
+            overhead: origin.overhead,
+            missing: AtomicUsize::new(missing + 1),
+            abandoned: AtomicBool::new(false),
+            waker,
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Decision {
 /// A provider as routing sees it.
 #[derive(Clone, Debug)]
 pub struct Candidate {
+    /// What stands for its account in the cache.
+    pub id: ProviderId,
     /// The instance's name.
     pub name: String,
     /// Its type: `datadog`.
@@ -146,19 +148,12 @@ impl Routing {
 fn only(kind: EntityKind, vendor: Option<&str>, candidates: &[Candidate]) -> Decision {
     let mut known = candidates
         .iter()
-        .enumerate()
-        .filter(|(_, c)| c.kinds.contains(&kind) && vendor.is_none_or(|vendor| vendor == c.vendor));
+        .filter(|c| c.kinds.contains(&kind) && vendor.is_none_or(|vendor| vendor == c.vendor));
     match (known.next(), known.next()) {
         (None, _) => Decision::Ignored,
-        (Some((position, _)), None) => Decision::Ask(provider_id(position)),
+        (Some(candidate), None) => Decision::Ask(candidate.id),
         (Some(_), Some(_)) => Decision::Unrouted,
     }
-}
-
-/// The id of the provider at a position of the configuration.
-pub fn provider_id(index: usize) -> ProviderId {
-    // The configuration is bounded far below this.
-    ProviderId(u16::try_from(index).unwrap_or(u16::MAX))
 }
 
 fn rule(
@@ -181,21 +176,17 @@ fn rule(
     }
     let decision = match &route.provider {
         None => Decision::Unrouted,
-        Some(name) => match candidates.iter().position(|c| c.name == *name) {
-            Some(position) => {
-                for (candidate, &kind) in
-                    candidates.get(position).into_iter().flat_map(|c| route.kinds.iter().map(move |k| (c, k)))
-                {
-                    if !candidate.kinds.contains(&kind) {
-                        problems.push(BadRoute::KindNotKnown {
-                            index,
-                            provider: name.clone(),
-                            kind,
-                            known: labels(&candidate.kinds),
-                        });
-                    }
+        Some(name) => match candidates.iter().find(|c| c.name == *name) {
+            Some(candidate) => {
+                for &kind in route.kinds.iter().filter(|kind| !candidate.kinds.contains(kind)) {
+                    problems.push(BadRoute::KindNotKnown {
+                        index,
+                        provider: name.clone(),
+                        kind,
+                        known: labels(&candidate.kinds),
+                    });
                 }
-                Decision::Ask(provider_id(position))
+                Decision::Ask(candidate.id)
             }
             None => {
                 problems.push(BadRoute::NoSuchProvider {
@@ -235,10 +226,14 @@ mod tests {
 
     fn candidates() -> Vec<Candidate> {
         vec![
-            Candidate { name: "dd".into(), vendor: "datadog", kinds: vec![CloudIdentity] },
-            Candidate { name: "xdr".into(), vendor: "cortex_xdr", kinds: vec![User, Endpoint] },
-            Candidate { name: "cf".into(), vendor: "cloudflare", kinds: vec![User] },
+            candidate(0, "dd", "datadog", &[CloudIdentity]),
+            candidate(1, "xdr", "cortex_xdr", &[User, Endpoint]),
+            candidate(2, "cf", "cloudflare", &[User]),
         ]
+    }
+
+    fn candidate(id: u16, name: &str, vendor: &'static str, kinds: &[EntityKind]) -> Candidate {
+        Candidate { id: ProviderId(id), name: name.to_owned(), vendor, kinds: kinds.to_vec() }
     }
 
     fn route(kinds: &[EntityKind], identifiers: &[&str], provider: Option<&str>) -> Route {

@@ -11,9 +11,9 @@ use std::process::Command;
 
 use regex::Regex;
 use riskstream::alert::Formats;
-use riskstream::app::Engine;
 use riskstream::compose::AlertStatus;
 use riskstream::config::Config;
+use riskstream::engine::Engine;
 use riskstream::metrics::Metrics;
 use riskstream::provider::FailureKind;
 use riskstream::provider::registry::TYPES;

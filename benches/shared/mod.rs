@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use riskstream::alert::{Scratch, Select};
-use riskstream::app::Engine;
 use riskstream::cache::Lifetimes;
 use riskstream::compose::headers;
 use riskstream::config::Config;
+use riskstream::engine::Engine;
 use riskstream::pipeline::{Begun, Origin, Pipeline};
 pub use riskstream::simulator::sample::{answer, arn, fill, finding};
 
@@ -57,8 +57,8 @@ impl Bench {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let engine = Engine::build(&config, runtime.handle().clone()).unwrap();
         let lifetimes = Lifetimes::new(config.cache.ttl, &config.cache);
-        fill(engine.pipeline.flights.cache(), &lifetimes, entities);
-        Bench { pipeline: engine.pipeline, _runtime: runtime }
+        fill(engine.pipeline().flights.cache(), &lifetimes, entities);
+        Bench { pipeline: engine.pipeline(), _runtime: runtime }
     }
 }
 

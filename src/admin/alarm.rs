@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_flood_is_seen_in_the_metric_and_in_readiness_which_stays_ready() {
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
-        let health = Arc::new(Health::new(vec![], vec![], Duration::from_secs(1)));
+        let health = Arc::new(Health::new(vec![], Duration::from_secs(1)));
         let rule = Flood { share: 0.5, per: 10 * EVERY, at_least: 10, action: FloodAction::Report };
         let start = Instant::now();
         let mut alarm = Alarm::new(rule, Arc::clone(&metrics), Arc::clone(&health), start);

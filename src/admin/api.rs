@@ -20,7 +20,8 @@ use serde_json::json;
 use crate::alert::{Scratch, Select};
 use crate::config::Secret;
 use crate::entity::EntityKind;
-use crate::pipeline::{Begun, Origin, Pipeline};
+use crate::pipeline::live::Live;
+use crate::pipeline::{Begun, Origin};
 
 #[derive(Deserialize)]
 struct Question {
@@ -30,13 +31,13 @@ struct Question {
 }
 
 /// The routes under `/v1`, behind `token`.
-pub fn router(pipeline: Arc<Pipeline>, token: Secret) -> Router {
+pub fn router(live: Arc<Live>, token: Secret) -> Router {
     Router::new()
         .route("/v1/risk", get(|state, Query(question): Query<Question>| risk(state, question)))
         .route("/v1/risk", post(|state, Json(question): Json<Question>| risk(state, question)))
         .route("/v1/enrich", post(enrich))
         .route("/v1/cache", delete(forget))
-        .with_state(pipeline)
+        .with_state(live)
         .layer(middleware::from_fn_with_state(token, authorise))
 }
 
@@ -56,18 +57,18 @@ async fn authorise(State(token): State<Secret>, request: Request, next: Next) ->
     }
 }
 
-async fn risk(State(pipeline): State<Arc<Pipeline>>, question: Question) -> Response {
+async fn risk(State(live): State<Arc<Live>>, question: Question) -> Response {
     let kind: EntityKind = match question.kind.parse() {
         Ok(kind) => kind,
         Err(error) => return problem(StatusCode::BAD_REQUEST, format!("kind: {error}")),
     };
-    match pipeline.look_up(kind, &question.id, question.provider.as_deref()).await {
+    match live.get().look_up(kind, &question.id, question.provider.as_deref()).await {
         Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
         Err(error) => problem(StatusCode::BAD_REQUEST, error.to_string()),
     }
 }
 
-async fn enrich(State(pipeline): State<Arc<Pipeline>>, alert: Bytes) -> Response {
+async fn enrich(State(live): State<Arc<Live>>, alert: Bytes) -> Response {
     let (landed, told) = tokio::sync::oneshot::channel();
     let landed = std::sync::Mutex::new(Some(landed));
     let waker = move || -> Box<dyn Fn() + Send + Sync> {
@@ -80,21 +81,21 @@ async fn enrich(State(pipeline): State<Arc<Pipeline>>, alert: Bytes) -> Response
     };
     let origin = Origin { topic: "", select: Select::Auto, overhead: 0 };
     let mut out = Vec::new();
-    match pipeline.begin(&alert, origin, Instant::now(), &mut Scratch::default(), &mut out, waker) {
+    match live.get().begin(&alert, origin, Instant::now(), &mut Scratch::default(), &mut out, waker) {
         Ok(Begun::Composed(_)) => {}
         Ok(Begun::Waiting(pending)) => {
             let _ = told.await;
-            pipeline.finish(&pending, &alert, Instant::now(), &mut out);
+            pending.finish(&alert, Instant::now(), &mut out);
         }
         Err(error) => return problem(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
     }
     ([(header::CONTENT_TYPE, "application/json")], out).into_response()
 }
 
-async fn forget(State(pipeline): State<Arc<Pipeline>>, Query(question): Query<Question>) -> Response {
+async fn forget(State(live): State<Arc<Live>>, Query(question): Query<Question>) -> Response {
     match question.kind.parse() {
         Ok(kind) => {
-            let forgotten = pipeline.forget(kind, &question.id);
+            let forgotten = live.get().forget(kind, &question.id);
             // A pod's host name is its own name.
             let replica = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             Json(json!({ "forgotten": forgotten, "replica": replica.trim() })).into_response()

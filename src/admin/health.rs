@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::provider::guard::Guard;
+use crate::pipeline::live::Live;
 use crate::source::LaneError;
 use crate::source::identity::Identity;
 
@@ -115,7 +115,7 @@ impl Notes {
 pub struct Health {
     lanes: Vec<Arc<LaneHealth>>,
     notes: Arc<Notes>,
-    guards: Vec<Arc<Guard>>,
+    live: Option<Arc<Live>>,
     identity: Identity,
     /// A lane that is silent for longer is not alive.
     silence: Duration,
@@ -140,15 +140,22 @@ pub struct Readiness {
 
 impl Health {
     /// Health of these parts; a lane may be silent for `drain` and a little more.
-    pub fn new(lanes: Vec<Arc<LaneHealth>>, guards: Vec<Arc<Guard>>, drain: Duration) -> Self {
+    pub fn new(lanes: Vec<Arc<LaneHealth>>, drain: Duration) -> Self {
         Health {
             lanes,
             notes: Arc::default(),
-            guards,
+            live: None,
             identity: Identity::default(),
             silence: drain + Duration::from_secs(10),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// With the providers of the pipeline in use.
+    #[must_use]
+    pub fn with_providers(mut self, live: Arc<Live>) -> Self {
+        self.live = Some(live);
+        self
     }
 
     /// With an identity to the brokers that has to be renewed.
@@ -195,7 +202,9 @@ impl Health {
             Some(trouble) => kafka.push(trouble.what),
             None => {}
         }
-        let providers = self.guards.iter().filter_map(|guard| guard.state().problem()).collect();
+        let pipeline = self.live.as_ref().map(|live| live.get());
+        let guards = pipeline.iter().flat_map(|pipeline| pipeline.roster.guards());
+        let providers = guards.filter_map(|guard| guard.state().problem()).collect();
         Readiness { ready: reasons.is_empty(), reasons, kafka, providers, notes: self.notes.all() }
     }
 }
@@ -207,7 +216,7 @@ mod tests {
     #[test]
     fn ready_says_why_not() {
         let lane = Arc::new(LaneHealth::default());
-        let health = Health::new(vec![Arc::clone(&lane)], vec![], Duration::from_secs(20));
+        let health = Health::new(vec![Arc::clone(&lane)], Duration::from_secs(20));
         assert_eq!(health.readiness().reasons, ["lane 0 is starting"]);
         lane.started();
         assert!(health.readiness().ready);

@@ -15,15 +15,15 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::api;
 use super::health::Health;
-use crate::app::Engine;
 use crate::config::Admin;
+use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::live::Live;
 
 /// What the routes need.
 #[derive(Clone)]
 struct Parts {
-    pipeline: Arc<Pipeline>,
+    live: Arc<Live>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 }
@@ -57,8 +57,7 @@ impl Running {
 /// # Errors
 /// The port cannot be opened.
 pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::io::Result<Running> {
-    let parts =
-        Parts { pipeline: Arc::clone(&engine.pipeline), metrics: Arc::clone(&engine.metrics), health };
+    let parts = Parts { live: engine.live(), metrics: Arc::clone(&engine.metrics), health };
     let mut router = Router::new()
         .route("/", get(page))
         .route("/metrics", get(metrics))
@@ -66,7 +65,7 @@ pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::
         .route("/readyz", get(readyz))
         .with_state(parts);
     if let Some(token) = &admin.token {
-        router = router.merge(api::router(Arc::clone(&engine.pipeline), token.clone()));
+        router = router.merge(api::router(engine.live(), token.clone()));
     }
     let listener = tokio::net::TcpListener::bind(admin.listen).await?;
     let address = listener.local_addr()?;
@@ -79,7 +78,7 @@ pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::
 }
 
 async fn metrics(State(parts): State<Parts>) -> Response {
-    let flights = &parts.pipeline.flights;
+    let flights = &parts.live.get().flights;
     parts.metrics.cache_entries.set(flights.cache().entries() as i64);
     parts.metrics.cache_bytes.set(flights.cache().bytes() as i64);
     parts.metrics.evicted(flights.cache().evictions());
@@ -116,14 +115,15 @@ async fn page(State(parts): State<Parts>) -> Html<String> {
         .chain(&readiness.notes)
         .map(|note| format!("<li>{}</li>", escape(note)))
         .collect();
+    let pipeline = parts.live.get();
     let rows: String = [
         ("alerts consumed", m.consumed.get()),
         ("alerts published", m.published.get()),
         ("dead letters", m.dead_letters()),
         ("in flight", m.in_flight.get().max(0) as u64),
         ("partitions assigned", m.assigned.get().max(0) as u64),
-        ("answers cached", parts.pipeline.flights.cache().entries() as u64),
-        ("questions under way", parts.pipeline.flights.open() as u64),
+        ("answers cached", pipeline.flights.cache().entries() as u64),
+        ("questions under way", pipeline.flights.open() as u64),
     ]
     .into_iter()
     .map(|(name, value)| format!("<tr><td>{name}</td><td class=n>{value}</td></tr>"))

@@ -43,6 +43,7 @@ pub trait Waiter: Send + Sync {
 }
 
 /// A provider as flights see it.
+#[derive(Clone)]
 pub struct Carrier {
     /// Breaker, limiter, time-out and retry around the vendor.
     pub guard: Arc<Guard>,
@@ -77,28 +78,15 @@ impl Open {
 pub struct Flights {
     open: DashMap<Key, Open, Prehashed>,
     cache: Arc<Cache>,
-    carriers: Vec<Carrier>,
     runtime: Handle,
     /// Of one flight.
     bound: Option<Duration>,
 }
 
 impl Flights {
-    /// Flights to `carriers`, whose positions are their [`super::key::ProviderId`]s, run on `runtime`. Each ends within
-    /// `bound`, where there is one.
-    pub fn new(
-        cache: Arc<Cache>,
-        carriers: Vec<Carrier>,
-        runtime: Handle,
-        bound: Option<Duration>,
-    ) -> Arc<Self> {
-        Arc::new(Flights {
-            open: DashMap::with_hasher(Prehashed::default()),
-            cache,
-            carriers,
-            runtime,
-            bound,
-        })
+    /// Flights that fill `cache`, run on `runtime`. Each ends within `bound`, where there is one.
+    pub fn new(cache: Arc<Cache>, runtime: Handle, bound: Option<Duration>) -> Arc<Self> {
+        Arc::new(Flights { open: DashMap::with_hasher(Prehashed::default()), cache, runtime, bound })
     }
 
     /// The answers that flights fill.
@@ -106,25 +94,20 @@ impl Flights {
         &self.cache
     }
 
-    /// The providers, by position.
-    pub fn carriers(&self) -> &[Carrier] {
-        &self.carriers
-    }
-
     /// Flights under way.
     pub fn open(&self) -> usize {
         self.open.len()
     }
 
-    /// Joins the flight for `question`, starting it when there is none. Returns the landing instead when the
+    /// Joins the flight for `question`, starting one by `carrier` when there is none. Returns the landing instead when the
     /// answer has arrived since the caller looked; else `waiter` is told later. `admit` is asked whether one may be started:
     /// where not, the landing is `overloaded`, or an old answer.
     pub fn join(
         self: &Arc<Self>,
         question: &Question<'_>,
+        carrier: &Carrier,
         priority: Priority,
-        waiter: &Arc<dyn Waiter>,
-        index: u32,
+        (waiter, index): (&Arc<dyn Waiter>, u32),
         admit: impl FnOnce() -> bool,
     ) -> Option<Landing> {
         match self.open.entry(question.to_key()) {
@@ -150,7 +133,7 @@ impl Flights {
                 if !admit() {
                     return Some(stand_in(FailureKind::Overloaded, standby));
                 }
-                self.depart(place, vec![(Arc::downgrade(waiter), index)], standby, priority);
+                self.depart(place, carrier, vec![(Arc::downgrade(waiter), index)], standby, priority);
                 None
             }
         }
@@ -159,7 +142,7 @@ impl Flights {
     /// Has `entry`, the ageing answer to `question`, asked again ahead of its expiry by a flight that nobody waits
     /// for; whether this call started it. Everybody who finds the answer ageing may call this: while a refresh is
     /// under way, and for `ttl.failed` after one that failed, it does nothing.
-    pub fn refresh(self: &Arc<Self>, question: &Question<'_>, entry: &Entry) -> bool {
+    pub fn refresh(self: &Arc<Self>, question: &Question<'_>, carrier: &Carrier, entry: &Entry) -> bool {
         if !entry.claim_refresh(Instant::now()) {
             return false;
         }
@@ -167,14 +150,19 @@ impl Flights {
             // Its end brings a new answer, or puts the next refresh off.
             Place::Occupied(_) => false,
             Place::Vacant(place) => {
-                self.depart(place, Vec::new(), None, Priority::Refresh);
+                self.depart(place, carrier, Vec::new(), None, Priority::Refresh);
                 true
             }
         }
     }
 
     /// Asks one question and waits for its answer: the cache first, then a flight. For people and playbooks.
-    pub async fn ask(self: &Arc<Self>, question: &Question<'_>, priority: Priority) -> Landing {
+    pub async fn ask(
+        self: &Arc<Self>,
+        question: &Question<'_>,
+        carrier: &Carrier,
+        priority: Priority,
+    ) -> Landing {
         match self.cache.get(question, Instant::now()) {
             Found::Fresh(entry) | Found::Ageing(entry) => return Landing::Answer(entry, Source::Cache),
             Found::Failed(kind, standby) => return stand_in(kind, standby),
@@ -182,7 +170,7 @@ impl Flights {
         }
         let (told, landed) = tokio::sync::oneshot::channel();
         let waiter: Arc<dyn Waiter> = Arc::new(Alone(Mutex::new(Some(told))));
-        match self.join(question, priority, &waiter, 0, || true) {
+        match self.join(question, carrier, priority, (&waiter, 0), || true) {
             Some(landing) => landing,
             None => landed.await.unwrap_or(Landing::Failed(FailureKind::Unreachable)),
         }
@@ -191,6 +179,7 @@ impl Flights {
     fn depart(
         self: &Arc<Self>,
         place: VacantEntry<'_, Key, Open>,
+        carrier: &Carrier,
         passengers: Vec<Passenger>,
         standby: Option<Entry>,
         priority: Priority,
@@ -198,7 +187,7 @@ impl Flights {
         let flight = Flight { flights: Arc::clone(self), key: place.key().clone(), standby, landed: false };
         let (urgency, raised) = watch::channel(priority);
         place.insert(Open { passengers, urgency });
-        self.runtime.spawn(flight.fly(priority, raised));
+        self.runtime.spawn(flight.fly(carrier.clone(), priority, raised));
     }
 }
 
@@ -223,13 +212,9 @@ struct Flight {
 }
 
 impl Flight {
-    async fn fly(mut self, priority: Priority, raised: watch::Receiver<Priority>) {
-        let Some(carrier) = self.flights.carriers.get(usize::from(self.key.provider.0)) else {
-            return;
-        };
+    async fn fly(mut self, carrier: Carrier, priority: Priority, raised: watch::Receiver<Priority>) {
+        let Carrier { guard, lifetimes } = carrier;
         let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
-        let guard = Arc::clone(&carrier.guard);
-        let lifetimes = carrier.lifetimes;
         // Nobody's alert waits for the call that tries whether the vendor is well again: it would take what such calls took
         // when the breaker opened. A person's question does, and so does a command, which has all the time.
         if priority != Priority::Question && self.flights.bound.is_some() && guard.is_avoided() {

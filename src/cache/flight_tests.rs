@@ -58,6 +58,7 @@ impl Provider for Held {
 
 struct Scene {
     flights: Arc<Flights>,
+    carrier: Carrier,
     asked: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
 }
@@ -78,8 +79,8 @@ fn bounded(fails: Option<FailureKind>, bound: Option<Duration>) -> Scene {
     let minute = Duration::from_secs(60);
     let ttl = Ttl::new(Lives { scored: minute, unknown: minute, failed: minute });
     let carrier = Carrier { guard, lifetimes: Lifetimes::new(ttl, &Config::default().cache) };
-    let flights = Flights::new(Arc::new(Cache::new(1 << 20)), vec![carrier], Handle::current(), bound);
-    Scene { flights, asked, gate }
+    let flights = Flights::new(Arc::new(Cache::new(1 << 20)), Handle::current(), bound);
+    Scene { flights, carrier, asked, gate }
 }
 
 /// Counts landings.
@@ -99,7 +100,12 @@ async fn ten_thousand_alerts_about_one_entity_make_one_call() {
     let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     for index in 0..10_000 {
-        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index, || true).is_none());
+        assert!(
+            scene
+                .flights
+                .join(&question, &scene.carrier, Priority::Alert, (&waiter, index), || true)
+                .is_none()
+        );
     }
     scene.gate.add_permits(1);
     while scene.flights.open() > 0 {
@@ -108,7 +114,7 @@ async fn ten_thousand_alerts_about_one_entity_make_one_call() {
     assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
     assert_eq!(landed.0.load(Ordering::SeqCst), 10_000);
     assert!(
-        scene.flights.join(&question, Priority::Alert, &waiter, 0, || true).is_some(),
+        scene.flights.join(&question, &scene.carrier, Priority::Alert, (&waiter, 0), || true).is_some(),
         "whoever comes later finds the answer"
     );
     assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
@@ -120,11 +126,16 @@ async fn whoever_gives_up_is_not_remembered_by_a_flight_that_takes_long() {
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let patient = Arc::new(Landed::default());
     let waiter: Arc<dyn Waiter> = Arc::clone(&patient) as Arc<dyn Waiter>;
-    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0, || true).is_none());
+    assert!(scene.flights.join(&question, &scene.carrier, Priority::Alert, (&waiter, 0), || true).is_none());
     let mut gone = Vec::new();
     for index in 0..10_000 {
         let waiter: Arc<dyn Waiter> = Arc::new(Landed::default());
-        assert!(scene.flights.join(&question, Priority::Alert, &waiter, index, || true).is_none());
+        assert!(
+            scene
+                .flights
+                .join(&question, &scene.carrier, Priority::Alert, (&waiter, index), || true)
+                .is_none()
+        );
         gone.push(Arc::downgrade(&waiter));
     }
     assert!(gone.iter().all(|waiter| waiter.strong_count() == 0), "an alert that left is kept");
@@ -143,7 +154,7 @@ async fn a_failure_is_handed_out_and_remembered() {
     scene.gate.add_permits(10);
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     for _ in 0..3 {
-        let landing = scene.flights.ask(&question, Priority::Question).await;
+        let landing = scene.flights.ask(&question, &scene.carrier, Priority::Question).await;
         assert!(matches!(landing, Landing::Failed(FailureKind::BadRequest)), "{landing:?}");
     }
     assert_eq!(
@@ -179,7 +190,7 @@ async fn a_refresh_that_fails_is_not_tried_again_with_every_hit() {
     for _ in 0..20 {
         let found = scene.flights.cache().get(&question, Instant::now());
         let Found::Ageing(entry) = found else { panic!("{found:?}") };
-        started += usize::from(scene.flights.refresh(&question, &entry));
+        started += usize::from(scene.flights.refresh(&question, &scene.carrier, &entry));
         all_landed(&scene.flights).await;
     }
     assert_eq!((started, scene.asked.load(Ordering::SeqCst)), (1, 1));
@@ -190,9 +201,9 @@ async fn who_joins_a_refresh_that_fails_gets_the_old_answer() {
     let scene = scene(true);
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let entry = aged(&scene, &question, 70);
-    assert!(scene.flights.refresh(&question, &entry));
+    assert!(scene.flights.refresh(&question, &scene.carrier, &entry));
     scene.gate.add_permits(1);
-    let landing = scene.flights.ask(&question, Priority::Alert).await;
+    let landing = scene.flights.ask(&question, &scene.carrier, Priority::Alert).await;
     assert!(
         matches!(landing, Landing::Answer(_, Source::Stale(FailureKind::BadRequest))),
         "the failure is told with it: {landing:?}"
@@ -206,13 +217,13 @@ async fn a_refresh_is_as_urgent_as_the_most_urgent_who_joined_it() {
     let waiter: Arc<dyn Waiter> = Arc::new(Landed::default());
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let entry = aged(&scene, &question, 70);
-    assert!(scene.flights.refresh(&question, &entry));
+    assert!(scene.flights.refresh(&question, &scene.carrier, &entry));
     for (joined, then) in [
         (Priority::Alert, Priority::Alert),
         (Priority::Question, Priority::Question),
         (Priority::Alert, Priority::Question),
     ] {
-        assert!(scene.flights.join(&question, joined, &waiter, 0, || true).is_none());
+        assert!(scene.flights.join(&question, &scene.carrier, joined, (&waiter, 0), || true).is_none());
         let open = scene.flights.open.get(&question.to_key()).unwrap();
         assert_eq!(*open.urgency.borrow(), then);
     }
@@ -226,10 +237,10 @@ async fn a_refresh_joins_what_is_under_way_and_makes_no_second_call() {
     let scene = scene(false);
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
     let entry = aged(&scene, &question, 70);
-    assert!(scene.flights.refresh(&question, &entry));
-    assert!(!scene.flights.refresh(&question, &entry));
+    assert!(scene.flights.refresh(&question, &scene.carrier, &entry));
+    assert!(!scene.flights.refresh(&question, &scene.carrier, &entry));
     scene.gate.add_permits(1);
-    let landing = scene.flights.ask(&question, Priority::Question).await;
+    let landing = scene.flights.ask(&question, &scene.carrier, Priority::Question).await;
     assert!(matches!(landing, Landing::Answer(..)), "{landing:?}");
     assert_eq!(scene.asked.load(Ordering::SeqCst), 1);
 }
@@ -243,7 +254,8 @@ async fn a_flight_ends_within_its_bound_and_without_one_when_the_vendor_has_answ
             tokio::time::sleep(Duration::from_secs(300)).await;
             scene.gate.add_permits(1);
         };
-        let (landing, ()) = tokio::join!(scene.flights.ask(&question, Priority::Question), vendor);
+        let (landing, ()) =
+            tokio::join!(scene.flights.ask(&question, &scene.carrier, Priority::Question), vendor);
         match landing {
             Landing::Answer(_, Source::Provider) => assert!(in_time),
             Landing::Failed(FailureKind::Deadline) => assert!(!in_time),
@@ -259,7 +271,7 @@ fn a_flight_whose_task_is_dropped_tells_its_waiters() {
     let scene = runtime.block_on(async { scene(false) });
     let waiter: Arc<dyn Waiter> = Arc::clone(&landed) as Arc<dyn Waiter>;
     let question = Question::new(ProviderId(0), EntityKind::User, "a");
-    assert!(scene.flights.join(&question, Priority::Alert, &waiter, 0, || true).is_none());
+    assert!(scene.flights.join(&question, &scene.carrier, Priority::Alert, (&waiter, 0), || true).is_none());
     drop(runtime);
     assert_eq!(landed.0.load(Ordering::SeqCst), 1);
     assert_eq!(scene.flights.open(), 0);
@@ -271,12 +283,12 @@ async fn no_alert_waits_for_the_call_that_tries_a_vendor_that_hung_but_a_person_
     let question = |id: &'static str| Question::new(ProviderId(0), EntityKind::User, id);
     scene.gate.add_permits(1);
     assert!(matches!(
-        scene.flights.ask(&question("a"), Priority::Alert).await,
+        scene.flights.ask(&question("a"), &scene.carrier, Priority::Alert).await,
         Landing::Failed(FailureKind::Timeout)
     ));
     // This one is under way until there is another permit.
     assert!(matches!(
-        scene.flights.ask(&question("b"), Priority::Alert).await,
+        scene.flights.ask(&question("b"), &scene.carrier, Priority::Alert).await,
         Landing::Failed(FailureKind::BreakerOpen)
     ));
     while scene.asked.load(Ordering::SeqCst) < 2 {
@@ -286,7 +298,7 @@ async fn no_alert_waits_for_the_call_that_tries_a_vendor_that_hung_but_a_person_
     scene.gate.add_permits(1);
     let landing = loop {
         // The try before may not be over yet: then nobody may try.
-        match scene.flights.ask(&question("c"), Priority::Question).await {
+        match scene.flights.ask(&question("c"), &scene.carrier, Priority::Question).await {
             Landing::Failed(FailureKind::BreakerOpen) => tokio::task::yield_now().await,
             landing => break landing,
         }

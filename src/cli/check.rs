@@ -12,9 +12,10 @@ use serde_json::json;
 use super::memory::{self, Part};
 use super::output::{line, table};
 use super::{End, engine_problem, for_people, load, verify};
-use crate::app::Engine;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::entity::EntityKind;
+use crate::pipeline::Pipeline;
 use crate::routing::Decision;
 
 /// Runs the command.
@@ -50,7 +51,7 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
     let kafka = broker::ask(&config, runtime.handle());
     let mut results = kafka.topics.clone();
     runtime.block_on(async {
-        for guard in &engine.guards {
+        for guard in engine.pipeline().roster.guards() {
             let answer = guard.provider().probe().await;
             results.push((
                 format!("{} ({})", guard.name(), guard.provider().host()),
@@ -116,17 +117,18 @@ impl Flow {
 
 /// Which kinds go to which host: the routes first, then what holds without one.
 fn egress(engine: &Engine, config: &Config) -> Vec<Flow> {
-    let routing = &engine.pipeline.routing;
+    let pipeline = engine.pipeline();
+    let Pipeline { routing, roster, formats, .. } = &*pipeline;
     let target = |decision: Decision| match decision {
-        Decision::Ask(provider) => engine
-            .guards
-            .get(usize::from(provider.0))
-            .map(|guard| (guard.name().to_owned(), guard.provider().host().to_owned())),
+        Decision::Ask(provider) => roster
+            .get(provider)
+            .map(|seat| (seat.name().to_owned(), seat.carrier.guard.provider().host().to_owned())),
         Decision::Unrouted | Decision::Ignored => None,
     };
     let mut flows = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {
-        let guard = route.provider.as_ref().and_then(|name| engine.guards.iter().find(|g| g.name() == name));
+        let guard =
+            route.provider.as_ref().and_then(|name| roster.guards().find(|guard| guard.name() == name));
         let known = guard.map(|guard| guard.provider().kinds().to_vec()).unwrap_or_default();
         let kinds = if route.kinds.is_empty() { &known } else { &route.kinds };
         for &kind in kinds {
@@ -142,8 +144,8 @@ fn egress(engine: &Engine, config: &Config) -> Vec<Flow> {
     }
     for kind in EntityKind::ALL {
         let other = routing.without_route(None, kind);
-        for name in engine.pipeline.formats.names() {
-            let decision = routing.without_route(engine.pipeline.formats.id(name), kind);
+        for name in formats.names() {
+            let decision = routing.without_route(formats.id(name), kind);
             if decision != other && decision != Decision::Ignored {
                 flows.push(Flow {
                     kind,

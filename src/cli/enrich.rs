@@ -16,8 +16,8 @@ use super::alerts::{self, Item};
 use super::output::{note, table, visible};
 use super::{End, engine_problem, load};
 use crate::alert::{Formats, Scratch, Select};
-use crate::app::Engine;
 use crate::compose::{AlertStatus, Summary};
+use crate::engine::Engine;
 use crate::pipeline::{Begun, Origin, Pending, Pipeline};
 use crate::telemetry;
 
@@ -35,8 +35,9 @@ pub fn run(config: &Path, format: Option<&str>, threads: u16, files: &[PathBuf])
         .build()?;
     let engine =
         Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
-    let select = select(&engine.pipeline.formats, format)?;
-    let mut enricher = Enricher::new(&engine.pipeline, select);
+    let pipeline = engine.pipeline();
+    let select = select(&pipeline.formats, format)?;
+    let mut enricher = Enricher::new(&pipeline, select);
     let started = Instant::now();
     let read = alerts::each(files, |item| enricher.take(item));
     let result = read.and_then(|()| enricher.end());
@@ -65,7 +66,7 @@ enum Place {
 }
 
 struct Enricher<'p> {
-    pipeline: &'p Pipeline,
+    pipeline: &'p Arc<Pipeline>,
     select: Select,
     scratch: Scratch,
     window: VecDeque<Place>,
@@ -77,7 +78,7 @@ struct Enricher<'p> {
 }
 
 impl<'p> Enricher<'p> {
-    fn new(pipeline: &'p Pipeline, select: Select) -> Self {
+    fn new(pipeline: &'p Arc<Pipeline>, select: Select) -> Self {
         // Progress only where results do not run over the same screen.
         let progress =
             if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
@@ -136,7 +137,7 @@ impl<'p> Enricher<'p> {
                 // Flights always land; an error means that the runtime is gone, and then nothing more comes.
                 let _ = landed.recv();
                 let mut out = Vec::new();
-                let summary = self.pipeline.finish(&pending, &alert, Instant::now(), &mut out);
+                let summary = pending.finish(&alert, Instant::now(), &mut out);
                 self.count(&summary);
                 self.write(&out)?;
             }

@@ -10,9 +10,10 @@ use super::enrich::select;
 use super::output::{note, visible};
 use super::{End, engine_problem};
 use crate::alert::{DecodeError, Scratch, Select};
-use crate::app::Engine;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::pipeline::Pipeline;
+use crate::pipeline::roster::Seat;
 use crate::routing::Decision;
 
 /// Runs the command.
@@ -24,12 +25,13 @@ pub fn run(path: Option<&Path>, format: Option<&str>, files: &[PathBuf]) -> Resu
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = Engine::build(&config, runtime.handle().clone())
         .map_err(|error| engine_problem(path.unwrap_or(Path::new("")), &error))?;
-    let select = select(&engine.pipeline.formats, format)?;
+    let pipeline = engine.pipeline();
+    let select = select(&pipeline.formats, format)?;
     let mut scratch = Scratch::default();
     let mut out = BufWriter::new(std::io::stdout());
     let mut bad = 0;
     alerts::each(files, |item| {
-        match line(&engine.pipeline, &item.bytes, select, &mut scratch) {
+        match line(&pipeline, &item.bytes, select, &mut scratch) {
             Ok(line) => writeln!(out, "{line}")?,
             Err(error) => {
                 bad += 1;
@@ -68,7 +70,7 @@ fn line(
     let decoded = pipeline.decoder.decode(alert, select, scratch)?;
     let entities = decoded.found.iter().map(|found| {
         let provider = match pipeline.routing.decide("", decoded.format, found.kind, found.id) {
-            Decision::Ask(provider) => pipeline.names.get(usize::from(provider.0)).map(String::as_str),
+            Decision::Ask(provider) => pipeline.roster.get(provider).map(Seat::name),
             Decision::Unrouted | Decision::Ignored => None,
         };
         let paths = found.paths.iter().collect();

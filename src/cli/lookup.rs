@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::output::{level_style, line, note, table, visible};
 use super::{End, engine_problem, for_people, load};
-use crate::app::Engine;
+use crate::engine::Engine;
 use crate::entity::EntityKind;
 use crate::pipeline::LookUpError;
 use crate::telemetry;
@@ -29,8 +29,9 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let engine =
         Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
+    let pipeline = engine.pipeline();
     let answer = runtime.block_on(async {
-        let mut asking = std::pin::pin!(engine.pipeline.look_up(kind, identifier, provider));
+        let mut asking = std::pin::pin!(pipeline.look_up(kind, identifier, provider));
         loop {
             match tokio::time::timeout(PATIENCE, &mut asking).await {
                 Ok(answer) => break answer,
@@ -60,7 +61,9 @@ pub fn run(
 
 /// Says that there is no answer yet, and what is known of the reason.
 fn waiting(engine: &Engine) {
-    let problems: Vec<String> = engine.guards.iter().filter_map(|guard| guard.state().problem()).collect();
+    let pipeline = engine.pipeline();
+    let problems: Vec<String> =
+        pipeline.roster.guards().filter_map(|guard| guard.state().problem()).collect();
     let why = if problems.is_empty() { "the vendor takes its time".to_owned() } else { problems.join("; ") };
     note(&format!("no answer yet ({why}); ctrl-c ends the wait"));
 }

@@ -22,8 +22,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::EngineError;
 use crate::config::{Config, Problem, Problems};
+use crate::engine::EngineError;
 use crate::entity::EntityKind;
 use crate::source::identity::Identity;
 use crate::source::verify::{self, Refused};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArgument, End, engine_problem, load, verify};
-use crate::app::{Engine, Service};
+use crate::app::Service;
 use crate::config::Config;
+use crate::engine::Engine;
+use crate::reload::Reload;
 use crate::supervisor::Stop;
 use crate::telemetry;
 
@@ -30,12 +32,15 @@ pub fn serve(
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
     let engine =
         Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(file, &error))?;
+    let engine = Arc::new(engine);
     verify(file, &config)?;
     prepare(&config, &engine);
     let stop = Stop::default();
     let service = runtime.block_on(async {
         listen_for_signals(stop.clone())?;
-        Service::start(Arc::clone(&config), &engine, stop).await.map_err(anyhow::Error::from)
+        let service = Service::start(Arc::clone(&config), &engine, stop).await?;
+        Reload::new(file, &config, Arc::clone(&engine), service.notes()).start()?;
+        anyhow::Ok(service)
     })?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

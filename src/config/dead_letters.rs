@@ -9,7 +9,7 @@ use super::read::output_topic;
 use super::{Input, Output, Section};
 
 /// `dead_letters`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetters {
     /// Their topic.
     pub topic: String,

@@ -7,6 +7,7 @@ mod dead_letters;
 mod document;
 mod input;
 mod kafka;
+pub(crate) mod mark;
 mod overrides;
 mod problem;
 pub mod provider;
@@ -16,6 +17,7 @@ pub(crate) mod routes;
 pub mod sasl;
 pub mod secret;
 pub mod section;
+mod takeover;
 mod ttl;
 mod units;
 pub(crate) mod words;
@@ -56,6 +58,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Files with the user's own alert formats, globs resolved.
     pub formats: Vec<PathBuf>,
+    /// Folders in which a new file may become one of them.
+    pub format_folders: Vec<PathBuf>,
     /// How alerts move.
     pub pipeline: Pipeline,
     /// How answers are kept.
@@ -139,7 +143,7 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 /// `kafka`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Kafka {
     /// `host:port` of at least one broker.
     pub brokers: Vec<String>,
@@ -157,7 +161,7 @@ pub struct Kafka {
 }
 
 /// The value of a librdkafka property.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Property {
     /// As written.
     Text(String),
@@ -166,7 +170,7 @@ pub enum Property {
 }
 
 /// `kafka.security` with what belongs to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Security {
     /// Neither encrypted nor authenticated. Must be written for brokers that are not loopback.
     Plaintext,
@@ -179,7 +183,7 @@ pub enum Security {
 }
 
 /// `kafka.tls`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// PEM file of the authorities to trust; the system's when absent.
     pub ca: Option<PathBuf>,
@@ -200,7 +204,7 @@ impl Default for Tls {
 }
 
 /// `input`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// Topics and the format of each.
     pub topics: Vec<InputTopic>,
@@ -233,7 +237,7 @@ pub enum OffsetReset {
 }
 
 /// `output`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// The topic that playbooks consume.
     pub topic: String,
@@ -279,7 +283,7 @@ pub enum OutputPartition {
 }
 
 /// `pipeline`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
     /// What a crash may do.
     pub delivery: Delivery,
@@ -367,7 +371,7 @@ pub struct Route {
 }
 
 /// `admin`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Where to listen.
     pub listen: SocketAddr,

@@ -14,7 +14,7 @@ use crate::score::{Level, Levels, Points, Scale, Score};
 const MAX_NAME: usize = 64;
 
 /// One configured vendor instance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProviderConfig {
     /// The instance's name: in output, metrics and routes.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct ProviderConfig {
 }
 
 /// The keys that every provider has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Common {
     /// Replaces the address that the vendor's own keys give.
     pub base_url: Option<BaseUrl>,

@@ -3,7 +3,7 @@
 //! Contract: always gives a complete [`Config`]; it may be used only when the document has no problems.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::document::Document;
@@ -28,7 +28,7 @@ pub(super) fn read(document: &Document) -> Config {
     let input = input::read(root.section_or_empty("input"));
     let output = output(root.section_or_empty("output"), &input);
     let dead_letters = dead_letters::read(root.section_or_empty("dead_letters"), &input, &output);
-    let formats = formats(&mut root);
+    let (formats, format_folders) = formats(&mut root);
     let pipeline = pipeline(root.section_or_empty("pipeline"), &kafka);
     let cache = cache(root.section_or_empty("cache"));
     let scale = scale_in(&mut root, Scale::default());
@@ -40,7 +40,20 @@ pub(super) fn read(document: &Document) -> Config {
     let admin = admin(root.section_or_empty("admin"));
     let log = log(root.section_or_empty("log"));
     root.finish();
-    Config { kafka, input, output, dead_letters, formats, pipeline, cache, providers, routes, admin, log }
+    Config {
+        kafka,
+        input,
+        output,
+        dead_letters,
+        formats,
+        format_folders,
+        pipeline,
+        cache,
+        providers,
+        routes,
+        admin,
+        log,
+    }
 }
 
 /// Reads the name of a topic that we write to: never one that we read from.
@@ -83,9 +96,9 @@ fn output(mut section: Section<'_>, input: &Input) -> Output {
     output
 }
 
-/// Resolves the patterns of `formats`. A pattern may match nothing; a plain name must exist.
-fn formats(root: &mut Section<'_>) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+/// Resolves the patterns of `formats`, and says in which folders they look. A pattern may match nothing; a plain name must exist.
+fn formats(root: &mut Section<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
     for pattern in root.texts_with_places("formats").unwrap_or_default() {
         if !pattern.text.contains(['*', '?', '[']) {
             let path = root.resolve(&pattern.text);
@@ -95,9 +108,12 @@ fn formats(root: &mut Section<'_>) -> Vec<PathBuf> {
             files.push(path);
             continue;
         }
+        let fixed = Path::new(&pattern.text).parent().unwrap_or(Path::new(""));
+        let fixed = fixed.iter().take_while(|name| !name.to_string_lossy().contains(['*', '?', '[']));
+        folders.push(root.resolve(&fixed.collect::<PathBuf>().to_string_lossy()));
         // The directory of the configuration is a name, not a pattern.
         let base = glob::Pattern::escape(&root.resolve("").to_string_lossy());
-        let absolute = std::path::Path::new(&base).join(&pattern.text);
+        let absolute = Path::new(&base).join(&pattern.text);
         match glob::glob(&absolute.to_string_lossy()) {
             Ok(paths) => files.extend(paths.flatten().filter(|path| path.is_file())),
             Err(error) => {
@@ -107,7 +123,7 @@ fn formats(root: &mut Section<'_>) -> Vec<PathBuf> {
     }
     let mut seen = std::collections::HashSet::new();
     files.retain(|file| seen.insert(file.clone()));
-    files
+    (files, folders)
 }
 
 fn pipeline(mut section: Section<'_>, kafka: &Kafka) -> Pipeline {

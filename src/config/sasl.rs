@@ -13,7 +13,7 @@ use crate::http::BaseUrl;
 const MSK_IAM: bool = cfg!(feature = "msk-iam");
 
 /// `kafka.sasl`, by mechanism.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Sasl {
     /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
     Password(Password),
@@ -24,7 +24,7 @@ pub enum Sasl {
 }
 
 /// A name and a password.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Password {
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub mechanism: String,
@@ -35,7 +35,7 @@ pub struct Password {
 }
 
 /// A token of an identity provider, by OAuth's client credentials.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Oidc {
     /// Where tokens are given.
     pub token_endpoint: BaseUrl,
@@ -73,7 +73,7 @@ pub enum ClientAuth {
 }
 
 /// AWS's own identity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MskIam {
     /// The cluster's region.
     pub region: String,

@@ -4,15 +4,17 @@
 //! good one. Neither the value nor its [`Fingerprint`] reaches `Debug` or an error.
 
 use std::fmt;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ring::digest;
 use secrecy::{ExposeSecret, SecretString};
+
+use super::mark::Mark;
 
 /// How often a file is looked at, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -37,25 +39,6 @@ struct Kept {
     value: SecretString,
     mark: Mark,
     checked: Instant,
-}
-
-/// What tells one version of a file from the next: a mounted secret is replaced by another inode, an edited one
-/// gets another time or length.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-}
-
-impl Mark {
-    fn of(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Mark { modified: metadata.modified().ok(), length: metadata.len(), inode }
-    }
 }
 
 /// Tells whether two secrets have the same value, without being one. Not printable.
@@ -190,6 +173,23 @@ impl Secret {
     }
 }
 
+/// Whether they come from the same place, which holds the same for both: not whether the values are the same now.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        match (&*self.0, &*other.0) {
+            (Origin::Literal(ours), Origin::Literal(theirs)) => {
+                ours.expose_secret() == theirs.expose_secret()
+            }
+            (Origin::Variable(our, ours), Origin::Variable(their, theirs)) => {
+                our == their && ours.expose_secret() == theirs.expose_secret()
+            }
+            (Origin::File(ours, _), Origin::File(theirs, _)) => ours == theirs,
+            (Origin::Several(ours, _), Origin::Several(theirs, _)) => ours == theirs,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
@@ -205,7 +205,7 @@ impl fmt::Debug for Secret {
 fn read(path: &Path) -> Result<(SecretString, Mark), Unusable> {
     let file = File::open(path)?;
     let mark = Mark::of(&file.metadata()?);
-    if mark.length > MAX_BYTES {
+    if mark.length() > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 KiB").into());
     }
     let mut text = String::new();

@@ -6,6 +6,7 @@
 //! | `lane` | what a lane counts for every alert, by itself |
 //! | `provider` | what is counted of each provider |
 //! | `register` | how a metric of each type is made |
+//! | `reload` | reloads of the configuration |
 //!
 //! Contract: the prefix is `riskstream_`, units are base units, labels are from closed sets (no identifier, no
 //! text of an alert), and every series exists from the start, at zero. A test pins the list. Counting is a plain
@@ -14,6 +15,7 @@
 mod lane;
 mod provider;
 mod register;
+mod reload;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,11 +27,11 @@ use prometheus::{
 };
 
 use crate::alert::DecodeError;
-use crate::cache::key::ProviderId;
 use crate::compose::AlertStatus;
 
 pub use self::lane::LaneMetrics;
 pub use self::provider::{CacheQueries, ProviderMetrics};
+pub use self::reload::ReloadMetrics;
 
 use self::provider::Families;
 use self::register::{counter, counters, gauge, gauges, histogram, histograms, moment};
@@ -95,8 +97,8 @@ pub struct Metrics {
     pub assigned: IntGauge,
     /// Unix time in seconds of the last acknowledged alert.
     last_progress: Gauge,
-    cache: Vec<CacheQueries>,
-    nowhere: CacheQueries,
+    /// Reloads of the configuration.
+    pub reloads: ReloadMetrics,
     /// Answers in the cache.
     pub cache_entries: IntGauge,
     /// Bytes of answers in the cache.
@@ -109,7 +111,7 @@ pub struct Metrics {
     pub over_budget: IntCounter,
     tokens: IntCounterVec,
     token_expires: Gauge,
-    providers: Vec<ProviderMetrics>,
+    families: Families,
 }
 
 /// Why an alert became a dead letter, beside what decoding says.
@@ -161,8 +163,10 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
         let families = Families::register(r)?;
-        let cache = providers.iter().map(|name| families.queries(name)).collect();
-        let providers = providers.iter().map(|name| families.requests(name)).collect();
+        for name in providers {
+            families.queries(name);
+            families.requests(name);
+        }
         let partition = &["topic", "partition"];
         Ok(Metrics {
             consumed: counter(r, "alerts_consumed_total", "Alerts read from the input.")?,
@@ -215,8 +219,7 @@ impl Metrics {
                 "kafka_token_expiry_timestamp_seconds",
                 "Unix time of the end of the token for Kafka; 0 without one.",
             )?,
-            cache,
-            nowhere: CacheQueries::detached()?,
+            reloads: ReloadMetrics::register(r)?,
             cache_entries: gauge(r, "cache_entries", "Answers in the cache.")?,
             cache_bytes: gauge(r, "cache_bytes", "Bytes of answers in the cache.")?,
             evictions: counter(r, "cache_evictions_total", "Answers that went from the cache to make room.")?,
@@ -227,20 +230,24 @@ impl Metrics {
                 "look_ups_over_budget_total",
                 "Look-ups that were not made, as their topic and format had caused too many.",
             )?,
-            providers,
+            families,
             registry: r.clone(),
         })
     }
 
-    /// Counters of a provider's questions to the cache.
-    pub fn cache(&self, provider: ProviderId) -> &CacheQueries {
-        // Ids come from the same list; one that does not is counted where nobody looks.
-        self.cache.get(usize::from(provider.0)).unwrap_or(&self.nowhere)
+    /// Counters of questions to the cache about entities of the provider `name`.
+    pub fn cache(&self, name: &str) -> CacheQueries {
+        self.families.queries(name)
     }
 
-    /// Counters of a provider's requests.
-    pub fn provider(&self, index: usize) -> Option<ProviderMetrics> {
-        self.providers.get(index).cloned()
+    /// Counters of requests of the provider `name`.
+    pub fn provider(&self, name: &str) -> ProviderMetrics {
+        self.families.requests(name)
+    }
+
+    /// Forgets the series of a provider that is no longer configured.
+    pub fn forget_provider(&self, name: &str) {
+        self.families.forget(name);
     }
 
     /// Takes over how many answers the cache has let go since the start.

@@ -13,6 +13,7 @@ use crate::provider::breaker::Condition;
 use crate::provider::meter::{Meter, OUTCOMES};
 
 /// Counters of one provider's questions to the cache.
+#[derive(Clone)]
 pub struct CacheQueries {
     /// Answered from the cache.
     pub hit: IntCounter,
@@ -24,13 +25,8 @@ pub struct CacheQueries {
     pub refresh: IntCounter,
 }
 
-impl CacheQueries {
-    /// Counters that nobody sees.
-    pub(super) fn detached() -> Result<Self, prometheus::Error> {
-        let counter = || IntCounter::new("detached", "Not registered.");
-        Ok(CacheQueries { hit: counter()?, miss: counter()?, failed: counter()?, refresh: counter()? })
-    }
-}
+/// How questions to the cache end.
+const QUERIES: [&str; 4] = ["hit", "miss", "failed", "refresh"];
 
 /// Counters of one provider's requests.
 #[derive(Clone)]
@@ -116,15 +112,28 @@ impl Families {
         })
     }
 
+    /// Takes away all series of the provider `name`.
+    pub(super) fn forget(&self, name: &str) {
+        // Those that are not there need not go.
+        for outcome in QUERIES {
+            let _ = self.queries.remove_label_values(&[name, outcome]);
+        }
+        for outcome in OUTCOMES {
+            let _ = self.requests.remove_label_values(&[name, outcome]);
+        }
+        let _ = self.latency.remove_label_values(&[name]);
+        let _ = self.retries.remove_label_values(&[name]);
+        let _ = self.limiter_wait.remove_label_values(&[name]);
+        let _ = self.quota.remove_label_values(&[name]);
+        let _ = self.waiting.remove_label_values(&[name]);
+        let _ = self.breaker.remove_label_values(&[name]);
+    }
+
     /// The questions to the cache about entities of the provider `name`.
     pub(super) fn queries(&self, name: &str) -> CacheQueries {
-        let outcome = |outcome: &str| self.queries.with_label_values(&[name, outcome]);
-        CacheQueries {
-            hit: outcome("hit"),
-            miss: outcome("miss"),
-            failed: outcome("failed"),
-            refresh: outcome("refresh"),
-        }
+        let [hit, miss, failed, refresh] =
+            QUERIES.map(|outcome| self.queries.with_label_values(&[name, outcome]));
+        CacheQueries { hit, miss, failed, refresh }
     }
 
     /// The requests of the provider `name`, with all their outcomes from the start.

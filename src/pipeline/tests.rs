@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::alert::Scratch;
-use crate::app::Engine;
 use crate::cache::ttl::Times;
 use crate::compose::Rendered;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::provider::{Answer, Raw, Scored};
 use crate::score::{Level, Score};
 
@@ -24,12 +24,12 @@ const ALERT: &[u8] = br#"{"eventVersion":"1.11","eventSource":"iam.amazonaws.com
 
 /// The risk of the one entity of [`ALERT`], composed at once although the vendor has said nothing.
 fn at_the_deadline(engine: &Engine) -> Value {
-    let pipeline = &engine.pipeline;
+    let pipeline = &engine.pipeline();
     let origin = Origin { topic: "", select: Select::Auto, overhead: 0 };
     let (now, mut out) = (Instant::now(), Vec::new());
     let begun = pipeline.begin(ALERT, origin, now, &mut Scratch::default(), &mut out, || Box::new(|| ()));
     let Ok(Begun::Waiting(pending)) = begun else { panic!("there is nothing to wait for") };
-    pipeline.finish(&pending, ALERT, now, &mut out);
+    pending.finish(ALERT, now, &mut out);
     let composed: Value = serde_json::from_slice(&out).unwrap();
     composed["risk"]["entities"][0].clone()
 }
@@ -49,9 +49,9 @@ async fn at_the_deadline_an_old_answer_stands_in_and_says_so() {
     assert_eq!((&entity["status"], &entity["reason"]), (&"failed".into(), &"deadline".into()), "{entity}");
 
     let engine = Engine::build(&config, Handle::current()).unwrap();
-    let flights = &engine.pipeline.flights;
+    let flights = &engine.pipeline().flights;
     let id = canonical(EntityKind::CloudIdentity, "arn:aws:iam::123456789012:user/a");
-    let question = Question::new(provider_id(0), EntityKind::CloudIdentity, &id);
+    let question = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id);
     let (written, hour) = (Instant::now(), Duration::from_secs(3600));
     let times = Times::new(written, Duration::ZERO, Duration::ZERO, hour);
     let answer = Answer::Scored(Box::new(Scored {

@@ -49,6 +49,15 @@ impl Limiters {
         gate.tighten(limit);
         Arc::clone(gate)
     }
+
+    /// Holds each gate to the strictest of its limits in `uses`, and forgets gates that nobody uses any more.
+    pub fn settle(&self, uses: &[(&Arc<Gate>, Option<Limit>)]) {
+        for (gate, _) in uses {
+            let limits = uses.iter().filter(|(other, _)| Arc::ptr_eq(other, gate)).map(|(_, limit)| *limit);
+            gate.relimit(limits.min_by(|a, b| rate(*a).total_cmp(&rate(*b))).flatten());
+        }
+        locked(&self.gates).retain(|_, gate| Arc::strong_count(gate) > 1);
+    }
 }
 
 /// The one way out for the requests of a credential.
@@ -76,6 +85,8 @@ struct Member {
     free: usize,
     /// Bound of the waiting.
     queue: usize,
+    /// Whether the instance is no longer there.
+    gone: bool,
     /// By priority.
     waiting: [VecDeque<(u64, oneshot::Sender<Instant>)>; 3],
 }
@@ -139,8 +150,17 @@ impl Gate {
     /// Adds a provider instance with its bounds; the number names it.
     pub fn enter(&self, concurrency: usize, queue: usize) -> usize {
         let mut state = locked(&self.state);
-        state.members.push(Member { free: concurrency.max(1), queue, waiting: Default::default() });
-        state.members.len() - 1
+        let member = Member { free: concurrency.max(1), queue, waiting: Default::default(), gone: false };
+        match state.members.iter_mut().enumerate().find(|(_, member)| member.gone) {
+            Some((number, place)) => {
+                *place = member;
+                number
+            }
+            None => {
+                state.members.push(member);
+                state.members.len() - 1
+            }
+        }
     }
 
     /// Waits for a slot of the limiter and a place among the requests under way, at most `max_wait`.
@@ -234,19 +254,39 @@ impl Gate {
     }
 
     fn tighten(&self, limit: Option<Limit>) {
-        let rate = |limit: Option<Limit>| {
-            limit.map_or(f64::INFINITY, |limit| {
-                f64::from(limit.requests) * f64::from(limit.share.0)
-                    / f64::from(limit.share.1.max(1))
-                    / limit.per.as_secs_f64()
-            })
-        };
         let mut state = locked(&self.state);
         if rate(limit) < rate(state.limit) {
             state.limit = limit;
             state.limiter.configure(limit);
         }
     }
+
+    /// Another limit from now on. What was taken of the old one counts.
+    fn relimit(&self, limit: Option<Limit>) {
+        let mut state = locked(&self.state);
+        if limit != state.limit {
+            state.limit = limit;
+            state.limiter.configure(limit);
+            // It may let through more than what those who wait wait for.
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes a provider instance out that has nothing under way; its number may become another one's.
+    pub fn leave(&self, member: usize) {
+        if let Some(member) = locked(&self.state).members.get_mut(member) {
+            member.gone = true;
+        }
+    }
+}
+
+/// Requests a second in the long run.
+fn rate(limit: Option<Limit>) -> f64 {
+    limit.map_or(f64::INFINITY, |limit| {
+        f64::from(limit.requests) * f64::from(limit.share.0)
+            / f64::from(limit.share.1.max(1))
+            / limit.per.as_secs_f64()
+    })
 }
 
 impl Member {

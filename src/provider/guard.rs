@@ -116,6 +116,11 @@ impl Guard {
         Guard { audit, ..self }
     }
 
+    /// Where its requests wait for the vendor's quota.
+    pub fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref()
+    }
+
     /// The instance's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -25,7 +25,7 @@ pub const TYPES: [&str; 6] =
     ["datadog", "cortex_xdr", "google_secops", "cloudflare", "oracle_casb", "generic_http"];
 
 /// The keys of one vendor, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum VendorConfig {
     /// `datadog`.
     Datadog(datadog::config::Config),

@@ -9,7 +9,7 @@ use crate::entity::{Entity, EntityKind};
 pub const PLACE: &str = "{value}";
 
 /// The kinds that one provider is asked about, with the configured templates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Templates {
     kinds: Vec<EntityKind>,
     configured: Vec<(EntityKind, String)>,

@@ -117,6 +117,13 @@ struct Inner {
     host: String,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Whoever sends holds it: nothing is under way.
+        self.gate.leave(self.member);
+    }
+}
+
 impl Transport {
     /// The transport of a provider that is configured as `common` says and shares `gate` with whoever uses the
     /// same credential. `base` is where its requests go: loopback is never reached through the system's proxy.

@@ -105,7 +105,10 @@ impl Core {
                 Ok(Begun::Waiting(pending)) => {
                     self.spares.give(output);
                     slot.waiting = pending.bytes();
-                    self.deadlines.push_back((now + self.settings.deadline, token));
+                    let until = now + self.pipeline.deadline;
+                    // At the end, but where a reload has made deadlines shorter.
+                    let place = self.deadlines.partition_point(|(at, _)| *at <= until);
+                    self.deadlines.insert(place, (until, token));
                     State::Waiting(pending)
                 }
                 Err(error) => {
@@ -159,7 +162,7 @@ impl Core {
             return false;
         }
         if let Some(slot) = self.slots.get(token) {
-            let summary = self.pipeline.finish(&pending, &slot.value, now, &mut slot.output);
+            let summary = pending.finish(&slot.value, now, &mut slot.output);
             slot.state = State::Ready(Product::Enriched(summary));
             slot.waiting = 0;
         }

@@ -35,8 +35,6 @@ pub struct Settings {
     pub in_flight: usize,
     /// Bound of bytes in flight in this lane.
     pub in_flight_bytes: usize,
-    /// Bound of waiting for answers.
-    pub deadline: Duration,
     /// Which order outputs keep.
     pub order: Order,
     /// The consumer group.
@@ -102,9 +100,10 @@ impl Core {
         sink: Sink,
         (post, mail): (Post, Mail),
         settings: Settings,
-        topics: Vec<Topic>,
+        mut topics: Vec<Topic>,
         transactions: Option<Transactions>,
     ) -> Self {
+        topics.iter_mut().for_each(|topic| topic.select(&pipeline.formats));
         Core {
             metrics: Arc::clone(&pipeline.metrics),
             counts: LaneMetrics::new(&pipeline.metrics),
@@ -134,6 +133,21 @@ impl Core {
             span: 0,
             held_back: false,
         }
+    }
+
+    /// Goes on with another pipeline: what waits is composed by the one that began it.
+    pub fn adopt(&mut self, pipeline: Arc<Pipeline>) {
+        for topic in &mut self.topics {
+            topic.select(&pipeline.formats);
+        }
+        // It is shaped for what the old formats look for.
+        self.scratch = Scratch::default();
+        self.pipeline = pipeline;
+    }
+
+    /// Notes that partitions were paused.
+    pub fn count_pause(&self) {
+        self.metrics.paused.inc();
     }
 
     /// Takes over what the topics allow now.
@@ -219,7 +233,8 @@ impl Core {
     }
 
     /// Notes a topic, or what is new about it.
-    pub fn learn(&mut self, topic: Topic) {
+    pub fn learn(&mut self, mut topic: Topic) {
+        topic.select(&self.pipeline.formats);
         match self.topics.iter_mut().find(|known| known.name == topic.name) {
             Some(known) => (known.chooser, known.inputs) = (topic.chooser, topic.inputs),
             None => self.topics.push(topic),

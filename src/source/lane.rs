@@ -18,7 +18,7 @@ use crate::admin::health::{LaneHealth, Notes};
 use crate::commit::committer;
 use crate::commit::policy::Policy;
 use crate::config::{Config, Delivery, InputTopic};
-use crate::pipeline::Pipeline;
+use crate::pipeline::live::Live;
 use crate::sink::Sink;
 use crate::source::access::demand;
 use crate::source::core::{Core, Settings};
@@ -56,8 +56,8 @@ pub struct Lane {
     pub number: usize,
     /// The configuration.
     pub config: Arc<Config>,
-    /// The steps.
-    pub pipeline: Arc<Pipeline>,
+    /// The steps, as they are at any time.
+    pub live: Arc<Live>,
     /// What it says of itself.
     pub health: Arc<LaneHealth>,
     /// What people should know beside.
@@ -111,7 +111,7 @@ impl Lane {
         if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
             return Ok(None);
         }
-        let mut inputs = Inputs::new(config, &self.pipeline.formats);
+        let mut inputs = Inputs::new(config);
         let mut topics = Vec::new();
         for InputTopic { name, .. } in config.input.topics.iter().filter(|topic| topic.pattern.is_none()) {
             let Some(count) = ask("input", name)? else { return Ok(None) };
@@ -154,7 +154,6 @@ impl Lane {
         let settings = Settings {
             in_flight,
             in_flight_bytes: config.pipeline.in_flight_bytes / lanes,
-            deadline: config.pipeline.deadline,
             order: config.pipeline.order,
             group: config.input.group.clone(),
             output: config.output.topic.clone(),
@@ -163,14 +162,16 @@ impl Lane {
             output_limits,
             dead_limits,
         };
-        let core = Core::new(Arc::clone(&self.pipeline), sink, (post, mail), settings, topics, transactions);
+        let pipeline = self.live.get();
+        let metrics = Arc::clone(&pipeline.metrics);
+        let core = Core::new(pipeline, sink, (post, mail), settings, topics, transactions);
         let context = Context::new(
             core,
             config.pipeline.drain,
             config.input.clone(),
             inputs,
             self.stop.clone(),
-            Arc::clone(&self.pipeline.metrics),
+            metrics,
             Arc::clone(&self.health),
         );
         let consumer: BaseConsumer<Context> =
@@ -190,6 +191,7 @@ impl Lane {
         let mut full_since: Option<Instant> = None;
         let [transaction, letters] =
             ["transaction", "dead letters"].map(|what| format!("{what} of lane {}", self.number));
+        let mut generation = 0;
         let mut inquiry = Inquiry::new(consumer.client(), Instant::now());
         while !self.stop.requested() {
             self.health.beat();
@@ -199,6 +201,9 @@ impl Lane {
             let timeout = {
                 let mut core = consumer.context().core();
                 let now = Instant::now();
+                if let Some(pipeline) = self.live.newer(&mut generation) {
+                    core.adopt(pipeline);
+                }
                 core.serve(now)?;
                 core.transact(consumer, false)?;
                 if policy.due(now) {
@@ -217,7 +222,7 @@ impl Lane {
                         continue;
                     }
                     core.paused = pause(consumer, &core.assigned());
-                    self.pipeline.metrics.paused.inc();
+                    core.count_pause();
                 } else if core.paused && core.has_room() {
                     core.paused = !resume(consumer, &core.assigned());
                 }

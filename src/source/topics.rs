@@ -31,7 +31,9 @@ pub const BOUND: Duration = Duration::from_secs(20);
 pub struct Topic {
     /// Its name.
     pub name: String,
-    /// How the format of its alerts is found.
+    /// The format that the configuration names for its alerts.
+    pub format: Option<String>,
+    /// How the format of its alerts is found: as [`Topic::select`] last found it.
     pub select: Select,
     /// Which output partition its alerts go to.
     pub chooser: Chooser,
@@ -43,10 +45,18 @@ pub struct Topic {
     pub reborn: bool,
 }
 
+impl Topic {
+    /// Finds its format by name in `formats`, where it has one.
+    pub fn select(&mut self, formats: &Formats) {
+        let named = self.format.as_deref().and_then(|name| formats.id(name));
+        self.select = named.map_or(Select::Auto, Select::Named);
+    }
+}
+
 /// What the configuration says of input topics.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    rules: Vec<(InputTopic, Select)>,
+    rules: Vec<InputTopic>,
     output: String,
     wanted: Option<OutputPartition>,
     /// Topics and their partitions when the lane started.
@@ -54,17 +64,13 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// From the configuration; formats by their names in `formats`.
-    pub fn new(config: &Config, formats: &Formats) -> Self {
-        let select = |topic: &InputTopic| {
-            topic.format.as_deref().and_then(|name| formats.id(name)).map_or(Select::Auto, Select::Named)
-        };
+    /// From the configuration.
+    pub fn new(config: &Config) -> Self {
         Inputs {
             // A name says more than a pattern.
             rules: {
-                let mut rules: Vec<_> =
-                    config.input.topics.iter().map(|topic| (topic.clone(), select(topic))).collect();
-                rules.sort_by_key(|(topic, _)| topic.pattern.is_some());
+                let mut rules = config.input.topics.clone();
+                rules.sort_by_key(|topic| topic.pattern.is_some());
                 rules
             },
             output: config.output.topic.clone(),
@@ -85,9 +91,9 @@ impl Inputs {
 
     /// Notes those that patterns match.
     pub fn found_by_patterns(&mut self, metadata: &Metadata) {
-        let patterns: Vec<_> = self.rules.iter().filter(|(rule, _)| rule.pattern.is_some()).collect();
+        let patterns: Vec<_> = self.rules.iter().filter(|rule| rule.pattern.is_some()).collect();
         let names = metadata.topics().iter().map(|topic| topic.name());
-        let matching = names.filter(|name| patterns.iter().any(|(rule, _)| rule.matches(name)));
+        let matching = names.filter(|name| patterns.iter().any(|rule| rule.matches(name)));
         let found = matching.filter_map(|name| Some((name.to_owned(), count(metadata, name)?)));
         self.first.extend(found.collect::<Vec<_>>());
     }
@@ -103,7 +109,7 @@ impl Inputs {
     /// # Errors
     /// The configuration does not mean it, or wants more of the output than it has.
     pub fn topic(&self, name: &str, inputs: i32, outputs: i32) -> Result<Topic, LaneError> {
-        let Some((_, select)) = self.rules.iter().find(|(rule, _)| rule.matches(name)) else {
+        let Some(rule) = self.rules.iter().find(|rule| rule.matches(name)) else {
             return Err(LaneError::Topic {
                 role: "input",
                 topic: name.to_owned(),
@@ -112,7 +118,8 @@ impl Inputs {
             });
         };
         let chooser = chooser(self.wanted, name, inputs, &self.output, outputs)?;
-        Ok(Topic { name: name.to_owned(), select: *select, chooser, inputs, mark: None, reborn: false })
+        let (name, format) = (name.to_owned(), rule.format.clone());
+        Ok(Topic { name, format, select: Select::Auto, chooser, inputs, mark: None, reborn: false })
     }
 
     /// Whether the outputs of a topic are placed by key though nobody asked for that.
@@ -277,7 +284,7 @@ mod tests {
     fn inputs(yaml: &str) -> Inputs {
         let config =
             Config::parse("test", yaml, Path::new(""), []).unwrap_or_else(|problems| panic!("{problems}"));
-        Inputs::new(&config, &Formats::built_in())
+        Inputs::new(&config)
     }
 
     #[test]
@@ -288,7 +295,9 @@ mod tests {
         let formats = Formats::built_in();
         let named = |name: &str| Select::Named(formats.id(name).unwrap());
         for (name, select) in [("ab", named("ecs")), ("abc", Select::Auto)] {
-            assert_eq!(inputs.topic(name, 1, 1).unwrap().select, select, "{name}");
+            let mut topic = inputs.topic(name, 1, 1).unwrap();
+            topic.select(&formats);
+            assert_eq!(topic.select, select, "{name}");
         }
         let error = inputs.topic("b", 1, 1).unwrap_err().to_string();
         assert!(error.contains("a group of its own"), "never read past: {error}");

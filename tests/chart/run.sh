@@ -103,6 +103,15 @@ holds everything "value: \"'[::]:8080'\""
 holds everything 'in_flight: 1000000'
 holds everything 'image: "riskstream:1"'
 
+# Whether pods restart: what they take over by themselves must not change their template, and all else must.
+checksum() { render riskstream -f tests/chart/values/secured.yaml "$@" | grep 'checksum/config:'; }
+for taken in config.routes=null config.cache.ttl.scored=7m config.providers.more.type=datadog replicas=9; do
+    [ "$(checksum --set "$taken")" = "$(checksum)" ] || fail "pods restart for $taken, which they would take over"
+done
+for kept in config.kafka.instance=a config.cache.capacity=1MiB config.pipeline.threads=9 config.log.level=debug; do
+    [ "$(checksum --set "$kept")" != "$(checksum)" ] || fail "pods do not restart for $kept"
+done
+
 echo "refusals"
 refuses "brokers" --set 'config.kafka.brokers=kafka:9092'
 refuses "brokers" --set 'config.kafka.brokers={kafka}'

@@ -54,7 +54,10 @@ pub struct Service {
     log: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
     admin: Option<String>,
-    _folder: tempfile::TempDir,
+    /// Its configuration.
+    pub file: PathBuf,
+    /// Kept for as long as it runs.
+    folder: Option<tempfile::TempDir>,
 }
 
 /// How a service ended.
@@ -77,9 +80,16 @@ impl Service {
     /// The same with environment variables.
     pub fn start_with(text: &str, env: &[(&str, &str)]) -> Service {
         let (folder, file) = config(text);
+        let mut service = Self::start_at(file, env);
+        service.folder = Some(folder);
+        service
+    }
+
+    /// The same with a configuration that is there.
+    pub fn start_at(file: PathBuf, env: &[(&str, &str)]) -> Service {
         let mut child = Command::new(BINARY)
             .args(["run", "--config"])
-            .arg(file)
+            .arg(&file)
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -98,7 +108,7 @@ impl Service {
                 }
             }
         });
-        Service { child, log, reader: Some(reader), admin: None, _folder: folder }
+        Service { child, log, reader: Some(reader), admin: None, file, folder: None }
     }
 
     /// What it has logged.

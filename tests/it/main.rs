@@ -19,6 +19,7 @@ mod hostile;
 mod isolation;
 mod order;
 mod quotas;
+mod reload;
 mod secrets;
 mod signals;
 mod vendor_errors;

@@ -63,6 +63,17 @@ riskstream.yaml: the configuration as given, each provider's limit divided among
 {{- end }}
 
 {{/*
+What of the configuration takes a restart; the rest is read again while the pods run.
+*/}}
+{{- define "riskstream.restartConfig" -}}
+{{- $config := omit .Values.config "providers" "routes" "formats" "levels" "points" "cache" -}}
+{{- with dig "cache" "capacity" nil .Values.config -}}
+{{- $_ := set $config "cache" . -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/*
 Stops an installation whose pods would be killed in the middle of their drain.
 */}}
 {{- define "riskstream.checkGrace" -}}

@@ -89,7 +89,7 @@ fn service(file: &Path, prefill: usize) -> Result<(), End> {
             let started = Instant::now();
             if let Some(provider) = config.providers.first() {
                 let lifetimes = Lifetimes::new(provider.common.ttl, &config.cache);
-                sample::fill(engine.pipeline.flights.cache(), &lifetimes, prefill);
+                sample::fill(engine.pipeline().flights.cache(), &lifetimes, prefill);
             }
             filled.set(started.elapsed().as_secs_f64() * 1000.0);
         },

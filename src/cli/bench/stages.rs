@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -14,11 +15,11 @@ use anyhow::{Context, anyhow};
 use super::figures::median;
 use super::report::{Report, number};
 use crate::alert::{Scratch, Select};
-use crate::app::Engine;
 use crate::cache::key::ProviderId;
 use crate::cache::{Found, Lifetimes, Question};
 use crate::compose::Input;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::entity::{self, EntityKind};
 use crate::pipeline::{Begun, Origin, Pipeline};
 use crate::simulator::sample::{self, Finding};
@@ -48,7 +49,7 @@ pub fn run(report: &Report, stop: &Stop) -> anyhow::Result<()> {
     // Nothing is ever asked; a pipeline wants a place where it could.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let engine = Engine::build(&config, runtime.handle().clone())?;
-    let pipeline = &engine.pipeline;
+    let pipeline = &engine.pipeline();
     sample::fill(pipeline.flights.cache(), &Lifetimes::new(config.cache.ttl, &config.cache), ANSWERS);
     let columns = [
         number("bytes", "bytes", 8, 0),
@@ -89,7 +90,7 @@ providers:
 
 /// An alert, and what its steps need.
 struct Stages<'p> {
-    pipeline: &'p Pipeline,
+    pipeline: &'p Arc<Pipeline>,
     alert: Finding,
     ids: Vec<(String, u64)>,
     entities: usize,
@@ -99,7 +100,7 @@ struct Stages<'p> {
 }
 
 impl<'p> Stages<'p> {
-    fn new(pipeline: &'p Pipeline, mut alert: Finding) -> anyhow::Result<Self> {
+    fn new(pipeline: &'p Arc<Pipeline>, mut alert: Finding) -> anyhow::Result<Self> {
         let mut scratch = Scratch::default();
         let decoded = pipeline.decoder.decode(alert.about(|index| index), Select::Auto, &mut scratch)?;
         let entities = decoded.found.len();

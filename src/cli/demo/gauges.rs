@@ -13,12 +13,10 @@ use super::locked;
 use super::tally::Tally;
 use super::traffic::Counts;
 use super::view::{Flow, Phase, State, Vendor};
-use crate::app::Engine;
-use crate::cache::key::ProviderId;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::pipeline::Pipeline;
-use crate::provider::guard::Guard;
-use crate::routing::provider_id;
+use crate::pipeline::roster::Seat;
 
 /// Rates are those of so long.
 const WINDOW: Duration = Duration::from_secs(2);
@@ -39,7 +37,6 @@ struct Point {
 /// What is read, and what it was before.
 pub struct Gauges {
     pipeline: Arc<Pipeline>,
-    guards: Vec<Arc<Guard>>,
     names: Vec<String>,
     counts: Arc<Counts>,
     /// What came out.
@@ -63,8 +60,7 @@ impl Gauges {
     ) -> Gauges {
         let now = Instant::now();
         Gauges {
-            pipeline: Arc::clone(&engine.pipeline),
-            guards: engine.guards.clone(),
+            pipeline: engine.pipeline(),
             names: config.providers.iter().map(|provider| provider.name.clone()).collect(),
             counts,
             tally,
@@ -128,26 +124,27 @@ impl Gauges {
                 bars: self.bars.iter().filter_map(|bar| bar.get(i).copied()).collect(),
             }),
             latency: tally.recent_latency(),
-            hit_ratio: ratio((0..self.names.len()).map(|i| self.queries(provider_id(i)))),
+            hit_ratio: ratio(self.pipeline.roster.iter().map(queries)),
             cached: self.pipeline.flights.cache().entries() as u64,
             in_flight: self.pipeline.metrics.in_flight.get(),
             distinct: tally.distinct(),
             vendors: self
-                .names
+                .pipeline
+                .roster
                 .iter()
-                .zip(&self.guards)
                 .enumerate()
-                .map(|(i, (name, guard))| {
+                .map(|(i, seat)| {
+                    let name = seat.name();
                     let answers = tally.answers.get(name).copied().unwrap_or_default();
                     Vendor {
-                        name: name.clone(),
+                        name: name.to_owned(),
                         requests: point.requests.get(i).copied().unwrap_or_default(),
                         rate: self.rate(&point, |point| point.requests.get(i).copied()),
                         median: median(&text, name),
-                        hit_ratio: ratio([self.queries(provider_id(i))]),
+                        hit_ratio: ratio([queries(seat)]),
                         unknown: answers.unknown,
                         failed: answers.failed,
-                        breaker: guard.state().condition,
+                        breaker: seat.carrier.guard.state().condition,
                     }
                 })
                 .collect(),
@@ -157,13 +154,6 @@ impl Gauges {
         drop(tally);
         self.points.push_back(point);
         state
-    }
-
-    /// Hits and all questions of a provider.
-    fn queries(&self, provider: ProviderId) -> (u64, u64) {
-        let queries = self.pipeline.metrics.cache(provider);
-        let hits = queries.hit.get();
-        (hits, hits + queries.miss.get() + queries.failed.get())
     }
 
     fn rate(&self, now: &Point, count: impl Fn(&Point) -> Option<u64>) -> f64 {
@@ -222,6 +212,12 @@ fn median(text: &str, provider: &str) -> Option<Duration> {
     None
 }
 
+/// Hits and all questions of a provider.
+fn queries(seat: &Seat) -> (u64, u64) {
+    let (queries, hits) = (&seat.queries, seat.queries.hit.get());
+    (hits, hits + queries.miss.get() + queries.failed.get())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -233,7 +229,7 @@ mod tests {
     fn requests_and_their_median_are_read_from_what_scrapers_see() {
         let metrics = Metrics::new(&["one", "two"]).unwrap();
         assert_eq!((requests(&metrics.render().unwrap(), "one"), median("", "one")), (0, None));
-        let one = metrics.provider(0).unwrap();
+        let one = metrics.provider("one");
         for _ in 0..10 {
             one.request("ok", Duration::from_millis(30));
         }

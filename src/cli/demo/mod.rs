@@ -40,8 +40,9 @@ use self::traffic::Counts;
 use self::world::World;
 use super::End;
 use super::output::{line, note};
-use crate::app::{Engine, RunError, Service};
+use crate::app::{RunError, Service};
 use crate::config::{Log, LogFormat};
+use crate::engine::Engine;
 use crate::supervisor::Stop;
 use crate::telemetry;
 

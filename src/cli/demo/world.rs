@@ -143,7 +143,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use crate::alert::{Scratch, Select};
-    use crate::app::Engine;
+    use crate::engine::Engine;
     use crate::routing::Decision;
     use crate::simulator::alerts::Alerts;
 
@@ -155,7 +155,7 @@ mod tests {
             Err(problems) => panic!("{}", problems.json_lines()),
         };
         let engine = Engine::build(&config, tokio::runtime::Handle::current()).unwrap();
-        let pipeline = &engine.pipeline;
+        let pipeline = &engine.pipeline();
         let mut asked = vec![0; config.providers.len()];
         let mut scratch = Scratch::default();
         for alert in Alerts::new(1).take(2000) {

@@ -45,8 +45,8 @@ use tokio::runtime::Runtime;
 
 use super::{ConfigArgument, End, engine_problem, load};
 use crate::alert::{Decoder, Formats, Options, Scratch, Select};
-use crate::app::Engine;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::source::identity::Identity;
 use crate::source::topics::Inputs;
 use crate::telemetry;
@@ -243,7 +243,7 @@ impl Desk {
         let handle = runtime.handle().clone();
         let engine = if patient { Engine::patient(&config, handle) } else { Engine::build(&config, handle) };
         let engine = engine.map_err(|error| engine_problem(path, &error))?;
-        let recogniser = Recogniser::new(&config, &engine.pipeline.formats);
+        let recogniser = Recogniser::new(&config, &engine.pipeline().formats);
         let identity = Identity::new(&config.kafka)?;
         identity.start(runtime.handle(), None);
         Ok(Desk { config: Site { config, identity }, engine, recogniser, runtime })
@@ -251,7 +251,7 @@ impl Desk {
 
     /// The selection as a filter.
     fn filter(&self, selection: &Selection) -> Result<Filter, End> {
-        let formats = &self.engine.pipeline.formats;
+        let formats = &self.engine.pipeline().formats;
         for name in &selection.format {
             if name != UNKNOWN && formats.id(name).is_none() {
                 let known = formats.names().collect::<Vec<_>>().join(", ");
@@ -297,7 +297,7 @@ impl Recogniser {
             formats: Arc::clone(formats),
             decoder: Decoder::new(Arc::clone(formats), options),
             scratch: Scratch::default(),
-            inputs: Inputs::new(config, formats),
+            inputs: Inputs::new(config),
         }
     }
 
@@ -306,7 +306,10 @@ impl Recogniser {
         let Some(value) = letter.value.as_deref().filter(|_| !letter.is_pointer()) else { return UNKNOWN };
         // As the service would find it, whatever the topic's partitions are.
         let topic = letter.origin().and_then(|origin| self.inputs.topic(&origin.topic, 1, 1).ok());
-        let select = topic.map_or(Select::Auto, |topic| topic.select);
+        let select = topic.map_or(Select::Auto, |mut topic| {
+            topic.select(&self.formats);
+            topic.select
+        });
         let format =
             self.decoder.decode(value, select, &mut self.scratch).ok().and_then(|decoded| decoded.format);
         format.map_or(UNKNOWN, |format| self.formats.name(format))

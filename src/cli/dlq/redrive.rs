@@ -21,10 +21,10 @@ use super::topics::{Settings, Topics};
 use super::window::{LETTERS, Sender, Topic};
 use super::writer::{Batches, Writer};
 use super::{Desk, RedriveArguments, Site, To};
-use crate::app::Engine;
 use crate::cli::output::note;
 use crate::cli::{End, for_people, is_closed_pipe};
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::source::topics::Inputs;
 use crate::supervisor::Stop;
 
@@ -48,11 +48,11 @@ pub fn run(arguments: &RedriveArguments) -> Result<(), End> {
 
     if arguments.dry_run {
         let mut report = Report::new(people, None);
-        let result = pass.dry(book, &engine.pipeline.decoder, &mut report);
+        let result = pass.dry(book, &engine.pipeline().decoder, &mut report);
         return end(report.summary(started.elapsed()), result);
     }
 
-    let Extent { letters: total, hopeless, topics } = pass.count(book, &engine.pipeline.decoder)?;
+    let Extent { letters: total, hopeless, topics } = pass.count(book, &engine.pipeline().decoder)?;
     let written = match arguments.to {
         To::Input => topics.clone(),
         To::Output => BTreeSet::from([config.output.topic.clone()]),
@@ -191,12 +191,14 @@ fn through(
     topics: &BTreeSet<String>,
 ) -> anyhow::Result<Through> {
     let outputs = reader.partitions(&config.output.topic)?.unwrap_or(1);
-    let inputs = Inputs::new(config, &engine.pipeline.formats);
+    let (inputs, pipeline) = (Inputs::new(config), engine.pipeline());
     let mut known = Vec::new();
     for name in topics {
         // Of one that is gone, outputs go by key.
         if let Some(count) = reader.partitions(name)? {
-            known.push(inputs.topic(name, count, outputs)?);
+            let mut topic = inputs.topic(name, count, outputs)?;
+            topic.select(&pipeline.formats);
+            known.push(topic);
         }
     }
     Ok(Through::new(engine, known))

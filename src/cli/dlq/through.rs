@@ -11,8 +11,8 @@ use super::destination::Way;
 use super::letter::Named;
 use super::original::Original;
 use crate::alert::{DecodeError, Scratch, Select};
-use crate::app::Engine;
 use crate::compose::{Summary, headers};
+use crate::engine::Engine;
 use crate::pipeline::{Begun, Origin, Pending, Pipeline};
 use crate::source::topics::Topic;
 
@@ -39,7 +39,7 @@ pub struct Through {
 impl Through {
     /// Through `engine`, for alerts of `topics`.
     pub fn new(engine: &Engine, topics: Vec<Topic>) -> Through {
-        Through { pipeline: Arc::clone(&engine.pipeline), scratch: Scratch::default(), topics }
+        Through { pipeline: engine.pipeline(), scratch: Scratch::default(), topics }
     }
 
     /// Takes an alert as far as it goes without waiting.
@@ -76,7 +76,7 @@ impl Through {
                 let _ = landed.recv();
                 let mut out = Vec::new();
                 let alert = original.value.as_deref().unwrap_or_default();
-                let summary = self.pipeline.finish(&pending, alert, Instant::now(), &mut out);
+                let summary = pending.finish(alert, Instant::now(), &mut out);
                 (Some(out), summary)
             }
         }

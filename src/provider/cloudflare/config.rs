@@ -11,7 +11,7 @@ use crate::http::BaseUrl;
 const ADDRESS: &str = "https://api.cloudflare.com/client/v4";
 
 /// `type: cloudflare`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The API's address.
     pub address: BaseUrl,
@@ -22,7 +22,7 @@ pub struct Config {
 }
 
 /// How we sign in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Credential {
     /// An API token, with the permission `Zero Trust: PII Read`.
     Token(Secret),

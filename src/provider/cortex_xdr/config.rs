@@ -5,7 +5,7 @@ use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
 /// What a Cortex XDR instance needs to be asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The address that `fqdn` gives; `None` where `base_url` stands instead.
     pub address: Option<BaseUrl>,

@@ -23,7 +23,7 @@ pub const SITES: [&str; 9] = [
 const EXAMPLE: &str = "datadoghq.com";
 
 /// `type: datadog`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `https://api.{site}`.
     pub address: BaseUrl,

@@ -37,7 +37,7 @@ const NO_LEVEL: &str = "no_level";
 const PROBE: &str = "riskstream-probe";
 
 /// `type: generic_http`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// What it can be asked about.
     pub kinds: Vec<EntityKind>,
@@ -54,7 +54,7 @@ pub struct Config {
 }
 
 /// What is sent about an entity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Segments of the path below the base address.
     pub path: Vec<Template>,
@@ -67,7 +67,7 @@ pub struct Recipe {
 }
 
 /// A header's value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum HeaderText {
     /// Written in the configuration.
     Plain(String),
@@ -76,7 +76,7 @@ pub enum HeaderText {
 }
 
 /// What is posted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Payload {
     /// JSON.
     Json(Body),
@@ -85,7 +85,7 @@ pub enum Payload {
 }
 
 /// How we sign in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Auth {
     /// By a client certificate, a secret header, or not at all.
     Nothing,

@@ -14,7 +14,7 @@ use crate::provider::{Answer, Failure, FailureKind, Raw, Scored};
 use crate::score::{Level, Scale, Score};
 
 /// What the answers of one vendor mean.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// When the vendor says that it does not know the entity, or that something is wrong.
     pub conditions: Vec<(Condition, Meaning)>,
@@ -37,7 +37,7 @@ pub struct Rules {
 }
 
 /// What else a row may say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Details {
     /// Change against the vendor's previous period.
     pub delta: Option<Path>,
@@ -63,7 +63,7 @@ pub enum Meaning {
 }
 
 /// A JSONPath, and how it was written.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Path(JsonPath, String);
 
 impl Path {
@@ -91,7 +91,7 @@ impl fmt::Debug for Path {
 }
 
 /// Something that an answer may fulfil.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// One of these statuses; any 2xx when there is none.
     pub statuses: Vec<u16>,

@@ -11,7 +11,7 @@ use crate::config::{Secret, Section};
 use crate::http::BaseUrl;
 
 /// What a Google SecOps instance needs to be asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where the API is unless `base_url` replaces it: `https://{location}-chronicle.googleapis.com`.
     pub address: BaseUrl,
@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 /// Where the bearer token comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Credential {
     /// `credentials`: a service account's JSON, whose key signs for a token.
     ServiceAccount(Secret),

@@ -6,7 +6,7 @@ use crate::http::BaseUrl;
 
 /// What an Oracle CASB instance needs to be asked. Its address has no default: every tenant's differs, so
 /// `base_url` must be written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `access_key` of the pair made in the console.
     pub access_key: Secret,
