@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -83,6 +84,7 @@ async fn metrics(State(parts): State<Parts>) -> Response {
     parts.metrics.cache_bytes.set(flights.cache().bytes() as i64);
     parts.metrics.evicted(flights.cache().evictions());
     parts.metrics.flights.set(flights.open() as i64);
+    parts.metrics.oldest_flight.set(flights.oldest(Instant::now()).as_secs_f64());
     match parts.metrics.render() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

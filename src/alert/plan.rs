@@ -100,6 +100,7 @@ fn signature(key: &[u8]) -> usize {
 
 impl Node {
     /// The child of this name.
+    #[inline]
     pub fn named(&self, key: &[u8]) -> Option<NodeId> {
         self.names.get(key)
     }

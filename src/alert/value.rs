@@ -66,6 +66,7 @@ pub(crate) enum Kinds {
 
 impl Kinds {
     /// The kind of `id`, if it is an entity at all. What is not an address is never an `ip`.
+    #[inline]
     pub fn of(&self, id: &str) -> Option<EntityKind> {
         match self {
             Kinds::One(EntityKind::Ip) => id.parse::<IpAddr>().ok().map(|_| EntityKind::Ip),

@@ -53,6 +53,7 @@ pub struct Carrier {
 
 /// A flight as seen from the ground.
 struct Open {
+    departed: Instant,
     /// Who waits for it, each with its own number for the question.
     passengers: Vec<Passenger>,
     /// How urgent it is: as the most urgent of those who joined it.
@@ -97,6 +98,12 @@ impl Flights {
     /// Flights under way.
     pub fn open(&self) -> usize {
         self.open.len()
+    }
+
+    /// How long the oldest flight has been under way at `now`; nothing when there is none.
+    pub fn oldest(&self, now: Instant) -> Duration {
+        let departed = self.open.iter().map(|flight| flight.departed).min();
+        departed.map_or(Duration::ZERO, |departed| now.saturating_duration_since(departed))
     }
 
     /// Joins the flight for `question`, starting one by `carrier` when there is none. Returns the landing instead when the
@@ -186,7 +193,7 @@ impl Flights {
     ) {
         let flight = Flight { flights: Arc::clone(self), key: place.key().clone(), standby, landed: false };
         let (urgency, raised) = watch::channel(priority);
-        place.insert(Open { passengers, urgency });
+        place.insert(Open { departed: Instant::now(), passengers, urgency });
         self.runtime.spawn(flight.fly(carrier.clone(), priority, raised));
     }
 }

@@ -107,6 +107,8 @@ pub struct Metrics {
     evicted: Mutex<u64>,
     /// Flights under way.
     pub flights: IntGauge,
+    /// Seconds since the oldest flight under way began.
+    pub oldest_flight: Gauge,
     /// Look-ups above `pipeline.look_ups`.
     pub over_budget: IntCounter,
     tokens: IntCounterVec,
@@ -225,6 +227,11 @@ impl Metrics {
             evictions: counter(r, "cache_evictions_total", "Answers that went from the cache to make room.")?,
             evicted: Mutex::new(0),
             flights: gauge(r, "flights", "Questions under way.")?,
+            oldest_flight: moment(
+                r,
+                "oldest_flight_seconds",
+                "Since when the oldest question under way is; 0 when there is none.",
+            )?,
             over_budget: counter(
                 r,
                 "look_ups_over_budget_total",

@@ -18,6 +18,8 @@ pub struct Load {
     pub bytes: usize,
     /// Each so many-th alert is dated so many milliseconds ahead.
     pub ahead: Option<(usize, i64)>,
+    /// Each so many-th is no JSON, and becomes a dead letter.
+    pub broken: Option<usize>,
     partitions: i32,
     /// Timestamp of the first; each is a millisecond after the one before.
     first: i64,
@@ -26,7 +28,8 @@ pub struct Load {
 impl Load {
     /// None yet.
     pub fn new(stage: &Stage, entities: usize, bytes: usize) -> Load {
-        Load { alerts: 0, entities, bytes, ahead: None, partitions: stage.partitions, first: hour_ago() }
+        let (partitions, first) = (stage.partitions, hour_ago());
+        Load { alerts: 0, entities, bytes, ahead: None, broken: None, partitions, first }
     }
 
     /// Writes `alerts` of them to the input, which must be empty.
@@ -76,6 +79,9 @@ impl Load {
             value.extend_from_slice(b",\"pad\":\"");
             value.extend((0..room).map(|at| b'a' + ((number + at * 7919) % 26) as u8));
             value.extend_from_slice(b"\"}");
+        }
+        if self.broken.is_some_and(|every| number.is_multiple_of(every)) {
+            value.truncate(value.len() - 1);
         }
         let ahead =
             self.ahead.filter(|(every, _)| number.is_multiple_of(*every)).map_or(0, |(_, millis)| millis);

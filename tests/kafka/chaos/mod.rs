@@ -16,6 +16,7 @@ mod disk;
 mod kills;
 mod members;
 mod refusals;
+mod soak;
 mod stops;
 mod zombies;
 
