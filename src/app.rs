@@ -27,6 +27,7 @@ use crate::provider::guard::Guard;
 use crate::provider::meter::{Meter, NoMeter};
 use crate::provider::registry::{self, BuildError, TYPES};
 use crate::routing::{BadRoute, Candidate, Routing};
+use crate::sink::updates::Updates;
 use crate::source::LaneError;
 use crate::source::identity::Identity;
 use crate::source::lane::Lane;
@@ -37,6 +38,9 @@ use crate::supervisor::Stop;
 /// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
 /// deadline of an alert: an answer that comes late for one is in time for the next.
 const FLIGHT: Duration = Duration::from_secs(30);
+
+/// How long a stop waits at most for the updates that were handed over.
+const UPDATES: Duration = Duration::from_secs(2);
 
 /// How long a look-up of a command may wait for its turn: for ever, in a form that can be added to a clock.
 const PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -261,6 +265,7 @@ pub struct Service {
     lanes: Vec<RunningLane>,
     health: Arc<Health>,
     identity: Identity,
+    updates: Option<Arc<Updates>>,
     stop: Stop,
     shutdown: Duration,
     server: server::Running,
@@ -285,6 +290,8 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        let updates = Updates::new(&config, &identity, &engine.metrics)
+            .map_err(|error| RunError::Lane { lane: 0, error: LaneError::Client(error) })?;
         let limits = Arc::<Latest>::default();
         let watch = Watch {
             config: Arc::clone(&config),
@@ -308,6 +315,7 @@ impl Service {
                 notes: health.notes(),
                 limits: Arc::clone(&limits),
                 identity: identity.clone(),
+                updates: updates.clone(),
                 stop: stop.clone(),
             };
             let handle = thread::Builder::new()
@@ -318,7 +326,7 @@ impl Service {
         }
         let (shutdown, admin, flood) = (config.pipeline.shutdown, server.address, config.dead_letters.flood);
         let alarm = Alarm::new(flood, Arc::clone(&engine.metrics), Arc::clone(&health), Instant::now());
-        Ok(Service { lanes, health, identity, stop, shutdown, server, alarm, flood, admin })
+        Ok(Service { lanes, health, identity, updates, stop, shutdown, server, alarm, flood, admin })
     }
 
     /// Whether every lane has subscribed.
@@ -370,6 +378,11 @@ impl Service {
             if result.is_ok() {
                 result = ended;
             }
+        }
+        if let Some(updates) = self.updates
+            && !self.stop.now()
+        {
+            updates.close(UPDATES.min(until.saturating_duration_since(Instant::now())));
         }
         result
     }
@@ -423,6 +436,7 @@ mod tests {
             flood,
             health,
             identity: Identity::default(),
+            updates: None,
             stop,
             shutdown: Duration::from_secs(60),
             server: server::Running::new(admin, end),

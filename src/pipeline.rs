@@ -6,6 +6,7 @@
 //! can delay or mark it, never drop it. Knows nothing of Kafka: `run` and `enrich` drive the very same code.
 
 pub mod budget;
+pub mod late;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -70,6 +71,8 @@ struct PendingEntity {
     landing: OnceLock<Place>,
     /// What is said of it at the deadline when nothing has landed: an old answer, where there is one.
     overdue: Landing,
+    /// Whether the alert left without an answer to it that was under way.
+    owed: AtomicBool,
 }
 
 /// Where an entity of an alert stands.
@@ -94,12 +97,12 @@ impl Pending {
 
     /// Nobody waits any more: landings from here on wake no one.
     pub fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Relaxed);
+        self.abandoned.store(true, Ordering::SeqCst);
     }
 
     /// Counts one answer; whether it was the last.
     fn arrived(&self) -> bool {
-        self.missing.fetch_sub(1, Ordering::AcqRel) == 1
+        self.missing.fetch_sub(1, Ordering::SeqCst) == 1
     }
 }
 
@@ -109,7 +112,7 @@ impl Waiter for Pending {
             // Each question is joined once, so nothing is there yet.
             let _ = entity.landing.set(Place::Landed(landing));
         }
-        if self.arrived() && !self.abandoned.load(Ordering::Relaxed) {
+        if self.arrived() && !self.abandoned.load(Ordering::SeqCst) {
             (self.waker)();
         }
     }
@@ -209,16 +212,13 @@ impl Pipeline {
         let outcomes: Each<EntityOutcome<'_>> = pending
             .entities
             .iter()
-            .map(|entity| EntityOutcome {
-                kind: entity.kind,
-                value: &entity.value,
-                paths: entity.paths.get(),
-                provider: self.name(entity.provider),
-                outcome: match entity.landing.get() {
+            .map(|entity| {
+                let outcome = match entity.landing.get() {
                     Some(Place::Landed(landing)) => outcome(landing, now),
                     Some(Place::Unrouted) => Outcome::Unrouted,
-                    None => outcome(&entity.overdue, now),
-                },
+                    None => entity.left(now),
+                };
+                self.entity(entity, outcome)
             })
             .collect();
         let input = Input {
@@ -399,6 +399,7 @@ fn pending(
                 provider,
                 landing: place.map(OnceLock::from).unwrap_or_default(),
                 overdue: stand_in(FailureKind::Deadline, standby),
+                owed: AtomicBool::new(false),
             })
         })
         .collect();

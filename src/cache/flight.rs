@@ -111,6 +111,11 @@ impl Flights {
         &self.carriers
     }
 
+    /// How long one may take; `None` is for ever.
+    pub fn bound(&self) -> Option<Duration> {
+        self.bound
+    }
+
     /// Flights under way.
     pub fn open(&self) -> usize {
         self.open.len()
