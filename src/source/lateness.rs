@@ -133,6 +133,9 @@ impl Core {
     pub fn give_up_late(&mut self, now: Instant) {
         if let Some(lateness) = &mut self.updates {
             let gone = lateness.waiting.clear();
+            if gone > 0 {
+                tracing::info!(late = gone, "the stop does not wait for late answers: these alerts get no update");
+            }
             lateness.updates.dropped(Dropped::Stopped, gone);
         }
         self.serve_late(now);
