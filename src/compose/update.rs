@@ -73,7 +73,7 @@ mod tests {
     use crate::provider::{Answer, FailureKind, Raw, Scored};
     use crate::score::{Level, Score};
 
-    const SHAPE: Shape = Shape { close: 0, empty: true, members: Vec::new() };
+    static SHAPE: Shape = Shape { close: 0, empty: true, members: Vec::new() };
 
     fn answer(score: f64, level: Level) -> Rendered {
         let scored = Scored {
@@ -103,8 +103,13 @@ mod tests {
         entities: &'a [EntityOutcome<'a>],
         news: &'a [EntityOutcome<'a>],
     ) -> Late<'a> {
-        let input =
-            Input { original: b"", shape: &SHAPE, format: Some("ocsf"), entities_cut: 0, key_and_header_bytes: 0 };
+        let input = Input {
+            original: b"",
+            shape: &SHAPE,
+            format: Some("ocsf"),
+            entities_cut: 0,
+            key_and_header_bytes: 0,
+        };
         Late { source, input, entities, news }
     }
 
@@ -130,7 +135,14 @@ mod tests {
         assert_eq!(update["entities"][0]["value"], "b\"");
         assert_eq!(update["entities"][0]["source"], "provider");
         let head = ["schema", "risk_source", "status", "score", "level", "format"].map(|name| &update[name]);
-        let expected = ["riskstream/update/v1".into(), "t/1/2".into(), "partial".into(), json!(85), "critical".into(), "ocsf".into()];
+        let expected = [
+            "riskstream/update/v1".into(),
+            "t/1/2".into(),
+            "partial".into(),
+            json!(85),
+            "critical".into(),
+            "ocsf".into(),
+        ];
         assert_eq!(head, expected.each_ref());
     }
 

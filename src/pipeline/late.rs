@@ -38,7 +38,9 @@ impl PendingEntity {
         }
         match self.landing.get()? {
             // An old answer would have stood in at the deadline already.
-            Place::Landed(Landing::Answer(_, Source::Stale(_)) | Landing::Failed(_)) | Place::Unrouted => None,
+            Place::Landed(Landing::Answer(_, Source::Stale(_)) | Landing::Failed(_)) | Place::Unrouted => {
+                None
+            }
             Place::Landed(landing) => Some(landing),
         }
     }

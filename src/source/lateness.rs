@@ -134,7 +134,10 @@ impl Core {
         if let Some(lateness) = &mut self.updates {
             let gone = lateness.waiting.clear();
             if gone > 0 {
-                tracing::info!(late = gone, "the stop does not wait for late answers: these alerts get no update");
+                tracing::info!(
+                    late = gone,
+                    "the stop does not wait for late answers: these alerts get no update"
+                );
             }
             lateness.updates.dropped(Dropped::Stopped, gone);
         }

@@ -79,7 +79,8 @@ impl Stage {
     fn nodes(count: i32, partitions: i32) -> Stage {
         // The last one it cannot create when asked to.
         let updates = (UPDATES, partitions);
-        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1), updates];
+        let topics =
+            [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1), updates];
         let broker = Broker::nodes(count, &topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),

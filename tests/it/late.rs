@@ -4,83 +4,28 @@ use std::time::{Duration, Instant};
 
 use riskstream::simulator::{Fault, Latency};
 
-use crate::harness::kafka::{NewRecord, Record, Stage, UPDATES};
-use crate::harness::service::{Service, Settings};
+use crate::harness::kafka::{DEAD, Stage, UPDATES};
+use crate::harness::late::{alert, dropped, one_each, published, started};
 use crate::harness::vendors::Vendors;
-use crate::harness::{alerts, check, say, wait};
+use crate::harness::{check, say, wait};
 
 const AT_LEAST_ONCE: &str = "delivery: at_least_once";
 const EXACTLY_ONCE: &str = "delivery: exactly_once";
-
-/// A service with a deadline of half a second, whose vendor may take fifteen.
-fn started(stage: &Stage, vendors: &Vendors, pipeline: &str, updates: bool) -> Service {
-    let guards = ", timeout: 15s, concurrency: 400, retry: {attempts: 1}, breaker: {minimum: 100000}";
-    let rest = format!("providers:\n{}", vendors.provider("datadog", guards));
-    let mut settings = Settings::of(stage, &format!("deadline: 500ms, {pipeline}"), rest);
-    settings.kafka += ", instance: it-0";
-    if updates {
-        let output = format!("output: {{topic: {}", stage.output);
-        settings.topics = settings.topics.replace(&output, &format!("{output}, updates: {UPDATES}"));
-    }
-    let mut service = Service::start(&settings.text());
-    service.assigned(stage.partitions.into());
-    service
-}
-
-fn alert(partition: i32, n: usize) -> NewRecord {
-    let value = alerts::of("datadog", &alerts::entity("datadog", n), n);
-    NewRecord { key: Some(format!("key-{n}").into_bytes()), ..NewRecord::value(partition, value) }
-}
-
-fn dropped(service: &mut Service, reason: &str) -> f64 {
-    service.metric(&format!("riskstream_updates_dropped_total{{reason=\"{reason}\"}}")).unwrap()
-}
-
-fn published(service: &mut Service) -> f64 {
-    service.metric("riskstream_updates_published_total").unwrap()
-}
-
-/// Each output left as `failed: deadline`, and each has one update, about the same alert, with what the vendor says.
-fn one_each(outputs: &[Record], updates: &[Record]) {
-    assert_eq!(updates.len(), outputs.len());
-    for output in outputs {
-        let source = output.header("risk-source").unwrap();
-        let entity = output.json()["risk"]["entities"][0].clone();
-        assert_eq!((&entity["status"], &entity["reason"]), (&"failed".into(), &"deadline".into()));
-        let of_it: Vec<_> = updates.iter().filter(|u| u.header("risk-source") == Some(source)).collect();
-        let [update] = of_it.as_slice() else { panic!("{} updates of {source}", of_it.len()) };
-        let json = update.json();
-        assert_eq!(json["schema"], "riskstream/update/v1");
-        assert_eq!(json["risk_source"], source);
-        assert_eq!(json["status"], "complete");
-        assert_eq!((update.partition, &update.key), (output.partition, &output.key), "beside its output");
-        let [new] = json["entities"].as_array().unwrap().as_slice() else { panic!("{json}") };
-        for same in ["kind", "value", "paths", "provider"] {
-            assert_eq!(new[same], entity[same], "{same}");
-        }
-        assert_eq!(new["source"], "provider");
-        assert_eq!(new["score"], json["score"], "the only entity's is the alert's");
-        assert_eq!(update.header("risk-schema"), Some("riskstream/update/v1"));
-        assert_eq!(update.header("risk-status"), Some("complete"));
-        let score = json["score"].as_number().map(ToString::to_string);
-        assert_eq!(score.is_some(), new["status"] == "scored", "{new}");
-        assert_eq!(update.header("risk-score"), score.as_deref());
-        assert_eq!(update.header("risk-level"), json["level"].as_str());
-    }
-    assert!(updates.iter().any(|update| update.json()["score"].is_number()), "some are scored");
-}
 
 #[test]
 fn an_alert_that_left_at_its_deadline_gets_one_update_with_the_answer() {
     let stage = Stage::embedded(2);
     let vendors = Vendors::start(0);
     vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(3_000)));
-    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, true);
+    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, Some(UPDATES));
     let sent = Instant::now();
     let inputs = stage.produce((0..20).map(|n| alert(n as i32 % 2, n)).collect());
     stage.wait_for(20, Duration::from_secs(5));
     let left = sent.elapsed();
-    assert!(left < Duration::from_millis(2_500), "they left at their deadline, not with the answer: {left:?}");
+    assert!(
+        left < Duration::from_millis(2_500),
+        "they left at their deadline, not with the answer: {left:?}"
+    );
     assert_eq!(service.metric("riskstream_updates_waiting"), Some(20.0));
     assert_eq!(published(&mut service), 0.0, "no update before there is an answer");
     wait("the updates", Duration::from_secs(10), || published(&mut service) == 20.0);
@@ -115,7 +60,7 @@ fn in_transactions_an_alert_gets_its_update_once_it_is_committed() {
     let stage = Stage::embedded(2);
     let vendors = Vendors::start(0);
     vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(3_000)));
-    let mut service = started(&stage, &vendors, EXACTLY_ONCE, true);
+    let mut service = started(&stage, &vendors, EXACTLY_ONCE, Some(UPDATES));
     stage.produce((0..20).map(|n| alert(n as i32 % 2, n)).collect());
     wait("their commit", Duration::from_secs(10), || {
         service.metric("riskstream_updates_waiting") == Some(20.0)
@@ -136,7 +81,7 @@ fn without_a_topic_for_updates_there_are_none_and_nothing_waits() {
     let stage = Stage::embedded(1);
     let vendors = Vendors::start(0);
     vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(1_500)));
-    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, false);
+    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, None);
     stage.produce((0..10).map(|n| alert(0, n)).collect());
     stage.wait_for(10, Duration::from_secs(5));
     assert_eq!(service.metric("riskstream_updates_waiting"), Some(0.0));
@@ -154,7 +99,7 @@ fn a_vendor_that_fails_in_the_end_or_was_never_asked_leaves_no_update() {
     let vendors = Vendors::start(0);
     let failure = Fault::status("/datadog", 500, "{}");
     vendors.world.fault(Fault { latency: Some(Latency::Fixed(1_500)), ..failure });
-    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, true);
+    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, Some(UPDATES));
     stage.produce((0..10).map(|n| alert(0, n)).collect());
     stage.wait_for(10, Duration::from_secs(5));
     wait("the flights to fail", Duration::from_secs(10), || dropped(&mut service, "no_answer") == 10.0);
@@ -176,7 +121,7 @@ fn above_the_bound_no_update_is_promised_and_every_alert_is_accounted_for() {
     let stage = Stage::embedded(1);
     let vendors = Vendors::start(0);
     vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(5_000)));
-    let mut service = started(&stage, &vendors, "in_flight: 20", true);
+    let mut service = started(&stage, &vendors, "in_flight: 20", Some(UPDATES));
     stage.produce((0..60).map(|n| alert(0, n)).collect());
     stage.wait_for(60, Duration::from_secs(10));
     assert_eq!(service.metric("riskstream_updates_waiting"), Some(20.0), "as many as may be in flight");
@@ -192,7 +137,7 @@ fn a_stop_does_not_wait_for_late_answers_and_says_how_many_there_were() {
     let stage = Stage::embedded(1);
     let vendors = Vendors::start(0);
     vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(14_000)));
-    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, true);
+    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, Some(UPDATES));
     stage.produce((0..20).map(|n| alert(0, n)).collect());
     stage.wait_for(20, Duration::from_secs(5));
     assert_eq!(service.metric("riskstream_updates_waiting"), Some(20.0));
@@ -208,12 +153,12 @@ fn a_stop_does_not_wait_for_late_answers_and_says_how_many_there_were() {
 fn a_topic_that_takes_no_update_is_nothing_to_alerts() {
     use riskstream::simulator::broker::{Refusal, Request};
     let stage = Stage::apart(1);
-    stage.broker().lead(UPDATES, 1, crate::harness::kafka::DEAD).unwrap();
+    stage.broker().lead(UPDATES, 1, DEAD).unwrap();
     let vendors = Vendors::start(0);
     vendors.world.fault(Fault::slow_answer("/datadog", Latency::Fixed(1_500)));
-    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, true);
+    let mut service = started(&stage, &vendors, AT_LEAST_ONCE, Some(UPDATES));
     let no = [Refusal::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 20];
-    stage.broker().refuse(crate::harness::kafka::DEAD, Request::Produce, &no).unwrap();
+    stage.broker().refuse(DEAD, Request::Produce, &no).unwrap();
     stage.produce((0..10).map(|n| alert(0, n)).collect());
     stage.wait_for(10, Duration::from_secs(5));
     wait("the refusals", Duration::from_secs(10), || dropped(&mut service, "refused") == 10.0);
