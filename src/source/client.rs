@@ -149,7 +149,10 @@ pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> 
 /// How long an update may take until its topic has it.
 const UPDATE_TIMEOUT_MS: u64 = 30_000;
 
-/// KiB of updates that may wait for the broker.
+/// Updates that may wait for the broker.
+pub const UPDATES: usize = 10_000;
+
+/// Their KiB.
 pub const UPDATES_KIB: usize = 8 * 1024;
 
 /// Properties of the producer of updates. It is no lane's: what becomes of an update must be nothing to alerts. So it
@@ -162,12 +165,12 @@ pub fn updates(config: &Config) -> ClientConfig {
         &[
             ("linger.ms", "5"),
             ("partitioner", "murmur2_random"),
-            ("queue.buffering.max.messages", "10000"),
             ("message.max.bytes", &largest(config).to_string()),
         ],
     );
     c.set("enable.idempotence", "true")
         .set("acks", "all")
+        .set("queue.buffering.max.messages", UPDATES.to_string())
         .set("queue.buffering.max.kbytes", UPDATES_KIB.to_string())
         .set("message.timeout.ms", UPDATE_TIMEOUT_MS.to_string());
     c
