@@ -14,12 +14,16 @@ use crate::admin::health::{Health, LaneHealth, Notes};
 use crate::admin::server;
 use crate::config::{Config, Flood, FloodAction};
 use crate::engine::Engine;
+use crate::sink::updates::Updates;
 use crate::source::LaneError;
 use crate::source::identity::Identity;
 use crate::source::lane::Lane;
 use crate::source::limits::Latest;
 use crate::source::watch::Watch;
 use crate::supervisor::Stop;
+
+/// How long a stop waits at most for the updates that were handed over.
+const UPDATES: Duration = Duration::from_secs(2);
 
 /// Why the service ended.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,7 @@ pub struct Service {
     lanes: Vec<RunningLane>,
     health: Arc<Health>,
     identity: Identity,
+    updates: Option<Arc<Updates>>,
     stop: Stop,
     shutdown: Duration,
     server: server::Running,
@@ -111,6 +116,8 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        let updates = Updates::new(&config, &identity, &engine.metrics)
+            .map_err(|error| RunError::Lane { lane: 0, error: LaneError::Client(error) })?;
         let limits = Arc::<Latest>::default();
         let watch = Watch {
             config: Arc::clone(&config),
@@ -134,6 +141,7 @@ impl Service {
                 notes: health.notes(),
                 limits: Arc::clone(&limits),
                 identity: identity.clone(),
+                updates: updates.clone(),
                 stop: stop.clone(),
             };
             let handle = thread::Builder::new()
@@ -144,7 +152,7 @@ impl Service {
         }
         let (shutdown, admin, flood) = (config.pipeline.shutdown, server.address, config.dead_letters.flood);
         let alarm = Alarm::new(flood, Arc::clone(&engine.metrics), Arc::clone(&health), Instant::now());
-        Ok(Service { lanes, health, identity, stop, shutdown, server, alarm, flood, admin })
+        Ok(Service { lanes, health, identity, updates, stop, shutdown, server, alarm, flood, admin })
     }
 
     /// Where to note what people should know.
@@ -202,6 +210,11 @@ impl Service {
                 result = ended;
             }
         }
+        if let Some(updates) = self.updates
+            && !self.stop.now()
+        {
+            updates.close(UPDATES.min(until.saturating_duration_since(Instant::now())));
+        }
         result
     }
 }
@@ -234,6 +247,7 @@ mod tests {
             flood,
             health,
             identity: Identity::default(),
+            updates: None,
             stop,
             shutdown: Duration::from_secs(60),
             server: server::Running::new(admin, end),

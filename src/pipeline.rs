@@ -7,6 +7,7 @@
 //! can delay or mark it, never drop it. Knows nothing of Kafka: `run` and `enrich` drive the very same code.
 
 pub mod budget;
+pub mod late;
 pub mod live;
 pub mod roster;
 
@@ -75,6 +76,8 @@ struct PendingEntity {
     landing: OnceLock<Place>,
     /// What is said of it at the deadline when nothing has landed: an old answer, where there is one.
     overdue: Landing,
+    /// Whether the alert left without an answer to it that was under way.
+    owed: AtomicBool,
 }
 
 /// Where an entity of an alert stands.
@@ -99,7 +102,7 @@ impl Pending {
 
     /// Nobody waits any more: landings from here on wake no one.
     pub fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Relaxed);
+        self.abandoned.store(true, Ordering::SeqCst);
     }
 
     /// Composes the alert, of which these are the bytes, with what is known by now; what has not landed is an old answer,
@@ -111,7 +114,7 @@ impl Pending {
 
     /// Counts one answer; whether it was the last.
     fn arrived(&self) -> bool {
-        self.missing.fetch_sub(1, Ordering::AcqRel) == 1
+        self.missing.fetch_sub(1, Ordering::SeqCst) == 1
     }
 }
 
@@ -121,7 +124,7 @@ impl Waiter for Pending {
             // Each question is joined once, so nothing is there yet.
             let _ = entity.landing.set(Place::Landed(landing));
         }
-        if self.arrived() && !self.abandoned.load(Ordering::Relaxed) {
+        if self.arrived() && !self.abandoned.load(Ordering::SeqCst) {
             (self.waker)();
         }
     }
@@ -220,16 +223,13 @@ impl Pipeline {
         let outcomes: Each<EntityOutcome<'_>> = pending
             .entities
             .iter()
-            .map(|entity| EntityOutcome {
-                kind: entity.kind,
-                value: &entity.value,
-                paths: entity.paths.get(),
-                provider: self.name(entity.provider),
-                outcome: match entity.landing.get() {
+            .map(|entity| {
+                let outcome = match entity.landing.get() {
                     Some(Place::Landed(landing)) => outcome(landing, now),
                     Some(Place::Unrouted) => Outcome::Unrouted,
-                    None => outcome(&entity.overdue, now),
-                },
+                    None => entity.left(now),
+                };
+                self.entity(entity, outcome)
             })
             .collect();
         let input = Input {
@@ -414,6 +414,7 @@ impl Pipeline {
                     provider,
                     landing: place.map(OnceLock::from).unwrap_or_default(),
                     overdue: stand_in(FailureKind::Deadline, standby),
+                    owed: AtomicBool::new(false),
                 })
             })
             .collect();

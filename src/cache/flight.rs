@@ -95,6 +95,11 @@ impl Flights {
         &self.cache
     }
 
+    /// How long one may take; `None` is for ever.
+    pub fn bound(&self) -> Option<Duration> {
+        self.bound
+    }
+
     /// Flights under way.
     pub fn open(&self) -> usize {
         self.open.len()

@@ -8,7 +8,7 @@
 use crate::config::Config;
 use crate::http;
 use crate::pipeline;
-use crate::source::{client, slots};
+use crate::source::{client, late, slots};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -112,6 +112,15 @@ pub fn ceiling(config: &Config) -> Vec<Part> {
         },
         Part { what: "the process", by: "pipeline.threads", bytes: PROCESS + lanes * LANE },
     ];
+    if config.output.updates.is_some() {
+        let waiting = late::most(config.pipeline.in_flight_bytes) as u64;
+        let records = client::UPDATES as u64 * SENT;
+        parts.push(Part {
+            what: "alerts that wait for late answers, and updates on their way",
+            by: "output.updates, pipeline.in_flight_bytes",
+            bytes: waiting + client::UPDATES_KIB as u64 * KIB + records,
+        });
+    }
     let sum = |parts: &[Part]| parts.iter().map(|part| part.bytes).sum::<u64>();
     let unused = sum(&parts) / UNUSED;
     parts.push(Part { what: "what the allocator has and does not use", by: "", bytes: unused });

@@ -46,7 +46,12 @@ pub fn redriven(value: &[u8]) -> Option<u8> {
 
 /// Tells `write` the headers that follow from composing, as names and values. [`SOURCE`] and [`TIMESTAMP`] depend on the
 /// record, not on the alert, and are the sink's to add. For every output: it allocates nothing.
-pub fn each(summary: &Summary, mut write: impl FnMut(&'static str, &str)) {
+pub fn each(summary: &Summary, write: impl FnMut(&'static str, &str)) {
+    each_of(SCHEMA, summary, write);
+}
+
+/// The same for a record of another schema.
+pub fn each_of(schema: &str, summary: &Summary, mut write: impl FnMut(&'static str, &str)) {
     write(STATUS, summary.status.label());
     if let Some(score) = summary.score {
         write(SCORE, score.text(&mut [0; Score::DIGITS]));
@@ -54,7 +59,7 @@ pub fn each(summary: &Summary, mut write: impl FnMut(&'static str, &str)) {
     if let Some(level) = summary.level {
         write(LEVEL, level.label());
     }
-    write(SCHEMA_VERSION, SCHEMA);
+    write(SCHEMA_VERSION, schema);
     if summary.cut != Cut::Nothing {
         write(TRUNCATED, summary.cut.label());
     }

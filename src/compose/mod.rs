@@ -11,6 +11,7 @@
 //! | `answer` | what is constant of an answer, as text |
 //! | `risk` | the `risk` object: statuses and entities |
 //! | `envelope` | the alert's own bytes plus that object |
+//! | `update` | what an alert learns after it has left |
 //! | `ocsf`, `ecs` | the same as those schemas would have it |
 //! | `tree`, `trace` | editing an alert in place, and what was overwritten |
 //! | `headers` | the same for consumers that do not parse |
@@ -24,6 +25,7 @@ mod ocsf;
 mod risk;
 mod trace;
 mod tree;
+pub mod update;
 
 #[cfg(test)]
 mod tests;

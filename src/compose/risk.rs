@@ -40,6 +40,12 @@ impl Risk<'_> {
         out.extend_from_slice(br#""schema":""#);
         out.extend_from_slice(SCHEMA.as_bytes());
         out.push(b'"');
+        self.verdict(out);
+    }
+
+    /// Writes what is known of the alert as a whole, each member with its comma before it.
+    #[inline]
+    pub fn verdict(&self, out: &mut Vec<u8>) {
         json::label(out, "status", self.summary.status.label());
         if let Some(score) = self.summary.score {
             out.extend_from_slice(br#","score":"#);

@@ -37,6 +37,7 @@ fn composer(format: OutputFormat, on_conflict: OnConflict, max_bytes: usize) -> 
         max_bytes,
         on_conflict,
         partition: None,
+        updates: None,
     })
 }
 

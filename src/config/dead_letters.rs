@@ -60,6 +60,10 @@ pub(super) fn read(mut section: Section<'_>, input: &Input, output: &Output) -> 
         let cure = "write another: playbooks must not meet dead letters";
         section.problem("topic", format!("{} is the output topic too", output.topic), cure);
     }
+    if output.updates.as_ref() == Some(&topic) {
+        let cure = "write another: who reads updates must not meet dead letters";
+        section.problem("topic", format!("{topic} is the topic of updates (output.updates) too"), cure);
+    }
     let on_failure = section.choice("on_failure", &reactions).unwrap_or(OnFailure::Wait);
     let markers = markers(&mut section, &topic, input, output);
     let flood = flood(section.section_or_empty("flood"));
@@ -74,6 +78,8 @@ fn markers(section: &mut Section<'_>, topic: &str, input: &Input, output: &Outpu
         Some("an input topic")
     } else if markers == output.topic {
         Some("the output topic")
+    } else if output.updates.as_ref() == Some(&markers) {
+        Some("the topic of updates")
     } else if markers == topic {
         Some("the topic of the dead letters")
     } else {

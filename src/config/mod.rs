@@ -251,6 +251,8 @@ pub struct Output {
     pub on_conflict: OnConflict,
     /// How the output's partition is chosen; `None`: as input when the counts agree, else by key.
     pub partition: Option<OutputPartition>,
+    /// Where answers go that came after their alert had left; `None`: nowhere.
+    pub updates: Option<String>,
 }
 
 /// `output.format`.

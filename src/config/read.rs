@@ -59,10 +59,16 @@ pub(super) fn read(document: &Document) -> Config {
 /// Reads the name of a topic that we write to: never one that we read from.
 pub(super) fn output_topic(section: &mut Section<'_>, default: &str, input: &Input) -> String {
     let topic = section.text("topic").unwrap_or_else(|| default.to_owned());
-    if !is_topic(&topic) {
-        section.problem("topic", "not a topic", TOPIC);
+    judge_topic(section, "topic", &topic, input);
+    topic
+}
+
+/// Says what is wrong with a topic that we write to.
+fn judge_topic(section: &mut Section<'_>, key: &'static str, topic: &str, input: &Input) {
+    if !is_topic(topic) {
+        section.problem(key, "not a topic", TOPIC);
     }
-    if let Some(input) = input.topics.iter().find(|input| input.matches(&topic)) {
+    if let Some(input) = input.topics.iter().find(|input| input.matches(topic)) {
         let (what, cure) = match input.pattern {
             None => (format!("{topic} is an input topic too"), "write another: this would go in circles"),
             Some(_) => (
@@ -70,9 +76,19 @@ pub(super) fn output_topic(section: &mut Section<'_>, default: &str, input: &Inp
                 "write another, or narrow the pattern: this would go in circles",
             ),
         };
-        section.problem("topic", what, cure);
+        section.problem(key, what, cure);
     }
-    topic
+}
+
+/// Where late answers go, which is neither where alerts come from nor where they go.
+fn updates(section: &mut Section<'_>, input: &Input, output: &str) -> Option<String> {
+    let topic = section.text("updates")?;
+    judge_topic(section, "updates", &topic, input);
+    if topic == output {
+        let cure = "write another: who reads alerts must not meet updates";
+        section.problem("updates", format!("{topic} is the output topic too"), cure);
+    }
+    Some(topic)
 }
 
 fn output(mut section: Section<'_>, input: &Input) -> Output {
@@ -80,13 +96,16 @@ fn output(mut section: Section<'_>, input: &Input) -> Output {
         [("envelope", OutputFormat::Envelope), ("ocsf", OutputFormat::Ocsf), ("ecs", OutputFormat::Ecs)];
     let conflicts = [("rename", OnConflict::Rename), ("replace", OnConflict::Replace)];
     let partitions = [("input", OutputPartition::Input), ("key", OutputPartition::Key)];
+    let topic = output_topic(&mut section, "security.alerts.enriched", input);
+    let updates = updates(&mut section, input, &topic);
     let output = Output {
-        topic: output_topic(&mut section, "security.alerts.enriched", input),
+        topic,
         format: section.choice("format", &formats).unwrap_or(OutputFormat::Envelope),
         member: section.text("member").unwrap_or_else(|| "risk".to_owned()),
         max_bytes: bytes(&mut section, "max_bytes", 900_000, KIB),
         on_conflict: section.choice("on_conflict", &conflicts).unwrap_or(OnConflict::Rename),
         partition: section.choice("partition", &partitions),
+        updates,
     };
     if output.member == "riskstream" && output.on_conflict == OnConflict::Rename {
         let cure = "write another name, or on_conflict: replace";

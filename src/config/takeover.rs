@@ -14,6 +14,7 @@ impl Config {
         keep.one("input", &mut self.input, &running.input);
         let (output, was) = (&mut self.output, &running.output);
         keep.one("output.topic", &mut output.topic, &was.topic);
+        keep.one("output.updates", &mut output.updates, &was.updates);
         keep.one("output.max_bytes", &mut output.max_bytes, &was.max_bytes);
         keep.one("output.partition", &mut output.partition, &was.partition);
         keep.one("dead_letters", &mut self.dead_letters, &running.dead_letters);
@@ -64,7 +65,7 @@ mod tests {
     fn what_only_a_restart_changes_stays_and_is_named_and_the_rest_is_taken() {
         let running = config("");
         let text = "kafka: {brokers: ['127.0.0.1:1']}\ninput: {group: other}\n\
-            output: {topic: out, member: threat, max_bytes: 800KB, partition: key, on_conflict: replace}\n\
+            output: {topic: out, updates: upd, member: threat, max_bytes: 800KB, partition: key, on_conflict: replace}\n\
             dead_letters: {topic: dead}\n\
             pipeline: {order: key, in_flight: 7, in_flight_bytes: 2MiB, threads: 2, drain: 10s, shutdown: 12s,\
              max_alert_bytes: 2MiB, deadline: 9s, max_depth: 9, max_entities: 3}\n\
@@ -72,7 +73,7 @@ mod tests {
             routes: [{kinds: [user], provider: none}]\n";
         let mut wanted = config(text);
         let kept = wanted.keep_from(&running);
-        let expected = "kafka input output.topic output.max_bytes output.partition dead_letters pipeline.order \
+        let expected = "kafka input output.topic output.updates output.max_bytes output.partition dead_letters pipeline.order \
             pipeline.in_flight pipeline.in_flight_bytes pipeline.threads pipeline.drain pipeline.shutdown \
             pipeline.max_alert_bytes cache.capacity admin log";
         assert_eq!(kept.join(" "), expected);

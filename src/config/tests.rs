@@ -331,6 +331,32 @@ fn topics_are_distinct_and_legal() {
 }
 
 #[test]
+fn updates_have_a_topic_of_their_own_or_there_are_none() {
+    assert_eq!(parse("").unwrap().output.updates, None);
+    assert_eq!(parse("output: {updates: late}").unwrap().output.updates.as_deref(), Some("late"));
+    assert_problem(
+        "output: {updates: security.alerts}",
+        "r.yaml:1:19: output.updates: security.alerts is an input topic too (given: security.alerts); write another: this would go in circles",
+    );
+    assert_problem(
+        "output: {updates: a/b}",
+        "r.yaml:1:19: output.updates: not a topic (given: a/b); write 1 to 249 of letters, digits, `.`, `_` and `-`",
+    );
+    assert_problem(
+        "output: {topic: a, updates: a}",
+        "r.yaml:1:29: output.updates: a is the output topic too (given: a); write another: who reads alerts must not meet updates",
+    );
+    assert_problem(
+        "{output: {updates: a}, dead_letters: {topic: a}}",
+        "r.yaml:1:46: dead_letters.topic: a is the topic of updates (output.updates) too (given: a); write another: who reads updates must not meet dead letters",
+    );
+    assert_problem(
+        "{output: {updates: a}, dead_letters: {topic: dead, markers: a}}",
+        "r.yaml:1:61: dead_letters.markers: a is the topic of updates too (given: a); write another, such as dead.redriven: it is compacted",
+    );
+}
+
+#[test]
 fn a_pattern_means_the_names_that_begin_as_it_says() {
     let topics = parse(r"input: {topics: ['^sec\.[a-z]+$', {pattern: '^aws-', format: ocsf}, plain]}")
         .unwrap()

@@ -5,6 +5,7 @@
 //! | this one | the metrics of the process, and the text that Prometheus reads |
 //! | `lane` | what a lane counts for every alert, by itself |
 //! | `provider` | what is counted of each provider |
+//! | `updates` | what is counted of late answers |
 //! | `register` | how a metric of each type is made |
 //! | `reload` | reloads of the configuration |
 //!
@@ -16,6 +17,7 @@ mod lane;
 mod provider;
 mod register;
 mod reload;
+mod updates;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -32,6 +34,7 @@ use crate::compose::AlertStatus;
 pub use self::lane::LaneMetrics;
 pub use self::provider::{CacheQueries, ProviderMetrics};
 pub use self::reload::ReloadMetrics;
+pub use self::updates::{Dropped, UpdateMetrics};
 
 use self::provider::Families;
 use self::register::{counter, counters, gauge, gauges, histogram, histograms, moment};
@@ -93,6 +96,8 @@ pub struct Metrics {
     pub transactions: TransactionMetrics,
     /// Seconds from a transaction's first record to its commit.
     pub transaction_seconds: Histogram,
+    /// Answers that came after their alert had left.
+    pub updates: UpdateMetrics,
     /// Partitions assigned to this replica.
     pub assigned: IntGauge,
     /// Unix time in seconds of the last acknowledged alert.
@@ -209,6 +214,7 @@ impl Metrics {
                 "From a transaction's first record to its commit.",
                 LATENCY,
             )?,
+            updates: UpdateMetrics::register(r)?,
             assigned: gauge(r, "assigned_partitions", "Partitions assigned to this replica.")?,
             last_progress: moment(
                 r,

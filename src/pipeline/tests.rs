@@ -75,3 +75,86 @@ async fn at_the_deadline_an_old_answer_stands_in_and_says_so() {
         "{entity}"
     );
 }
+
+const TWO: &[u8] = br#"{"eventVersion":"1.11","eventSource":"iam.amazonaws.com","eventName":"CreateUser",
+    "userIdentity":{"type":"AssumedRole","arn":"arn:aws:sts::123456789012:assumed-role/a/b",
+        "sessionContext":{"sessionIssuer":{"arn":"arn:aws:iam::123456789012:role/a"}}}}"#;
+
+/// [`TWO`], composed before any of its answers was there, and how often it was woken.
+fn left(engine: &Engine) -> (Arc<Pending>, Arc<AtomicUsize>) {
+    let (origin, now) = (Origin { topic: "", select: Select::Auto, overhead: 0 }, Instant::now());
+    let (woken, mut out) = (Arc::<AtomicUsize>::default(), Vec::new());
+    let waker = || {
+        let woken = Arc::clone(&woken);
+        Box::new(move || {
+            woken.fetch_add(1, Ordering::SeqCst);
+        }) as Box<dyn Fn() + Send + Sync>
+    };
+    let begun = engine.pipeline().begin(TWO, origin, now, &mut Scratch::default(), &mut out, waker);
+    let Ok(Begun::Waiting(pending)) = begun else { panic!("there is nothing to wait for") };
+    assert_eq!(pending.entities.len(), 2);
+    pending.finish(TWO, now, &mut out);
+    (pending, woken)
+}
+
+fn landing(score: f64, source: Source) -> Landing {
+    let scored = Scored {
+        score: Score::clamped(score).unwrap(),
+        level: Level::High,
+        raw: Raw { score: None, level: None, scale: "0-100".into() },
+        delta: None,
+        signals: None,
+        first_seen: None,
+        last_seen: None,
+        reasons: Vec::new(),
+        attributes: serde_json::Map::new(),
+    };
+    let cache = crate::cache::Cache::new(1 << 20);
+    let rendered = Rendered::of(&Answer::Scored(Box::new(scored)), Timestamp::UNIX_EPOCH);
+    let id = canonical(EntityKind::CloudIdentity, "any");
+    let question = Question::new(ProviderId(0), EntityKind::CloudIdentity, &id);
+    let hour = Duration::from_secs(3600);
+    let times = Times::new(Instant::now(), hour, hour, hour);
+    Landing::Answer(cache.insert(&question, Content::Answer(rendered.get()), times), source)
+}
+
+#[tokio::test]
+async fn an_alert_that_left_is_woken_once_by_its_last_answer_and_told_what_is_new() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "allow_literal_secrets: true\nproviders:\n  datadog: {{type: datadog, base_url: 'http://{}', api_key: a, \
+         application_key: b}}\n",
+        silent.local_addr().unwrap()
+    );
+    let config = Config::parse("test", &text, Path::new(""), []).unwrap();
+    let update = |pending: &Pending| {
+        let mut out = Vec::new();
+        let summary = pending.update("t/0/1", 0, Instant::now(), &mut out);
+        summary.map(|_| serde_json::from_slice::<Value>(&out).unwrap())
+    };
+    let engine = Engine::build(&config, Handle::current()).unwrap();
+
+    let (pending, woken) = left(&engine);
+    assert!(pending.is_owed() && !pending.wait_on());
+    pending.land(0, landing(40.0, Source::Provider));
+    assert_eq!(woken.load(Ordering::SeqCst), 0, "another answer is under way");
+    pending.land(1, Landing::Failed(FailureKind::ServerError));
+    assert_eq!(woken.load(Ordering::SeqCst), 1);
+    let told = update(&pending).unwrap();
+    assert_eq!((&told["status"], &told["score"]), (&"partial".into(), &40.into()), "{told}");
+    assert_eq!(told["entities"].as_array().unwrap().len(), 1, "what failed is no news");
+
+    let (pending, woken) = left(&engine);
+    pending.land(0, landing(40.0, Source::Provider));
+    pending.land(1, landing(80.0, Source::Provider));
+    assert!(pending.wait_on(), "all have landed before anybody waited on");
+    assert_eq!(woken.load(Ordering::SeqCst), 0, "and nobody was woken");
+    let told = update(&pending).unwrap();
+    assert_eq!((&told["status"], &told["score"]), (&"complete".into(), &80.into()), "{told}");
+    assert_eq!(told["entities"].as_array().unwrap().len(), 2);
+
+    let (pending, _) = left(&engine);
+    pending.land(0, Landing::Failed(FailureKind::ServerError));
+    pending.land(1, landing(80.0, Source::Stale(FailureKind::ServerError)));
+    assert_eq!(update(&pending), Err(late::NoUpdate::NoAnswer));
+}

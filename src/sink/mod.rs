@@ -10,6 +10,7 @@ pub mod input_headers;
 mod outlet;
 pub mod partition;
 pub mod transaction;
+pub mod updates;
 #[cfg(wraps)]
 pub mod wakeups;
 
@@ -27,7 +28,7 @@ use crate::source::client;
 use crate::source::identity::{Identity, Supplied};
 
 /// What a delivery is told apart by: the lane's slot, and which of its users it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
     /// Position in the lane's table of alerts in flight.
     pub slot: u32,

@@ -16,7 +16,7 @@ use crate::sink::{Token, input_headers};
 use crate::source::LaneError;
 use crate::source::core::Core;
 use crate::source::mailbox::Event;
-use crate::source::slots::{self, Product, State};
+use crate::source::slots::{self, Owed, Product, State};
 
 impl Core {
     /// Takes one record from the consumer. `now` is when the first of those was polled that come one after another without a
@@ -165,6 +165,10 @@ impl Core {
             let summary = pending.finish(&slot.value, now, &mut slot.output);
             slot.state = State::Ready(Product::Enriched(summary));
             slot.waiting = 0;
+            if self.updates.is_some() && pending.is_owed() {
+                slot.waiting = pending.bytes();
+                slot.owed = Some(Owed { token, pending });
+            }
         }
         self.slots.count(token);
         true

@@ -67,6 +67,8 @@ pub fn consumer(config: &Config, lane: usize, lanes: usize) -> ClientConfig {
     if patterns {
         // Beside the configuration, which refuses patterns that match them.
         let ours = [&config.output.topic, &config.dead_letters.topic, &config.dead_letters.markers]
+            .into_iter()
+            .chain(&config.output.updates)
             .map(|topic| format!("^{}$", topic.replace('.', "[.]")));
         let ignored = c.get("topic.blacklist").into_iter().map(str::to_owned).chain(ours).collect::<Vec<_>>();
         c.set("topic.blacklist", ignored.join(","));
@@ -141,6 +143,36 @@ pub fn producer(config: &Config, lanes: usize, largest_batch: Option<usize>) -> 
         ],
     );
     c.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
+    c
+}
+
+/// How long an update may take until its topic has it.
+const UPDATE_TIMEOUT_MS: u64 = 30_000;
+
+/// Updates that may wait for the broker.
+pub const UPDATES: usize = 10_000;
+
+/// Their KiB.
+pub const UPDATES_KIB: usize = 8 * 1024;
+
+/// Properties of the producer of updates. It is no lane's: what becomes of an update must be nothing to alerts. So it
+/// gives up, has a small queue of its own, and is in no transaction.
+pub fn updates(config: &Config) -> ClientConfig {
+    let mut c = common(&config.kafka);
+    apply(&mut c, &config.kafka.producer);
+    defaults(
+        &mut c,
+        &[
+            ("linger.ms", "5"),
+            ("partitioner", "murmur2_random"),
+            ("message.max.bytes", &largest(config).to_string()),
+        ],
+    );
+    c.set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("queue.buffering.max.messages", UPDATES.to_string())
+        .set("queue.buffering.max.kbytes", UPDATES_KIB.to_string())
+        .set("message.timeout.ms", UPDATE_TIMEOUT_MS.to_string());
     c
 }
 

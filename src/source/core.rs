@@ -19,6 +19,7 @@ use crate::sink::{Returned, Sink, SinkError, Token};
 use crate::source::LaneError;
 use crate::source::assignments::Assignments;
 use crate::source::departure::{After, RETRY};
+use crate::source::lateness::Lateness;
 use crate::source::limits::{Latest, TopicLimits, Wall};
 use crate::source::mailbox::{Event, Mail, Post};
 use crate::source::quiet::Quiet;
@@ -91,6 +92,8 @@ pub struct Core {
     /// dead letter that is not taken or an alert of another key that waits.
     pub(super) span: usize,
     held_back: bool,
+    /// Answers that come after their alert has left; `None` is nothing to anybody.
+    pub(super) updates: Option<Lateness>,
 }
 
 impl Core {
@@ -132,6 +135,7 @@ impl Core {
             refusal: None,
             span: 0,
             held_back: false,
+            updates: None,
         }
     }
 
@@ -359,6 +363,7 @@ impl Core {
             self.outbox.push_back(token);
         }
         self.dispatch(now)?;
+        self.serve_late(now);
         self.span = self.assignments.longest();
         if std::mem::take(&mut self.progressed) {
             // Once for all that was acknowledged together: a look at the clock for each would cost more than it says.
@@ -436,7 +441,10 @@ impl Core {
 
     /// Waits no longer for the answers of an alert: they are there, or its deadline is over.
     fn answered(&mut self, token: Token, now: Instant) -> Result<(), LaneError> {
-        let Some(slot) = self.slots.get(token) else { return Ok(()) };
+        let Some(slot) = self.slots.get(token) else {
+            self.landed_late(token, now);
+            return Ok(());
+        };
         slot.state = match std::mem::replace(&mut slot.state, State::Free) {
             State::Waiting(pending) => State::Answered(pending),
             other => {

@@ -199,6 +199,7 @@ impl Core {
         match &slot.state {
             State::Sent(Product::Dead(cause) | Product::Pointer(cause)) => {
                 self.metrics.dead_lettered(cause.reason);
+                slot.owed = None;
             }
             _ => self.counts.published.inc(),
         }
@@ -208,6 +209,9 @@ impl Core {
             && let Some(charge) = slot.charge
         {
             assignment.complete(slot.epoch, charge)?;
+        }
+        if slot.owed.is_some() {
+            self.owes(token, now);
         }
         self.slots.release(token);
         Ok(())

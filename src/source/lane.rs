@@ -20,9 +20,11 @@ use crate::commit::policy::Policy;
 use crate::config::{Config, Delivery, InputTopic};
 use crate::pipeline::live::Live;
 use crate::sink::Sink;
+use crate::sink::updates::Updates;
 use crate::source::access::demand;
 use crate::source::core::{Core, Settings};
 use crate::source::identity::{Identity, Supplied};
+use crate::source::lateness::Lateness;
 use crate::source::limits::Latest;
 use crate::source::mailbox::mailbox;
 use crate::source::rebalance::Context;
@@ -66,6 +68,8 @@ pub struct Lane {
     pub limits: Arc<Latest>,
     /// Who we are to the brokers, where that is a token.
     pub identity: Identity,
+    /// Where late answers go, where they go anywhere.
+    pub updates: Option<Arc<Updates>>,
     /// When to end.
     pub stop: Stop,
 }
@@ -111,6 +115,14 @@ impl Lane {
         if ask("dead-letter", &config.dead_letters.topic)?.is_none() {
             return Ok(None);
         }
+        let lateness = match (&self.updates, &config.output.updates) {
+            (Some(updates), Some(topic)) => {
+                let Some(count) = ask("update", topic)? else { return Ok(None) };
+                let room = (in_flight, config.pipeline.in_flight_bytes / lanes);
+                Some(Lateness::new(Arc::clone(updates), count, config.output.partition, room))
+            }
+            _ => None,
+        };
         let mut inputs = Inputs::new(config);
         let mut topics = Vec::new();
         for InputTopic { name, .. } in config.input.topics.iter().filter(|topic| topic.pattern.is_none()) {
@@ -164,7 +176,8 @@ impl Lane {
         };
         let pipeline = self.live.get();
         let metrics = Arc::clone(&pipeline.metrics);
-        let core = Core::new(pipeline, sink, (post, mail), settings, topics, transactions);
+        let mut core = Core::new(pipeline, sink, (post, mail), settings, topics, transactions);
+        core.update(lateness);
         let context = Context::new(
             core,
             config.pipeline.drain,
@@ -330,6 +343,7 @@ impl Lane {
         if result.is_ok() && !core.is_idle() {
             result = Err(LaneError::Unfinished(core.in_flight()));
         }
+        core.give_up_late(Instant::now());
         core.abandon(ABANDON);
         store(consumer, &mut core);
         let assigned = core.assigned();

@@ -218,6 +218,26 @@ pub fn notices(
     all
 }
 
+/// The same about a topic of updates: what it does not take is dropped.
+pub fn update_notices(updates: &TopicLimits) -> Vec<String> {
+    let topic = &updates.topic;
+    let mut all = Vec::new();
+    if updates.compacted {
+        all.push(format!(
+            "update topic {topic} is compacted: updates of alerts without a key are refused, and of each key only the \
+             newest stays. Set its cleanup.policy to delete"
+        ));
+    }
+    if let (Some(least), Some(copies)) = (updates.min_insync, updates.copies)
+        && least > copies
+    {
+        all.push(format!(
+            "update topic {topic} takes no record: min.insync.replicas is {least}, and it has {copies} copies"
+        ));
+    }
+    all
+}
+
 /// Milliseconds as people say them.
 fn days(ms: Option<i64>) -> String {
     match ms {

@@ -9,6 +9,7 @@
 //! | [`rebalance`] | what happens when partitions come and go |
 //! | [`transaction`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
+//! | [`lateness`], [`late`] | answers that come after their alert has left |
 //! | [`recreated`] | topics that were deleted and created again |
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
 //! | [`startup`] | what is asked of the broker about our topics |
@@ -32,6 +33,8 @@ pub mod core;
 pub mod departure;
 pub mod identity;
 pub mod lane;
+pub mod late;
+pub mod lateness;
 #[cfg(wraps)]
 pub mod leaders;
 pub mod limits;

@@ -73,6 +73,8 @@ pub struct Slot {
     pub given: usize,
     /// Bytes of what it waits with: its entities, and the questions about them.
     pub waiting: usize,
+    /// Answers that come too late for it, once it is composed without them.
+    pub owed: Option<Owed>,
     /// Bytes that it was counted with.
     counted: usize,
     /// How far it is.
@@ -113,6 +115,14 @@ impl Slot {
             other => other,
         };
     }
+}
+
+/// What an alert is owed that was composed before all its answers were there.
+pub struct Owed {
+    /// What its flights tell when they have landed: its token as it was then.
+    pub token: Token,
+    /// Its entities.
+    pub pending: Arc<Pending>,
 }
 
 /// How far an alert is.
@@ -224,6 +234,7 @@ impl Slots {
             output: Vec::new(),
             given: 0,
             waiting: 0,
+            owed: None,
             counted: 0,
             state: State::Free,
         });
@@ -283,6 +294,7 @@ impl Slots {
             slot.generation = slot.generation.wrapping_add(1);
             slot.state = State::Free;
             slot.charge = None;
+            slot.owed = None;
             slot.now_instead = false;
             slot.alone = false;
             slot.headers = None;

@@ -171,17 +171,21 @@ impl Watch {
         let (output, dead_letters) = (&self.config.output, &self.config.dead_letters);
         let names: Vec<&str> = [output.topic.as_str(), dead_letters.topic.as_str()]
             .into_iter()
+            .chain(output.updates.as_deref())
             .chain(inputs.iter().take(MOST).map(String::as_str))
             .collect();
         let lanes = self.config.pipeline.threads.max(1);
         let compressed = client::compresses(&client::producer(&self.config, lanes, None));
         let mut all = startup::limits(&self.config.kafka, &self.identity, compressed, &names);
-        if let [output_limits, dead_limits, input_limits @ ..] = all.as_mut_slice() {
+        if let [output_limits, dead_limits, rest @ ..] = all.as_mut_slice() {
             self.limits.set(output_limits, dead_limits);
-            for limits in [&mut *output_limits, &mut *dead_limits] {
+            let updates = usize::from(output.updates.is_some()).min(rest.len());
+            let (update_limits, input_limits) = rest.split_at_mut(updates);
+            for limits in [&mut *output_limits, &mut *dead_limits].into_iter().chain(&mut *update_limits) {
                 count_copies(consumer, limits)?;
             }
-            for notice in limits::notices(output_limits, dead_limits, input_limits, output.max_bytes) {
+            let notices = limits::notices(output_limits, dead_limits, input_limits, output.max_bytes);
+            for notice in notices.into_iter().chain(update_limits.iter().flat_map(limits::update_notices)) {
                 if memory.told.insert(notice.clone()) {
                     tracing::warn!("{notice}");
                 }

@@ -29,6 +29,8 @@ pub const OUTPUT: i32 = 2;
 pub const GROUP: i32 = 3;
 /// Leads the dead letters.
 pub const DEAD: i32 = 4;
+/// The topic of updates on embedded brokers, for services that are told to write some.
+pub const UPDATES: &str = "updates";
 /// As many as the brokers say.
 const REPLICAS: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
@@ -76,7 +78,9 @@ impl Stage {
 
     fn nodes(count: i32, partitions: i32) -> Stage {
         // The last one it cannot create when asked to.
-        let topics = [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1)];
+        let updates = (UPDATES, partitions);
+        let topics =
+            [("alerts", partitions), ("enriched", partitions), ("dead", 1), ("dead.redriven", 1), updates];
         let broker = Broker::nodes(count, &topics).unwrap();
         Stage {
             brokers: broker.bootstrap(),

@@ -11,6 +11,7 @@ pub mod check;
 pub mod freeze;
 pub mod identity;
 pub mod kafka;
+pub mod late;
 pub mod letters;
 pub mod load;
 pub mod proxy;

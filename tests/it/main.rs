@@ -17,6 +17,7 @@ mod faults;
 mod flood;
 mod hostile;
 mod isolation;
+mod late;
 mod order;
 mod quotas;
 mod reload;

@@ -23,6 +23,7 @@ mod crash;
 mod dlq;
 mod figures;
 mod groups;
+mod late;
 mod limits;
 mod memory;
 mod refusals;

@@ -62,6 +62,7 @@ pub fn ask(config: &Config, runtime: &Handle) -> Found {
         ("output", config.output.topic.as_str()),
         ("dead-letter", config.dead_letters.topic.as_str()),
     ]);
+    let ours = ours.chain(config.output.updates.iter().map(|topic| ("update", topic.as_str())));
     let mut unreachable: Option<String> = None;
     let mut counts = HashMap::new();
     for (role, topic) in ours {

@@ -120,6 +120,8 @@ pub fn needs(config: &Config, matched: &[String]) -> Vec<Need> {
     let mut needs: Vec<Need> = inputs.collect();
     needs.push(topic("output", &config.output.topic, &[Write, Describe], Some(SETTINGS)));
     needs.push(topic("dead-letter", &config.dead_letters.topic, &[Write, Describe], Some(SETTINGS)));
+    let updates = config.output.updates.iter();
+    needs.extend(updates.map(|name| topic("update", name, &[Write, Describe], None)));
     needs.push(Need {
         role: "consumer",
         resource: Resource::Group,
