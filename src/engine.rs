@@ -226,9 +226,9 @@ impl Parts<'_> {
             seats.push(seat);
         }
         let routing = Routing::new(&config.routes, &candidates, &formats).map_err(EngineError::Routes)?;
-        let limits = config.providers.iter().map(|provider| provider.common.limit);
-        let gates = seats.iter().filter_map(|seat| seat.carrier.guard.gate());
-        self.limiters.settle(&gates.zip(limits).collect::<Vec<_>>());
+        let limited = seats.iter().zip(&config.providers);
+        let limits = limited.filter_map(|(seat, own)| Some((seat.carrier.guard.gate()?, own.common.limit)));
+        self.limiters.settle(&limits.collect::<Vec<_>>());
         let options = Options {
             member: config.output.member.clone(),
             max_bytes: config.pipeline.max_alert_bytes,

@@ -50,6 +50,7 @@ impl Names {
         self.all.is_empty()
     }
 
+    #[inline(always)]
     fn get(&self, key: &[u8]) -> Option<NodeId> {
         let mut at = signature(key);
         // Ends at a free place: there always are some.
@@ -100,7 +101,7 @@ fn signature(key: &[u8]) -> usize {
 
 impl Node {
     /// The child of this name.
-    #[inline]
+    #[inline(always)]
     pub fn named(&self, key: &[u8]) -> Option<NodeId> {
         self.names.get(key)
     }

@@ -36,6 +36,7 @@ impl Form {
     ];
 
     /// The form of `id`, which has no white space around it.
+    #[inline]
     pub fn of(id: &str) -> Form {
         if id.starts_with("arn:") && id.bytes().filter(|b| *b == b':').count() >= 5 {
             Form::Arn

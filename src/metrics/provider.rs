@@ -31,19 +31,21 @@ const QUERIES: [&str; 4] = ["hit", "miss", "failed", "refresh"];
 /// Counters of one provider's requests.
 #[derive(Clone)]
 pub struct ProviderMetrics {
-    requests: IntCounterVec,
+    /// By outcome. Found once: looked up by name, one that was forgotten would come back with the next request.
+    requests: Vec<(&'static str, IntCounter)>,
     latency: Histogram,
     retries: IntCounter,
     limiter_wait: Histogram,
     quota: Gauge,
     waiting: IntGauge,
     breaker: IntGauge,
-    name: String,
 }
 
 impl Meter for ProviderMetrics {
     fn request(&self, outcome: &'static str, elapsed: Duration) {
-        self.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
+        if let Some((_, counter)) = self.requests.iter().find(|(known, _)| *known == outcome) {
+            counter.inc();
+        }
         self.latency.observe(elapsed.as_secs_f64());
     }
 
@@ -138,18 +140,15 @@ impl Families {
 
     /// The requests of the provider `name`, with all their outcomes from the start.
     pub(super) fn requests(&self, name: &str) -> ProviderMetrics {
-        for outcome in OUTCOMES {
-            self.requests.with_label_values(&[name, outcome]);
-        }
+        let counter = |outcome| (outcome, self.requests.with_label_values(&[name, outcome]));
         ProviderMetrics {
-            requests: self.requests.clone(),
+            requests: OUTCOMES.into_iter().map(counter).collect(),
             latency: self.latency.with_label_values(&[name]),
             retries: self.retries.with_label_values(&[name]),
             limiter_wait: self.limiter_wait.with_label_values(&[name]),
             quota: self.quota.with_label_values(&[name]),
             waiting: self.waiting.with_label_values(&[name]),
             breaker: self.breaker.with_label_values(&[name]),
-            name: name.to_owned(),
         }
     }
 }
