@@ -86,7 +86,9 @@ fn left(engine: &Engine) -> (Arc<Pending>, Arc<AtomicUsize>) {
     let (woken, mut out) = (Arc::<AtomicUsize>::default(), Vec::new());
     let waker = || {
         let woken = Arc::clone(&woken);
-        Box::new(move || drop(woken.fetch_add(1, Ordering::SeqCst))) as Box<dyn Fn() + Send + Sync>
+        Box::new(move || {
+            woken.fetch_add(1, Ordering::SeqCst);
+        }) as Box<dyn Fn() + Send + Sync>
     };
     let begun = engine.pipeline.begin(TWO, origin, now, &mut Scratch::default(), &mut out, waker);
     let Ok(Begun::Waiting(pending)) = begun else { panic!("there is nothing to wait for") };
