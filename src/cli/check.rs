@@ -4,19 +4,17 @@
 //! vendor about its credentials; what fails is said with its cure, and the exit code is 1.
 
 mod broker;
+mod egress;
 
 use std::path::Path;
 
 use serde_json::json;
 
+use self::egress::{Flow, Other};
 use super::memory::{self, Part};
 use super::output::{line, table};
 use super::{End, engine_problem, for_people, load, verify};
-use crate::config::Config;
 use crate::engine::Engine;
-use crate::entity::EntityKind;
-use crate::pipeline::Pipeline;
-use crate::routing::Decision;
 
 /// Runs the command.
 pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
@@ -26,20 +24,26 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
         Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     verify(path, &config)?;
     let people = for_people(json);
-    let egress = egress(&engine, &config);
+    let (flows, others) = (egress::flows(&engine, &config), egress::others(&engine, &config));
     let memory = memory::ceiling(&config);
     if people {
         line(&format!("{} is correct\n", path.display()))?;
         line("Which identifiers go where")?;
-        let rows: Vec<Vec<String>> = egress.iter().map(Flow::row).collect();
+        let rows: Vec<Vec<String>> = flows.iter().map(Flow::row).collect();
         line(&table(&["kind", "in alerts of", "asked of", "host"], &rows))?;
+        line("\nWho else is sent something")?;
+        let rows: Vec<Vec<String>> = others.iter().map(Other::row).collect();
+        line(&table(&["what", "for", "host"], &rows))?;
         line("\nMemory, at most")?;
         let row = |part: &Part| vec![part.what.to_owned(), mib(part.bytes), part.by.to_owned()];
         let rows: Vec<Vec<String>> = memory.iter().map(row).collect();
         line(&table(&["what", "MiB", "decided by"], &rows))?;
     } else {
-        for flow in &egress {
+        for flow in &flows {
             line(&flow.json().to_string())?;
+        }
+        for other in &others {
+            line(&other.json().to_string())?;
         }
         for Part { what, by, bytes } in &memory {
             line(&json!({ "memory": what, "bytes": bytes, "by": by }).to_string())?;
@@ -80,86 +84,6 @@ fn verdict(result: &Result<(), String>) -> String {
         Ok(()) => console::style("ok").green().to_string(),
         Err(why) => console::style(why).red().to_string(),
     }
-}
-
-/// One row of the egress table.
-struct Flow {
-    kind: EntityKind,
-    /// `None`: every other format.
-    format: Option<String>,
-    provider: Option<(String, String)>,
-    rule: Option<String>,
-}
-
-impl Flow {
-    fn row(&self) -> Vec<String> {
-        let (provider, host) = self.provider.clone().unwrap_or_else(|| {
-            (console::style("nobody: several know it, add a route").yellow().to_string(), String::new())
-        });
-        vec![
-            self.kind.label().to_owned(),
-            self.rule.clone().or(self.format.clone()).unwrap_or_else(|| "any other format".to_owned()),
-            provider,
-            host,
-        ]
-    }
-
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "kind": self.kind.label(),
-            "format": self.format,
-            "route": self.rule,
-            "provider": self.provider.as_ref().map(|(name, _)| name),
-            "host": self.provider.as_ref().map(|(_, host)| host),
-        })
-    }
-}
-
-/// Which kinds go to which host: the routes first, then what holds without one.
-fn egress(engine: &Engine, config: &Config) -> Vec<Flow> {
-    let pipeline = engine.pipeline();
-    let Pipeline { routing, roster, formats, .. } = &*pipeline;
-    let target = |decision: Decision| match decision {
-        Decision::Ask(provider) => roster
-            .get(provider)
-            .map(|seat| (seat.name().to_owned(), seat.carrier.guard.provider().host().to_owned())),
-        Decision::Unrouted | Decision::Ignored => None,
-    };
-    let mut flows = Vec::new();
-    for (index, route) in config.routes.iter().enumerate() {
-        let guard =
-            route.provider.as_ref().and_then(|name| roster.guards().find(|guard| guard.name() == name));
-        let known = guard.map(|guard| guard.provider().kinds().to_vec()).unwrap_or_default();
-        let kinds = if route.kinds.is_empty() { &known } else { &route.kinds };
-        for &kind in kinds {
-            flows.push(Flow {
-                kind,
-                format: None,
-                provider: guard
-                    .map(|guard| (guard.name().to_owned(), guard.provider().host().to_owned()))
-                    .or_else(|| Some(("nobody".to_owned(), String::new()))),
-                rule: Some(format!("routes[{index}]")),
-            });
-        }
-    }
-    for kind in EntityKind::ALL {
-        let other = routing.without_route(None, kind);
-        for name in formats.names() {
-            let decision = routing.without_route(formats.id(name), kind);
-            if decision != other && decision != Decision::Ignored {
-                flows.push(Flow {
-                    kind,
-                    format: Some(name.to_owned()),
-                    provider: target(decision),
-                    rule: None,
-                });
-            }
-        }
-        if other != Decision::Ignored {
-            flows.push(Flow { kind, format: None, provider: target(other), rule: None });
-        }
-    }
-    flows
 }
 
 fn mib(bytes: u64) -> String {

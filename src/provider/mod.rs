@@ -75,9 +75,24 @@ pub trait Provider: Send + Sync + 'static {
     /// Where requests go, as `host` or `host:port`: for the egress table and messages.
     fn host(&self) -> &str;
 
+    /// Where credentials go to be changed for a token, as `host` or `host:port`, and what goes there; `None` where nothing is
+    /// changed. For the egress table: as it would be now, since a key file may be another one tomorrow.
+    fn sign_in(&self) -> Option<SignIn> {
+        None
+    }
+
     /// What the answers depend on besides the entity (host, account, tenant): never a secret. Two
     /// configurations with the same identity may share cached answers.
     fn identity(&self) -> String;
+}
+
+/// Where a provider gets its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// What is sent, for people.
+    pub what: &'static str,
+    /// Where to, as `host` or `host:port`; why that is not known otherwise.
+    pub host: Result<String, String>,
 }
 
 /// What a vendor says about an entity.

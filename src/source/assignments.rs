@@ -113,6 +113,12 @@ impl Assignments {
         self.all.iter().filter(|assignment| assignment.ours).map(|a| (a.topic, a.partition))
     }
 
+    /// Something of each partition that is ours, with its position.
+    pub fn each<T>(&self, of: impl Fn(&Assignment) -> T) -> Vec<(usize, T)> {
+        let all = self.all.iter().enumerate().filter(|(_, assignment)| assignment.ours);
+        all.map(|(index, assignment)| (index, of(assignment))).collect()
+    }
+
     /// Alerts of a partition that are not done.
     pub fn open(&self, topic: usize, partition: i32) -> usize {
         self.find(topic, partition).and_then(|index| self.all.get(index)).map_or(0, |a| a.ledger.open())

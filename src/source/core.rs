@@ -23,12 +23,10 @@ use crate::source::lateness::Lateness;
 use crate::source::limits::{Latest, TopicLimits, Wall};
 use crate::source::mailbox::{Event, Mail, Post};
 use crate::source::quiet::Quiet;
+use crate::source::share::Shares;
 use crate::source::slots::{Slots, Spares, State};
 use crate::source::topics::Topic;
 use crate::source::transaction::Transactions;
-
-/// Alerts that a ledger may hold behind one that is not done, in multiples of what may be in flight.
-const SPAN: usize = 4;
 
 /// What a lane is told once.
 pub struct Settings {
@@ -85,6 +83,8 @@ pub struct Core {
     assigned_before: i64,
     /// Whether our partitions are paused. Those that are assigned later are not, so it is then false again.
     pub paused: bool,
+    /// Those of them that are paused alone.
+    pub shares: Shares,
     voice: Quiet,
     /// When a dead letter was refused last, and why.
     refusal: Option<(Instant, String)>,
@@ -131,6 +131,7 @@ impl Core {
             progressed: false,
             assigned_before: 0,
             paused: false,
+            shares: Shares::default(),
             voice: Quiet::default(),
             refusal: None,
             span: 0,
@@ -163,20 +164,6 @@ impl Core {
             tracing::info!(?output, ?dead_letters, "the topics' limits have changed");
             (self.settings.output_limits, self.settings.dead_limits) = (output.clone(), dead_letters.clone());
         }
-    }
-
-    /// Whether no more alerts may be taken.
-    pub fn is_full(&self) -> bool {
-        self.slots.len() >= self.settings.in_flight
-            || self.slots.bytes() >= self.settings.in_flight_bytes
-            || self.span >= SPAN * self.settings.in_flight
-    }
-
-    /// Whether there is room again: half of what makes it full, so that pausing and resuming do not alternate.
-    pub fn has_room(&self) -> bool {
-        self.slots.len() <= self.settings.in_flight / 2
-            && self.slots.bytes() <= self.settings.in_flight_bytes / 2
-            && self.span <= SPAN * self.settings.in_flight / 2
     }
 
     /// Whether anything is in flight.
@@ -491,7 +478,7 @@ impl Core {
         self.topics.iter().position(|topic| topic.name == name)
     }
 
-    fn resolve(&self, partitions: &[(String, i32)]) -> Vec<(usize, i32)> {
+    pub(super) fn resolve(&self, partitions: &[(String, i32)]) -> Vec<(usize, i32)> {
         let known = |(topic, partition): &(String, i32)| Some((self.topic(topic)?, *partition));
         partitions.iter().filter_map(known).collect()
     }

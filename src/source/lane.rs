@@ -228,6 +228,7 @@ impl Lane {
                     let ids = inquiry.as_mut().and_then(|i| i.turn(consumer.client(), &core.read(), now));
                     topics::compare(core.topics(), &ids.unwrap_or_default())?;
                 }
+                self.share(consumer, &mut core, now);
                 if core.is_full() && !core.paused {
                     let since = *full_since.get_or_insert(now);
                     if now < since + PATIENCE {
@@ -237,7 +238,7 @@ impl Lane {
                     core.paused = pause(consumer, &core.assigned());
                     core.count_pause();
                 } else if core.paused && core.has_room() {
-                    core.paused = !resume(consumer, &core.assigned());
+                    core.paused = !resume(consumer, &core.readable());
                 }
                 if !core.is_full() {
                     full_since = None;
@@ -247,6 +248,19 @@ impl Lane {
             self.take(consumer, timeout)?;
         }
         Ok(())
+    }
+
+    /// Holds partitions back that take more than their share, and lets others go on.
+    fn share(&self, consumer: &BaseConsumer<Context>, core: &mut Core, now: Instant) {
+        let (hold, release) = core.shares(now);
+        if !hold.is_empty() && pause(consumer, &core.named(&hold)) {
+            core.shares.hold(&hold);
+            core.count_pause();
+        }
+        // While all are paused, those whose turn it is go on with the others.
+        if !release.is_empty() && (core.paused || resume(consumer, &core.named(&release))) {
+            core.shares.release(&release);
+        }
     }
 
     /// What it means that a dead letter is not taken.

@@ -9,6 +9,7 @@
 //! | [`rebalance`] | what happens when partitions come and go |
 //! | [`transaction`], [`membership`] | exactly once: outputs and offsets in one transaction |
 //! | [`assignments`], [`slots`], [`order`] | the partitions, the alerts in flight, who may leave |
+//! | [`share`], [`room`] | how much of the lane a partition may take, and what it has |
 //! | [`lateness`], [`late`] | answers that come after their alert has left |
 //! | [`recreated`] | topics that were deleted and created again |
 //! | [`topics`] | which input topics are meant, and where the alerts of each go, also of those that come later |
@@ -46,6 +47,8 @@ pub mod quiet;
 pub mod rebalance;
 pub mod recreated;
 pub mod refusal;
+pub mod room;
+pub mod share;
 pub mod slots;
 pub mod standstill;
 pub mod startup;

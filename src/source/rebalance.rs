@@ -306,12 +306,18 @@ impl ConsumerContext for Context {
                 let (from, starts) = self.assigned(consumer, list);
                 let result =
                     if cooperative { consumer.incremental_assign(&from) } else { consumer.assign(&from) };
+                // Those that stay may be paused; which is forgotten now.
+                let mut core = self.core();
+                core.shares.clear();
+                lane::resume(consumer, &core.assigned());
+                drop(core);
                 result.and_then(|()| self.start(consumer, starts))
             }
             _ => {
                 self.revoked(consumer, list);
                 // A pause outlives the assignment: the partition would come back and never be read.
                 lane::resume(consumer, &named(list));
+                self.core().unheld(&named(list));
                 if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
             }
         };
@@ -340,13 +346,14 @@ impl ClientContext for Context {
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
             self.health.well();
         }
-        let (starts, paused) = (self.starts(), self.core().paused);
+        let (starts, core) = (self.starts(), self.core());
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.desired) {
                 let number = partition.partition.to_string();
                 let labels = [topic.topic.as_str(), number.as_str()];
                 let start = starts.get(&(topic.topic.clone(), partition.partition));
                 let committed = start.map_or(-1, |offset| *offset).max(partition.committed_offset);
+                let paused = core.is_paused(&topic.topic, partition.partition);
                 let position = position(partition, committed, paused);
                 if position >= 0 && partition.hi_offset >= 0 {
                     let lag = (partition.hi_offset - position).max(0);

@@ -87,6 +87,11 @@ impl Slot {
         self.header_bytes + self.waiting + self.given + self.buffers()
     }
 
+    /// Bytes that it was counted with.
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+
     fn buffers(&self) -> usize {
         self.key.capacity() + self.value.capacity() + self.output.capacity()
     }
@@ -307,6 +312,11 @@ impl Slots {
             }
             self.free.push(token.slot);
         }
+    }
+
+    /// Whoever uses a place.
+    pub fn each(&self) -> impl Iterator<Item = &Slot> {
+        self.table.iter().filter(|slot| !matches!(slot.state, State::Free))
     }
 
     /// Every place in use, for a drain that ran out of time.

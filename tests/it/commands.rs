@@ -123,6 +123,51 @@ fn the_shipped_configuration_is_correct() {
 }
 
 #[test]
+fn check_names_every_host_that_is_sent_anything() {
+    let key = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/vendors/google_secops/service_account.json");
+    let settings = format!(
+        "allow_literal_secrets: true
+kafka:
+  brokers: [one.example:9093, two.example:9093]
+  security: sasl_tls
+  sasl: {{mechanism: OAUTHBEARER, token_endpoint: 'https://login.example/token', client_id: a, client_secret: b, proxy: 'http://p1.example:3128'}}
+providers:
+  secops:
+    {{type: google_secops, project: p, location: us, instance: 2c46cdd9-92e3-5e5f-b3cf-0123456789ab, credentials: {{file: {}}}}}
+  casb: {{type: oracle_casb, base_url: 'https://casb.example', access_key: a, access_secret: b, proxy: 'http://p2.example:3128'}}
+  own:
+    type: generic_http
+    base_url: https://own.example
+    kinds: [host]
+    request: {{path: '/risk/{{value}}'}}
+    auth: {{token_url: 'https://sso.example/token', client_id: a, client_secret: hunter2}}
+    answer: {{score: $.score}}
+",
+        key.display()
+    );
+    let (_folder, file) = config(&settings);
+    let env = [("HTTPS_PROXY", "http://me:hunter2@p3.example:3128")];
+    let out = command(&["check", "--json", "--config", file.to_str().unwrap()], b"", &env);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let others: Vec<_> = lines(&out.stdout).into_iter().filter(|line| line.get("sends").is_some()).collect();
+    let told: Vec<_> = others.iter().map(|o| (o["for"].as_str().unwrap(), o["host"].as_str())).collect();
+    let expected = [
+        ("kafka", Some("one.example:9093")),
+        ("kafka", Some("two.example:9093")),
+        ("kafka.sasl", Some("login.example")),
+        ("kafka.sasl", Some("p1.example:3128")),
+        ("providers.secops", Some("oauth2.googleapis.com")),
+        ("providers.casb", Some("casb.example")),
+        ("providers.own", Some("sso.example")),
+        ("providers.casb", Some("p2.example:3128")),
+        ("HTTPS_PROXY", None),
+    ];
+    assert_eq!(told, expected, "{others:?}");
+    assert!(!text(&out.stdout).contains("hunter2") && !text(&out.stderr).contains("hunter2"));
+}
+
+#[test]
 fn check_connect_asks_the_broker_and_every_vendor() {
     let stage = Stage::embedded(1);
     let vendors = Vendors::start(0);

@@ -12,7 +12,7 @@ use crate::harness::kafka::{NewRecord, Stage, Writer};
 use crate::harness::reader::{Next, Reader};
 use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
-use crate::harness::{check, say};
+use crate::harness::{check, say, wait};
 
 /// Alerts a second, a fifth of them for each vendor, each about an entity of its own.
 const RATE: usize = 200;
@@ -179,4 +179,64 @@ fn by_key_a_vendor_that_hangs_holds_up_its_own_alerts_only() {
 #[test]
 fn in_one_partition_the_breaker_lets_the_others_go_on() {
     judge(&run(&Stage::embedded(1), "partition"), "partition", Duration::from_secs(3));
+}
+
+/// How long alerts of one partition take whose vendor is well, while all that the other one brings waits for one that hangs.
+fn beside_a_hanging_partition(pipeline: &str) -> Vec<Duration> {
+    const HANGING: usize = 600;
+    let stage = Stage::embedded(2);
+    let vendors = Vendors::start(5);
+    vendors.world.fault(Fault::new("/datadog", Answer::Hang));
+    let sick = ", timeout: 20s, concurrency: 1000, breaker: {minimum: 100000}";
+    let rest =
+        format!("providers:\n{}{}", vendors.provider("datadog", sick), vendors.provider("cortex_xdr", ""));
+    let settings = Settings::of(&stage, &format!("in_flight: 200, deadline: 2s, {pipeline}"), rest);
+    let mut service = Service::start(&settings.text());
+    service.assigned(2);
+    let alert =
+        |partition, vendor, n| NewRecord::value(partition, alerts::of(vendor, &alerts::entity(vendor, n), n));
+    let mut writer = Writer::new(&stage);
+    for n in 0..HANGING {
+        writer.send(&alert(0, "datadog", n));
+    }
+    wait("the lane fills up", Duration::from_secs(10), || {
+        service.metric("riskstream_in_flight_alerts").is_some_and(|count| count >= 100.0)
+    });
+    let mut reader = Reader::new(&stage, &stage.output, &Next::new());
+    let started = Instant::now();
+    let (mut sent, mut took) = (Vec::new(), Vec::new());
+    // One every 50 ms, for as long as the deadline three times.
+    while took.len() < 120 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{} came out", took.len());
+        if sent.len() < 120 && started.elapsed() >= Duration::from_millis(50) * sent.len() as u32 {
+            sent.push(Instant::now());
+            writer.send(&alert(1, "cortex_xdr", sent.len()));
+        }
+        if let Some(message) = reader.poll(Duration::from_millis(2))
+            && message.partition() == 1
+        {
+            took.push(sent[took.len()].elapsed());
+        }
+    }
+    writer.end();
+    // The others leave at their deadlines, whatever holds them back.
+    stage.wait_for(HANGING + 120, Duration::from_secs(60));
+    assert_eq!(service.terminate().code, Some(0));
+    check::all_committed(&stage);
+    took.sort();
+    took
+}
+
+#[test]
+fn a_partition_whose_vendor_hangs_leaves_room_in_its_lane_for_the_others() {
+    for order in ["partition", "key", "none"] {
+        let took = beside_a_hanging_partition(&format!("order: {order}"));
+        let (median, slowest) = (took[took.len() / 2], took[took.len() - 1]);
+        say(&format!(
+            "order: {order}, a partition hangs: the other one's alerts take {median:?}, {slowest:?} at most"
+        ));
+        // Without a share of their own they wait for the deadline of what fills the lane.
+        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+        assert!(median < Duration::from_millis(200), "{median:?}");
+    }
 }

@@ -29,7 +29,7 @@ use crate::http::{BaseUrl, Request};
 use crate::provider::templates::Templates;
 use crate::provider::tokens::{self, Token, Tokens};
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, SignIn, quota};
 use crate::score::Scale;
 
 pub use config::Config;
@@ -207,6 +207,11 @@ impl Provider for GenericHttp {
 
     fn host(&self) -> &str {
         self.base.host()
+    }
+
+    fn sign_in(&self) -> Option<SignIn> {
+        let Auth::Client { token_url, .. } = &self.config.auth else { return None };
+        Some(SignIn { what: "client_id and client_secret", host: Ok(token_url.host().to_owned()) })
     }
 
     fn identity(&self) -> String {

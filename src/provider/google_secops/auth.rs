@@ -125,6 +125,11 @@ impl ServiceAccount {
         })
     }
 
+    /// Where it is changed for a token.
+    pub fn host(&self) -> &str {
+        self.token_uri.host()
+    }
+
     /// A signed claim to be this account (RFC 7523), good for an hour from `now`.
     ///
     /// # Errors

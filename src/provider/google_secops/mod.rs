@@ -23,7 +23,7 @@ use crate::http::{BaseUrl, Request};
 use crate::provider::templates::Templates;
 use crate::provider::tokens::Tokens;
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, SignIn};
 use crate::score::Scale;
 
 /// The most pages that one question may take. An entity has two rows, so more than one page means that the
@@ -156,6 +156,12 @@ impl Provider for GoogleSecops {
 
     fn host(&self) -> &str {
         self.base.host()
+    }
+
+    fn sign_in(&self) -> Option<SignIn> {
+        let Credential::ServiceAccount(json) = &self.config.credential else { return None };
+        let host = auth::ServiceAccount::read(&json.current()).map(|account| account.host().to_owned());
+        Some(SignIn { what: "a claim that the service account's key signed", host })
     }
 
     fn identity(&self) -> String {

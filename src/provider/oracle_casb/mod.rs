@@ -24,7 +24,7 @@ use crate::http::{BaseUrl, Request, Response};
 use crate::provider::templates::Templates;
 use crate::provider::tokens::{Token, Tokens};
 use crate::provider::transport::Transport;
-use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
+use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, SignIn, quota};
 use crate::score::Scale;
 
 pub use config::{Config, read};
@@ -168,6 +168,10 @@ impl Provider for OracleCasb {
 
     fn host(&self) -> &str {
         self.base.host()
+    }
+
+    fn sign_in(&self) -> Option<SignIn> {
+        Some(SignIn { what: "access_key and access_secret", host: Ok(self.base.host().to_owned()) })
     }
 
     fn identity(&self) -> String {
