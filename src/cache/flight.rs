@@ -312,7 +312,7 @@ pub fn stand_in(kind: FailureKind, standby: Option<Entry>) -> Landing {
 }
 
 /// A number in 0..1 for jitter, where nothing depends on its quality.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     use std::hash::BuildHasher;
     // The standard library seeds every instance differently.
     let bits = std::collections::hash_map::RandomState::new().hash_one(0u8);

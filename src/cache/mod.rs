@@ -10,6 +10,9 @@ pub mod key;
 pub mod store;
 pub mod ttl;
 
+#[cfg(test)]
+mod expiry_tests;
+
 pub use entry::{Content, Entry};
 pub use flight::{Flights, Landing, Waiter};
 pub use key::{Key, Question};
