@@ -113,7 +113,7 @@ impl Assignments {
         self.all.iter().filter(|assignment| assignment.ours).map(|a| (a.topic, a.partition))
     }
 
-    /// Something of each partition that is ours, with its position.
+    /// Something of each partition that is ours, with its position, ascending.
     pub fn each<T>(&self, of: impl Fn(&Assignment) -> T) -> Vec<(usize, T)> {
         let all = self.all.iter().enumerate().filter(|(_, assignment)| assignment.ours);
         all.map(|(index, assignment)| (index, of(assignment))).collect()
