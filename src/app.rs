@@ -18,6 +18,7 @@ use crate::alert::{Decoder, FormatProblem, Formats, Options};
 use crate::cache::flight::Carrier;
 use crate::cache::{Cache, Flights, Lifetimes};
 use crate::compose::Composer;
+use crate::config::snapshot::Mode;
 use crate::config::{Config, Flood, FloodAction, words};
 use crate::metrics::{Metrics, MetricsError};
 use crate::pipeline::Pipeline;
@@ -26,6 +27,7 @@ use crate::provider::gate::Limiters;
 use crate::provider::guard::Guard;
 use crate::provider::meter::{Meter, NoMeter};
 use crate::provider::registry::{self, BuildError, TYPES};
+use crate::provider::snapshot::reader;
 use crate::routing::{BadRoute, Candidate, Routing};
 use crate::source::LaneError;
 use crate::source::identity::Identity;
@@ -176,6 +178,24 @@ impl Engine {
         Engine::assemble(&config, runtime, None)
     }
 
+    /// Has the lists of vendors read at their intervals on `runtime`, where that is configured, as long as this engine is there.
+    pub fn read_snapshots(&self, runtime: &Handle) {
+        self.guards.iter().for_each(|guard| reader::start(guard, runtime));
+    }
+
+    /// Reads the lists of those providers that are asked by snapshot alone, once: a command has nobody else to ask. With
+    /// `mode: both` it looks each entity up. What cannot be read is told to `note`.
+    pub async fn read_once(&self, note: impl Fn(&str)) {
+        for guard in &self.guards {
+            if guard.snapshot().is_some_and(|snapshot| snapshot.mode() == Mode::Snapshot) {
+                note(&format!("{}: reading the vendor's list (mode: snapshot)", guard.name()));
+                if let Err(failure) = reader::once(guard).await {
+                    note(&format!("{}: the vendor's list could not be read: {failure}", guard.name()));
+                }
+            }
+        }
+    }
+
     fn assemble(config: &Config, runtime: Handle, bound: Option<Duration>) -> Result<Engine, EngineError> {
         let formats = Arc::new(formats(config)?);
         for topic in &config.input.topics {
@@ -200,7 +220,8 @@ impl Engine {
             };
             let guard = registry::build(provider, &limiters, meter)
                 .map_err(|error| EngineError::Provider { name: provider.name.clone(), error })?;
-            let guard = Arc::new(guard.with_audit(config.log.audit));
+            let guard = guard.with_audit(config.log.audit);
+            let guard = Arc::new(guard.with_snapshot(&provider.common.snapshot, config.cache.stale));
             candidates.push(Candidate {
                 name: provider.name.clone(),
                 vendor: provider.vendor.label(),
@@ -285,6 +306,7 @@ impl Service {
         let server = server::start(&config.admin, engine, Arc::clone(&health))
             .await
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
+        engine.read_snapshots(&Handle::current());
         let limits = Arc::<Latest>::default();
         let watch = Watch {
             config: Arc::clone(&config),

@@ -277,10 +277,10 @@ impl Pipeline {
         questions.filter(|question| self.flights.cache().forget(question)).count() > 0
     }
 
-    /// Asks the cache; a failure that is remembered counts as an answer.
+    /// Asks the cache, and the vendor's list where that is kept; a failure that is remembered counts as an answer.
     fn look(&self, provider: ProviderId, question: &Question<'_>, now: Instant) -> First {
         let queries = self.metrics.cache(provider);
-        match self.flights.cache().get(question, now) {
+        match self.flights.find(question, now) {
             Found::Fresh(entry) => {
                 queries.hit.inc();
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
@@ -291,6 +291,10 @@ impl Pipeline {
                     queries.refresh.inc();
                 }
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
+            }
+            Found::Listed(entry) => {
+                queries.snapshot.inc();
+                First::Ready(provider, Landing::Answer(entry, Source::Snapshot))
             }
             Found::Failed(kind, standby) => {
                 queries.failed.inc();

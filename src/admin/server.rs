@@ -19,6 +19,7 @@ use crate::app::Engine;
 use crate::config::Admin;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::provider::snapshot::Snapshot;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -84,6 +85,14 @@ async fn metrics(State(parts): State<Parts>) -> Response {
     parts.metrics.cache_bytes.set(flights.cache().bytes() as i64);
     parts.metrics.evicted(flights.cache().evictions());
     parts.metrics.flights.set(flights.open() as i64);
+    for (index, carrier) in flights.carriers().iter().enumerate() {
+        if let Some(table) = carrier.guard.snapshot().and_then(Snapshot::table)
+            && let Some(metrics) = parts.metrics.provider(index)
+        {
+            let taken = table.as_of().as_millisecond() as f64 / 1000.0;
+            metrics.snapshot(table.entities(), table.bytes(), taken);
+        }
+    }
     match parts.metrics.render() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

@@ -24,6 +24,7 @@ use crate::compose::{Rendered, Source};
 use crate::entity::Entity;
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
+use crate::provider::snapshot::Told;
 use crate::provider::transport::raisable;
 use crate::provider::{Answer, Failure, FailureKind};
 
@@ -78,6 +79,8 @@ pub struct Flights {
     open: DashMap<Key, Open, Prehashed>,
     cache: Arc<Cache>,
     carriers: Vec<Carrier>,
+    /// Whether a carrier keeps its vendor's list.
+    listed: bool,
     runtime: Handle,
     /// Of one flight.
     bound: Option<Duration>,
@@ -95,6 +98,7 @@ impl Flights {
         Arc::new(Flights {
             open: DashMap::with_hasher(Prehashed::default()),
             cache,
+            listed: carriers.iter().any(|carrier| carrier.guard.snapshot().is_some()),
             carriers,
             runtime,
             bound,
@@ -104,6 +108,32 @@ impl Flights {
     /// The answers that flights fill.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// What is known of a question: what the cache holds, and beside it the vendor's list where that is kept.
+    #[inline]
+    pub fn find(&self, question: &Question<'_>, now: Instant) -> Found {
+        if self.listed { self.find_listed(question, now) } else { self.cache.get(question, now) }
+    }
+
+    /// The later word counts, and of old ones the later one stands in.
+    #[inline(never)]
+    fn find_listed(&self, question: &Question<'_>, now: Instant) -> Found {
+        let guard = self.carriers.get(usize::from(question.provider.0)).map(|carrier| &carrier.guard);
+        let listed = match guard.and_then(|guard| guard.listed(question.kind, question.id, now)) {
+            None => return self.cache.get(question, now),
+            Some(Told::Failed(kind, old)) => return Found::Failed(kind, old),
+            Some(Told::Only(entry)) => return Found::Listed(entry),
+            Some(told) => told,
+        };
+        match (listed, self.cache.get(question, now)) {
+            (Told::Answer(listed), Found::Fresh(entry)) if is_later(&entry, &listed) => Found::Fresh(entry),
+            (Told::Answer(listed), Found::Ageing(entry)) if is_later(&entry, &listed) => Found::Ageing(entry),
+            (Told::Answer(listed), _) => Found::Listed(listed),
+            (Told::Ask(old), Found::Failed(kind, standby)) => Found::Failed(kind, later(old, standby)),
+            (Told::Ask(old), Found::Miss(standby)) => Found::Miss(later(old, standby)),
+            (_, found) => found,
+        }
     }
 
     /// The providers, by position.
@@ -140,10 +170,11 @@ impl Flights {
             }
             Place::Vacant(place) => {
                 // A flight stores its answer before it ends, so under this lock the cache knows of any that has.
-                let standby = match self.cache.get(question, Instant::now()) {
+                let standby = match self.find(question, Instant::now()) {
                     Found::Fresh(entry) | Found::Ageing(entry) => {
                         return Some(Landing::Answer(entry, Source::Cache));
                     }
+                    Found::Listed(entry) => return Some(Landing::Answer(entry, Source::Snapshot)),
                     Found::Failed(kind, standby) => return Some(stand_in(kind, standby)),
                     Found::Miss(standby) => standby,
                 };
@@ -175,8 +206,9 @@ impl Flights {
 
     /// Asks one question and waits for its answer: the cache first, then a flight. For people and playbooks.
     pub async fn ask(self: &Arc<Self>, question: &Question<'_>, priority: Priority) -> Landing {
-        match self.cache.get(question, Instant::now()) {
+        match self.find(question, Instant::now()) {
             Found::Fresh(entry) | Found::Ageing(entry) => return Landing::Answer(entry, Source::Cache),
+            Found::Listed(entry) => return Landing::Answer(entry, Source::Snapshot),
             Found::Failed(kind, standby) => return stand_in(kind, standby),
             Found::Miss(_) => {}
         }
@@ -303,6 +335,18 @@ impl Drop for Flight {
         if !self.landed {
             self.land(&stand_in(FailureKind::Unreachable, self.standby(Instant::now())));
         }
+    }
+}
+
+/// Whether `entry` was written after `other`.
+fn is_later(entry: &Entry, other: &Entry) -> bool {
+    entry.times().written() > other.times().written()
+}
+
+fn later(one: Option<Entry>, other: Option<Entry>) -> Option<Entry> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if is_later(&one, &other) { one } else { other }),
+        (one, other) => one.or(other),
     }
 }
 

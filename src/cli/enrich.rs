@@ -36,6 +36,7 @@ pub fn run(config: &Path, format: Option<&str>, threads: u16, files: &[PathBuf])
     let engine =
         Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     let select = select(&engine.pipeline.formats, format)?;
+    runtime.block_on(engine.read_once(note));
     let mut enricher = Enricher::new(&engine.pipeline, select);
     let started = Instant::now();
     let read = alerts::each(files, |item| enricher.take(item));

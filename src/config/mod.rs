@@ -16,6 +16,7 @@ pub(crate) mod routes;
 pub mod sasl;
 pub mod secret;
 pub mod section;
+pub mod snapshot;
 mod ttl;
 mod units;
 pub(crate) mod words;

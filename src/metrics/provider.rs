@@ -10,7 +10,7 @@ use super::LATENCY;
 use super::register::{counters, fractions, gauges, histograms};
 use crate::provider::FailureKind;
 use crate::provider::breaker::Condition;
-use crate::provider::meter::{Meter, OUTCOMES};
+use crate::provider::meter::{Meter, OUTCOMES, READS};
 
 /// Counters of one provider's questions to the cache.
 pub struct CacheQueries {
@@ -20,6 +20,8 @@ pub struct CacheQueries {
     pub miss: IntCounter,
     /// A remembered failure.
     pub failed: IntCounter,
+    /// Answered from the vendor's list.
+    pub snapshot: IntCounter,
     /// Asked again in the background ahead of expiry.
     pub refresh: IntCounter,
 }
@@ -28,7 +30,13 @@ impl CacheQueries {
     /// Counters that nobody sees.
     pub(super) fn detached() -> Result<Self, prometheus::Error> {
         let counter = || IntCounter::new("detached", "Not registered.");
-        Ok(CacheQueries { hit: counter()?, miss: counter()?, failed: counter()?, refresh: counter()? })
+        Ok(CacheQueries {
+            hit: counter()?,
+            miss: counter()?,
+            failed: counter()?,
+            snapshot: counter()?,
+            refresh: counter()?,
+        })
     }
 }
 
@@ -42,7 +50,26 @@ pub struct ProviderMetrics {
     quota: Gauge,
     waiting: IntGauge,
     breaker: IntGauge,
+    snapshot: Snapshots,
     name: String,
+}
+
+/// What is counted of one provider's snapshot.
+#[derive(Clone)]
+struct Snapshots {
+    reads: IntCounterVec,
+    entities: IntGauge,
+    bytes: IntGauge,
+    taken: Gauge,
+}
+
+impl ProviderMetrics {
+    /// Takes over how large the table in use is, in entities and bytes, and when it was taken, in seconds of Unix time.
+    pub fn snapshot(&self, entities: usize, bytes: u64, taken: f64) {
+        self.snapshot.entities.set(entities as i64);
+        self.snapshot.bytes.set(bytes as i64);
+        self.snapshot.taken.set(taken);
+    }
 }
 
 impl Meter for ProviderMetrics {
@@ -67,6 +94,10 @@ impl Meter for ProviderMetrics {
         self.retries.inc();
     }
 
+    fn snapshot_read(&self, outcome: &'static str) {
+        self.snapshot.reads.with_label_values(&[self.name.as_str(), outcome]).inc();
+    }
+
     fn breaker(&self, condition: Condition) {
         self.breaker.set(match condition {
             Condition::Closed => 0,
@@ -86,6 +117,10 @@ pub(super) struct Families {
     quota: GaugeVec,
     waiting: IntGaugeVec,
     breaker: IntGaugeVec,
+    snapshot_reads: IntCounterVec,
+    snapshot_entities: IntGaugeVec,
+    snapshot_bytes: IntGaugeVec,
+    snapshot_taken: GaugeVec,
 }
 
 impl Families {
@@ -113,6 +148,15 @@ impl Families {
             )?,
             waiting: gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", provider)?,
             breaker: gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", provider)?,
+            snapshot_reads: counters(r, "snapshot_reads_total", "Readings of a vendor's list.", outcome)?,
+            snapshot_entities: gauges(r, "snapshot_entities", "Entities in the snapshot in use.", provider)?,
+            snapshot_bytes: gauges(r, "snapshot_bytes", "Bytes of the snapshot in use.", provider)?,
+            snapshot_taken: fractions(
+                r,
+                "snapshot_timestamp_seconds",
+                "Unix time at which reading the snapshot in use began; 0 without one.",
+                provider,
+            )?,
         })
     }
 
@@ -123,6 +167,7 @@ impl Families {
             hit: outcome("hit"),
             miss: outcome("miss"),
             failed: outcome("failed"),
+            snapshot: outcome("snapshot"),
             refresh: outcome("refresh"),
         }
     }
@@ -132,6 +177,9 @@ impl Families {
         for outcome in OUTCOMES {
             self.requests.with_label_values(&[name, outcome]);
         }
+        for outcome in READS {
+            self.snapshot_reads.with_label_values(&[name, outcome]);
+        }
         ProviderMetrics {
             requests: self.requests.clone(),
             latency: self.latency.with_label_values(&[name]),
@@ -140,6 +188,12 @@ impl Families {
             quota: self.quota.with_label_values(&[name]),
             waiting: self.waiting.with_label_values(&[name]),
             breaker: self.breaker.with_label_values(&[name]),
+            snapshot: Snapshots {
+                reads: self.snapshot_reads.clone(),
+                entities: self.snapshot_entities.with_label_values(&[name]),
+                bytes: self.snapshot_bytes.with_label_values(&[name]),
+                taken: self.snapshot_taken.with_label_values(&[name]),
+            },
             name: name.to_owned(),
         }
     }

@@ -21,6 +21,7 @@ mod order;
 mod quotas;
 mod secrets;
 mod signals;
+mod snapshots;
 mod vendor_errors;
 
 use harness::kafka::Stage;
