@@ -118,6 +118,7 @@ impl Service {
             .map_err(|error| RunError::Listen { address: config.admin.listen, error })?;
         let updates = Updates::new(&config, &identity, &engine.metrics)
             .map_err(|error| RunError::Lane { lane: 0, error: LaneError::Client(error) })?;
+        engine.read_snapshots(Handle::current());
         let limits = Arc::<Latest>::default();
         let watch = Watch {
             config: Arc::clone(&config),

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -17,6 +17,7 @@ use crate::cache::flight::Carrier;
 use crate::cache::key::ProviderId;
 use crate::cache::{Cache, Flights, Lifetimes};
 use crate::compose::Composer;
+use crate::config::snapshot::Mode;
 use crate::config::{Config, ProviderConfig, words};
 use crate::metrics::{Metrics, MetricsError};
 use crate::pipeline::Pipeline;
@@ -26,6 +27,7 @@ use crate::pipeline::roster::{Make, Roster, Seat};
 use crate::provider::gate::Limiters;
 use crate::provider::guard::Guard;
 use crate::provider::registry::{self, BuildError, TYPES};
+use crate::provider::snapshot::reader;
 use crate::routing::{BadRoute, Candidate, Routing};
 
 /// Bound of one flight of the service, retries and waiting for the vendor's quota included. Longer than any sensible
@@ -90,6 +92,8 @@ pub struct Engine {
     flights: Arc<Flights>,
     limiters: Limiters,
     accounts: Mutex<Accounts>,
+    /// Where lists of vendors are read, once they are.
+    readers: OnceLock<Handle>,
 }
 
 /// What a new configuration changed about providers.
@@ -138,6 +142,26 @@ impl Engine {
         Arc::clone(&self.live)
     }
 
+    /// Has the lists of vendors read at their intervals on `runtime`, where that is configured, as long as their providers are
+    /// there; those of later configurations as well.
+    pub fn read_snapshots(&self, runtime: Handle) {
+        let runtime = self.readers.get_or_init(|| runtime);
+        self.pipeline().roster.guards().for_each(|guard| reader::start(guard, runtime));
+    }
+
+    /// Reads the lists of those providers that are asked by snapshot alone, once: a command has nobody else to ask. With
+    /// `mode: both` it looks each entity up. What cannot be read is told to `note`.
+    pub async fn read_once(&self, note: impl Fn(&str)) {
+        for guard in self.pipeline().roster.guards() {
+            if guard.snapshot().is_some_and(|snapshot| snapshot.mode() == Mode::Snapshot) {
+                note(&format!("{}: reading the vendor's list (mode: snapshot)", guard.name()));
+                if let Err(failure) = reader::once(guard).await {
+                    note(&format!("{}: the vendor's list could not be read: {failure}", guard.name()));
+                }
+            }
+        }
+    }
+
     /// Puts a new configuration in use, whose keys that take a restart are as they were.
     ///
     /// # Errors
@@ -166,6 +190,14 @@ impl Engine {
             added: new.iter().filter(|name| !old.contains(name)).cloned().collect(),
             removed: old.into_iter().filter(|name| !new.contains(name)).collect(),
         };
+        if let Some(runtime) = self.readers.get() {
+            let known = |guard: &Arc<Guard>| before.roster.guards().any(|old| Arc::ptr_eq(old, guard));
+            after
+                .roster
+                .guards()
+                .filter(|guard| !known(guard))
+                .for_each(|guard| reader::start(guard, runtime));
+        }
         self.live.replace(after);
         taken.removed.iter().for_each(|name| self.metrics.forget_provider(name));
         Ok(taken)
@@ -179,7 +211,14 @@ impl Engine {
         let parts = Parts { metrics: &metrics, flights: &flights, limiters: &limiters };
         let pipeline = parts.assemble(config, None, &mut accounts)?;
         let live = Arc::new(Live::new(pipeline));
-        Ok(Engine { live, metrics, flights, limiters, accounts: Mutex::new(accounts) })
+        Ok(Engine {
+            live,
+            metrics,
+            flights,
+            limiters,
+            accounts: Mutex::new(accounts),
+            readers: OnceLock::new(),
+        })
     }
 }
 
@@ -258,16 +297,20 @@ impl Parts<'_> {
     ) -> Result<Seat, EngineError> {
         let name = &provider.name;
         let lifetimes = Lifetimes::new(provider.common.ttl, &config.cache);
-        let make = Make::of(provider);
+        let make = Make::of(provider, config.cache.stale);
         if let Some(old) = old.filter(|old| old.make == make) {
-            let carrier = Carrier { guard: Arc::clone(&old.carrier.guard), lifetimes };
+            let carrier = Carrier::new(Arc::clone(&old.carrier.guard), lifetimes);
             return Ok(Seat { id: old.id, make, carrier, queries: old.queries.clone() });
         }
         let guard = registry::build(provider, self.limiters, Arc::new(self.metrics.provider(name)))
             .map_err(|error| EngineError::Provider { name: name.clone(), error })?;
-        let guard = Arc::new(guard.with_audit(config.log.audit));
+        let guard = guard.with_audit(config.log.audit);
+        let guard = Arc::new(guard.with_snapshot(&provider.common.snapshot, config.cache.stale));
         let id = accounts.number(&guard, old).ok_or(EngineError::Accounts)?;
-        Ok(Seat { id, make, carrier: Carrier { guard, lifetimes }, queries: self.metrics.cache(name) })
+        if let Some(old) = old.filter(|old| old.id == id) {
+            guard.inherit(&old.carrier.guard);
+        }
+        Ok(Seat { id, make, carrier: Carrier::new(guard, lifetimes), queries: self.metrics.cache(name) })
     }
 }
 

@@ -287,11 +287,11 @@ impl Pipeline {
         questions.filter(|question| self.flights.cache().forget(question)).count() > 0
     }
 
-    /// Asks the cache; a failure that is remembered counts as an answer.
+    /// Asks the cache, and the vendor's list where that is kept; a failure that is remembered counts as an answer.
     fn look(&self, provider: ProviderId, question: &Question<'_>, now: Instant) -> First {
         // Routes lead to those that are there.
         let Some(Seat { carrier, queries, .. }) = self.roster.get(provider) else { return First::Unrouted };
-        match self.flights.cache().get(question, now) {
+        match self.flights.find(question, carrier, now) {
             Found::Fresh(entry) => {
                 queries.hit.inc();
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
@@ -302,6 +302,10 @@ impl Pipeline {
                     queries.refresh.inc();
                 }
                 First::Ready(provider, Landing::Answer(entry, Source::Cache))
+            }
+            Found::Listed(entry) => {
+                queries.snapshot.inc();
+                First::Ready(provider, Landing::Answer(entry, Source::Snapshot))
             }
             Found::Failed(kind, standby) => {
                 queries.failed.inc();

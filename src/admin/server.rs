@@ -20,6 +20,7 @@ use crate::config::Admin;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::pipeline::live::Live;
+use crate::provider::snapshot::Snapshot;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -79,12 +80,19 @@ pub async fn start(admin: &Admin, engine: &Engine, health: Arc<Health>) -> std::
 }
 
 async fn metrics(State(parts): State<Parts>) -> Response {
-    let flights = &parts.live.get().flights;
+    let pipeline = parts.live.get();
+    let flights = &pipeline.flights;
     parts.metrics.cache_entries.set(flights.cache().entries() as i64);
     parts.metrics.cache_bytes.set(flights.cache().bytes() as i64);
     parts.metrics.evicted(flights.cache().evictions());
     parts.metrics.flights.set(flights.open() as i64);
     parts.metrics.oldest_flight.set(flights.oldest(Instant::now()).as_secs_f64());
+    for seat in pipeline.roster.iter() {
+        if let Some(table) = seat.carrier.guard.snapshot().and_then(Snapshot::table) {
+            let taken = table.as_of().as_millisecond() as f64 / 1000.0;
+            parts.metrics.provider(seat.name()).snapshot(table.entities(), table.bytes(), taken);
+        }
+    }
     match parts.metrics.render() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

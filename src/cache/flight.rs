@@ -24,6 +24,7 @@ use crate::compose::{Rendered, Source};
 use crate::entity::Entity;
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
+use crate::provider::snapshot::Told;
 use crate::provider::transport::raisable;
 use crate::provider::{Answer, Failure, FailureKind};
 
@@ -49,6 +50,15 @@ pub struct Carrier {
     pub guard: Arc<Guard>,
     /// How long its answers live.
     pub lifetimes: Lifetimes,
+    /// Whether it keeps its vendor's list.
+    listed: bool,
+}
+
+impl Carrier {
+    /// By `guard`, whose answers live for `lifetimes`.
+    pub fn new(guard: Arc<Guard>, lifetimes: Lifetimes) -> Self {
+        Carrier { listed: guard.snapshot().is_some(), guard, lifetimes }
+    }
 }
 
 /// A flight as seen from the ground.
@@ -100,6 +110,31 @@ impl Flights {
         self.bound
     }
 
+    /// What is known of a question: what the cache holds, and beside it the vendor's list where that is kept.
+    #[inline]
+    pub fn find(&self, question: &Question<'_>, carrier: &Carrier, now: Instant) -> Found {
+        if carrier.listed { self.find_listed(question, carrier, now) } else { self.cache.get(question, now) }
+    }
+
+    /// The later word counts, and of old ones the later one stands in.
+    #[inline(never)]
+    fn find_listed(&self, question: &Question<'_>, carrier: &Carrier, now: Instant) -> Found {
+        let listed = match carrier.guard.listed(question.kind, question.id, now) {
+            None => return self.cache.get(question, now),
+            Some(Told::Failed(kind, old)) => return Found::Failed(kind, old),
+            Some(Told::Only(entry)) => return Found::Listed(entry),
+            Some(told) => told,
+        };
+        match (listed, self.cache.get(question, now)) {
+            (Told::Answer(listed), Found::Fresh(entry)) if is_later(&entry, &listed) => Found::Fresh(entry),
+            (Told::Answer(listed), Found::Ageing(entry)) if is_later(&entry, &listed) => Found::Ageing(entry),
+            (Told::Answer(listed), _) => Found::Listed(listed),
+            (Told::Ask(old), Found::Failed(kind, standby)) => Found::Failed(kind, later(old, standby)),
+            (Told::Ask(old), Found::Miss(standby)) => Found::Miss(later(old, standby)),
+            (_, found) => found,
+        }
+    }
+
     /// Flights under way.
     pub fn open(&self) -> usize {
         self.open.len()
@@ -135,10 +170,11 @@ impl Flights {
             }
             Place::Vacant(place) => {
                 // A flight stores its answer before it ends, so under this lock the cache knows of any that has.
-                let standby = match self.cache.get(question, Instant::now()) {
+                let standby = match self.find(question, carrier, Instant::now()) {
                     Found::Fresh(entry) | Found::Ageing(entry) => {
                         return Some(Landing::Answer(entry, Source::Cache));
                     }
+                    Found::Listed(entry) => return Some(Landing::Answer(entry, Source::Snapshot)),
                     Found::Failed(kind, standby) => return Some(stand_in(kind, standby)),
                     Found::Miss(standby) => standby,
                 };
@@ -175,8 +211,9 @@ impl Flights {
         carrier: &Carrier,
         priority: Priority,
     ) -> Landing {
-        match self.cache.get(question, Instant::now()) {
+        match self.find(question, carrier, Instant::now()) {
             Found::Fresh(entry) | Found::Ageing(entry) => return Landing::Answer(entry, Source::Cache),
+            Found::Listed(entry) => return Landing::Answer(entry, Source::Snapshot),
             Found::Failed(kind, standby) => return stand_in(kind, standby),
             Found::Miss(_) => {}
         }
@@ -225,7 +262,7 @@ struct Flight {
 
 impl Flight {
     async fn fly(mut self, carrier: Carrier, priority: Priority, raised: watch::Receiver<Priority>) {
-        let Carrier { guard, lifetimes } = carrier;
+        let Carrier { guard, lifetimes, .. } = carrier;
         let entity = Entity { kind: self.key.kind, id: self.key.id.clone() };
         // Nobody's alert waits for the call that tries whether the vendor is well again: it would take what such calls took
         // when the breaker opened. A person's question does, and so does a command, which has all the time.
@@ -300,6 +337,18 @@ impl Drop for Flight {
         if !self.landed {
             self.land(&stand_in(FailureKind::Unreachable, self.standby(Instant::now())));
         }
+    }
+}
+
+/// Whether `entry` was written after `other`.
+fn is_later(entry: &Entry, other: &Entry) -> bool {
+    entry.times().written() > other.times().written()
+}
+
+fn later(one: Option<Entry>, other: Option<Entry>) -> Option<Entry> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if is_later(&one, &other) { one } else { other }),
+        (one, other) => one.or(other),
     }
 }
 

@@ -78,7 +78,7 @@ fn bounded(fails: Option<FailureKind>, bound: Option<Duration>) -> Scene {
     let guard = Arc::new(Guard::new("held", Box::new(provider), &common, Arc::new(NoMeter)));
     let minute = Duration::from_secs(60);
     let ttl = Ttl::new(Lives { scored: minute, unknown: minute, failed: minute });
-    let carrier = Carrier { guard, lifetimes: Lifetimes::new(ttl, &Config::default().cache) };
+    let carrier = Carrier::new(guard, Lifetimes::new(ttl, &Config::default().cache));
     let flights = Flights::new(Arc::new(Cache::new(1 << 20)), Handle::current(), bound);
     Scene { flights, carrier, asked, gate }
 }

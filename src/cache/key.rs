@@ -49,7 +49,7 @@ impl<'a> Question<'a> {
 
     /// What stands for it in tables. Two questions have the same only by an accident that nobody can bring about, so
     /// whoever finds something by it looks whose it is.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.hash
     }
 

@@ -37,6 +37,7 @@ pub fn run(config: &Path, format: Option<&str>, threads: u16, files: &[PathBuf])
         Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     let pipeline = engine.pipeline();
     let select = select(&pipeline.formats, format)?;
+    runtime.block_on(engine.read_once(note));
     let mut enricher = Enricher::new(&pipeline, select);
     let started = Instant::now();
     let read = alerts::each(files, |item| enricher.take(item));

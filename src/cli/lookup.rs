@@ -31,6 +31,7 @@ pub fn run(
         Engine::patient(&config, runtime.handle().clone()).map_err(|error| engine_problem(path, &error))?;
     let pipeline = engine.pipeline();
     let answer = runtime.block_on(async {
+        engine.read_once(note).await;
         let mut asking = std::pin::pin!(pipeline.look_up(kind, identifier, provider));
         loop {
             match tokio::time::timeout(PATIENCE, &mut asking).await {

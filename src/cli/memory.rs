@@ -6,6 +6,7 @@
 //! [`PACKED`]; connections to the admin port.
 
 use crate::config::Config;
+use crate::config::snapshot::Mode;
 use crate::http;
 use crate::pipeline;
 use crate::source::{client, late, slots};
@@ -120,6 +121,17 @@ pub fn ceiling(config: &Config) -> Vec<Part> {
             by: "output.updates, pipeline.in_flight_bytes",
             bytes: waiting + client::UPDATES_KIB as u64 * KIB + records,
         });
+    }
+    // A table and the one that takes its place, and a page as it is read.
+    let kept = config.providers.iter().filter(|provider| provider.common.snapshot.mode != Mode::Lookup);
+    let snapshots: u64 = kept.map(|provider| 2 * provider.common.snapshot.capacity + LARGE).sum();
+    if snapshots > 0 {
+        let part = Part {
+            what: "snapshots of vendors' lists",
+            by: "snapshot.capacity of providers",
+            bytes: snapshots,
+        };
+        parts.insert(1, part);
     }
     let sum = |parts: &[Part]| parts.iter().map(|part| part.bytes).sum::<u64>();
     let unused = sum(&parts) / UNUSED;

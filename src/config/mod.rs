@@ -17,6 +17,7 @@ pub(crate) mod routes;
 pub mod sasl;
 pub mod secret;
 pub mod section;
+pub mod snapshot;
 mod takeover;
 mod ttl;
 mod units;

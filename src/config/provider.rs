@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::read::rate;
+use crate::config::snapshot::Snapshots;
 use crate::config::{Rate, Section, Ttl, routes, units};
 use crate::entity::EntityKind;
 use crate::http::BaseUrl;
@@ -57,6 +58,8 @@ pub struct Common {
     pub client_cert: Option<PathBuf>,
     /// Whether `http://` is fine for hosts that are not loopback.
     pub allow_http: bool,
+    /// Whether the vendor's whole list is read.
+    pub snapshot: Snapshots,
 }
 
 /// `limit`: at most `requests` in any window of `per`, of which this replica takes its `share`.
@@ -109,6 +112,9 @@ impl ProviderConfig {
         let common = Common::read(&mut section, ttl, scale);
         let vendor = section.required_text("type", "datadog")?;
         let vendor = VendorConfig::read(&vendor, &mut section);
+        if let Some(vendor) = &vendor {
+            common.snapshot.check(&mut section, vendor.listing());
+        }
         // Which keys there are depends on the vendor: without a known one, none can be called unknown.
         if !section.is_faulty("type") {
             section.finish();
@@ -144,6 +150,7 @@ impl Common {
             ca: section.file("ca"),
             client_cert: section.file("client_cert"),
             allow_http,
+            snapshot: Snapshots::read(section),
         }
     }
 }

@@ -135,10 +135,10 @@ fn an_unknown_vendor_is_one_problem_and_its_keys_none() {
 #[test]
 fn a_key_that_a_vendor_does_not_have_is_unknown_there() {
     let found = lines(
-        "providers: {a: {type: cloudflare, account_id: 0123456789abcdef0123456789abcdef, token: {env: PASSWORD}, mode: snapshot, tiemout: 1s}}",
+        "providers: {a: {type: cloudflare, account_id: 0123456789abcdef0123456789abcdef, token: {env: PASSWORD}, site: x, tiemout: 1s}}",
     );
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].contains("providers.a.mode: unknown key"), "{found:?}");
+    assert!(found[0].contains("providers.a.site: unknown key"), "{found:?}");
     assert!(found[1].ends_with("providers.a.tiemout: unknown key; write timeout"), "{found:?}");
 }
 
@@ -628,13 +628,30 @@ fn the_listener_the_token_and_the_log_are_checked() {
 }
 
 #[test]
-fn keys_of_later_versions_are_unknown() {
-    let document = Document::parse("r.yaml", "mode: snapshot\nsnapshot: 1h\ntimeout: 1s\n", []);
-    let mut root = document.root();
-    Common::read(&mut root, Config::default().cache.ttl, Scale::default());
-    root.finish();
-    let keys: Vec<_> = document.problems().into_iter().map(|problem| (problem.key, problem.what)).collect();
-    assert_eq!(keys, ["mode", "snapshot"].map(|key| (key.to_owned(), "unknown key".to_owned())));
+fn a_list_is_read_where_the_vendor_has_one_and_within_what_can_be_meant() {
+    let datadog = |more: &str| {
+        lines(&format!(
+            "providers: {{a: {{type: datadog, site: datadoghq.com, api_key: {{env: PASSWORD}}, application_key: \
+             {{env: PASSWORD}}, {more}}}}}"
+        ))
+    };
+    for (more, expected) in [
+        ("mode: snapshot", ""),
+        ("mode: both, snapshot: {interval: 1m, capacity: 1MiB, timeout: 5s}", ""),
+        ("mode: snapshots", "providers.a.mode: not a choice, nearest is snapshot (given: snapshots); write "),
+        ("snapshot: 1h", "providers.a.snapshot: not a mapping"),
+        ("snapshot: {interval: 10ms}", "providers.a.snapshot.interval: too short to read a list in"),
+        ("snapshot: {capacity: 1KB}", "providers.a.snapshot.capacity: too small to work with"),
+        ("snapshot: {every: 1m}", "providers.a.snapshot.every: unknown key"),
+    ] {
+        let found = datadog(more);
+        let fine = if expected.is_empty() {
+            found.is_empty()
+        } else {
+            found.len() == 1 && found[0].contains(expected)
+        };
+        assert!(fine, "{more}: {found:?}");
+    }
 }
 
 #[test]

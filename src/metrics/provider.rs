@@ -10,7 +10,7 @@ use super::LATENCY;
 use super::register::{counters, fractions, gauges, histograms};
 use crate::provider::FailureKind;
 use crate::provider::breaker::Condition;
-use crate::provider::meter::{Meter, OUTCOMES};
+use crate::provider::meter::{Meter, OUTCOMES, READS};
 
 /// Counters of one provider's questions to the cache.
 #[derive(Clone)]
@@ -21,12 +21,14 @@ pub struct CacheQueries {
     pub miss: IntCounter,
     /// A remembered failure.
     pub failed: IntCounter,
+    /// Answered from the vendor's list.
+    pub snapshot: IntCounter,
     /// Asked again in the background ahead of expiry.
     pub refresh: IntCounter,
 }
 
 /// How questions to the cache end.
-const QUERIES: [&str; 4] = ["hit", "miss", "failed", "refresh"];
+const QUERIES: [&str; 5] = ["hit", "miss", "failed", "snapshot", "refresh"];
 
 /// Counters of one provider's requests.
 #[derive(Clone)]
@@ -39,6 +41,25 @@ pub struct ProviderMetrics {
     quota: Gauge,
     waiting: IntGauge,
     breaker: IntGauge,
+    snapshot: Snapshots,
+}
+
+/// What is counted of one provider's snapshot.
+#[derive(Clone)]
+struct Snapshots {
+    reads: Vec<(&'static str, IntCounter)>,
+    entities: IntGauge,
+    bytes: IntGauge,
+    taken: Gauge,
+}
+
+impl ProviderMetrics {
+    /// Takes over how large the table in use is, in entities and bytes, and when it was taken, in seconds of Unix time.
+    pub fn snapshot(&self, entities: usize, bytes: u64, taken: f64) {
+        self.snapshot.entities.set(entities as i64);
+        self.snapshot.bytes.set(bytes as i64);
+        self.snapshot.taken.set(taken);
+    }
 }
 
 impl Meter for ProviderMetrics {
@@ -65,6 +86,12 @@ impl Meter for ProviderMetrics {
         self.retries.inc();
     }
 
+    fn snapshot_read(&self, outcome: &'static str) {
+        if let Some((_, counter)) = self.snapshot.reads.iter().find(|(known, _)| *known == outcome) {
+            counter.inc();
+        }
+    }
+
     fn breaker(&self, condition: Condition) {
         self.breaker.set(match condition {
             Condition::Closed => 0,
@@ -84,6 +111,10 @@ pub(super) struct Families {
     quota: GaugeVec,
     waiting: IntGaugeVec,
     breaker: IntGaugeVec,
+    snapshot_reads: IntCounterVec,
+    snapshot_entities: IntGaugeVec,
+    snapshot_bytes: IntGaugeVec,
+    snapshot_taken: GaugeVec,
 }
 
 impl Families {
@@ -111,6 +142,15 @@ impl Families {
             )?,
             waiting: gauges(r, "vendor_waiting_requests", "Requests that wait for a slot.", provider)?,
             breaker: gauges(r, "vendor_breaker_state", "0 closed, 1 half open, 2 open.", provider)?,
+            snapshot_reads: counters(r, "snapshot_reads_total", "Readings of a vendor's list.", outcome)?,
+            snapshot_entities: gauges(r, "snapshot_entities", "Entities in the snapshot in use.", provider)?,
+            snapshot_bytes: gauges(r, "snapshot_bytes", "Bytes of the snapshot in use.", provider)?,
+            snapshot_taken: fractions(
+                r,
+                "snapshot_timestamp_seconds",
+                "Unix time at which reading the snapshot in use began; 0 without one.",
+                provider,
+            )?,
         })
     }
 
@@ -129,18 +169,25 @@ impl Families {
         let _ = self.quota.remove_label_values(&[name]);
         let _ = self.waiting.remove_label_values(&[name]);
         let _ = self.breaker.remove_label_values(&[name]);
+        for outcome in READS {
+            let _ = self.snapshot_reads.remove_label_values(&[name, outcome]);
+        }
+        let _ = self.snapshot_entities.remove_label_values(&[name]);
+        let _ = self.snapshot_bytes.remove_label_values(&[name]);
+        let _ = self.snapshot_taken.remove_label_values(&[name]);
     }
 
     /// The questions to the cache about entities of the provider `name`.
     pub(super) fn queries(&self, name: &str) -> CacheQueries {
-        let [hit, miss, failed, refresh] =
+        let [hit, miss, failed, snapshot, refresh] =
             QUERIES.map(|outcome| self.queries.with_label_values(&[name, outcome]));
-        CacheQueries { hit, miss, failed, refresh }
+        CacheQueries { hit, miss, failed, snapshot, refresh }
     }
 
     /// The requests of the provider `name`, with all their outcomes from the start.
     pub(super) fn requests(&self, name: &str) -> ProviderMetrics {
         let counter = |outcome| (outcome, self.requests.with_label_values(&[name, outcome]));
+        let read = |outcome| (outcome, self.snapshot_reads.with_label_values(&[name, outcome]));
         ProviderMetrics {
             requests: OUTCOMES.into_iter().map(counter).collect(),
             latency: self.latency.with_label_values(&[name]),
@@ -149,6 +196,12 @@ impl Families {
             quota: self.quota.with_label_values(&[name]),
             waiting: self.waiting.with_label_values(&[name]),
             breaker: self.breaker.with_label_values(&[name]),
+            snapshot: Snapshots {
+                reads: READS.into_iter().map(read).collect(),
+                entities: self.snapshot_entities.with_label_values(&[name]),
+                bytes: self.snapshot_bytes.with_label_values(&[name]),
+                taken: self.snapshot_taken.with_label_values(&[name]),
+            },
         }
     }
 }

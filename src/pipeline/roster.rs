@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cache::flight::Carrier;
 use crate::cache::key::ProviderId;
 use crate::config::mark::Mark;
+use crate::config::snapshot::Mode;
 use crate::config::{Lives, ProviderConfig, Ttl};
 use crate::metrics::CacheQueries;
 use crate::provider::guard::Guard;
@@ -19,11 +20,13 @@ pub struct Make {
     config: ProviderConfig,
     /// The files that are read when it is built.
     files: [Option<Mark>; 2],
+    /// How long its list may stand in, where it keeps one.
+    stale: Option<Duration>,
 }
 
 impl Make {
-    /// What is built from `config`, with its files as they are now.
-    pub fn of(config: &ProviderConfig) -> Make {
+    /// What is built from `config`, with its files as they are now, and a list that may stand in for `stale`.
+    pub fn of(config: &ProviderConfig, stale: Duration) -> Make {
         let mut config = config.clone();
         let files =
             [&config.common.ca, &config.common.client_cert].map(|file| file.as_deref().and_then(Mark::at));
@@ -31,7 +34,8 @@ impl Make {
         config.common.ttl =
             Ttl::new(Lives { scored: Duration::ZERO, unknown: Duration::ZERO, failed: Duration::ZERO });
         config.common.limit = None;
-        Make { config, files }
+        let stale = (config.common.snapshot.mode != Mode::Lookup).then_some(stale);
+        Make { config, files, stale }
     }
 }
 

@@ -39,6 +39,8 @@ pub enum FailureKind {
     Timeout,
     /// The vendor failed (5xx).
     ServerError,
+    /// The provider is asked by snapshot alone, and none that is recent enough tells of the entity.
+    NoSnapshot,
 }
 
 /// What a failure says about the vendor as a whole, for its breaker.
@@ -54,7 +56,7 @@ pub enum Verdict {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [FailureKind; 15] = [
+    pub const ALL: [FailureKind; 16] = [
         FailureKind::Deadline,
         FailureKind::Overloaded,
         FailureKind::RateLimited,
@@ -70,6 +72,7 @@ impl FailureKind {
         FailureKind::Tls,
         FailureKind::Timeout,
         FailureKind::ServerError,
+        FailureKind::NoSnapshot,
     ];
 
     /// The word in the enriched event and in metric labels.
@@ -90,6 +93,7 @@ impl FailureKind {
             FailureKind::Tls => "tls",
             FailureKind::Timeout => "timeout",
             FailureKind::ServerError => "server_error",
+            FailureKind::NoSnapshot => "no_snapshot",
         }
     }
 
@@ -110,7 +114,8 @@ impl FailureKind {
             | FailureKind::InvalidIdentifier
             | FailureKind::Unresolved
             | FailureKind::MalformedResponse
-            | FailureKind::Tls => false,
+            | FailureKind::Tls
+            | FailureKind::NoSnapshot => false,
         }
     }
 
@@ -129,7 +134,8 @@ impl FailureKind {
             | FailureKind::BreakerOpen
             | FailureKind::BadRequest
             | FailureKind::InvalidIdentifier
-            | FailureKind::Unresolved => Verdict::Neutral,
+            | FailureKind::Unresolved
+            | FailureKind::NoSnapshot => Verdict::Neutral,
         }
     }
 
@@ -153,7 +159,8 @@ impl FailureKind {
             | FailureKind::BreakerOpen
             | FailureKind::Unauthorised
             | FailureKind::Forbidden
-            | FailureKind::Unlicensed => false,
+            | FailureKind::Unlicensed
+            | FailureKind::NoSnapshot => false,
         }
     }
 }

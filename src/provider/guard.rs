@@ -20,10 +20,12 @@ use super::gate::{Gate, LONG};
 use super::limiter::Priority;
 use super::meter::Meter;
 use super::retry::{self, Budget};
+use super::snapshot::{Bulk, Page, Snapshot, Told};
 use super::transport::{Call, Sent};
-use super::{Answer, Failure, FailureKind, Provider};
+use super::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::config::provider::{Common, Retry};
-use crate::entity::Entity;
+use crate::config::snapshot::Snapshots;
+use crate::entity::{Entity, EntityKind};
 use crate::telemetry::AUDIT;
 
 /// A provider and what protects it and us from each other.
@@ -36,6 +38,7 @@ pub struct Guard {
     meter: Arc<dyn Meter>,
     gate: Option<Arc<Gate>>,
     audit: bool,
+    snapshot: Option<Snapshot>,
     watch: Mutex<Watch>,
 }
 
@@ -63,11 +66,23 @@ pub struct GuardState {
     pub doubt: Option<Doubt>,
     /// How long the vendor wants to be left alone, where that is long.
     pub closed_for: Option<Duration>,
+    /// What is wrong with its snapshot.
+    pub snapshot: Option<String>,
 }
 
 impl GuardState {
     /// What is wrong with the provider, in a sentence for people; `None` when it is well.
     pub fn problem(&self) -> Option<String> {
+        let name = &self.provider;
+        let problem = self.vendors_problem();
+        match (problem, &self.snapshot) {
+            (Some(problem), Some(snapshot)) => Some(format!("{problem}; {snapshot}")),
+            (None, Some(snapshot)) => Some(format!("{name}: {snapshot}")),
+            (problem, None) => problem,
+        }
+    }
+
+    fn vendors_problem(&self) -> Option<String> {
         let name = &self.provider;
         match (&self.trouble, &self.doubt) {
             (Some((failure, since)), _) => Some(format!("{name}: {failure}, since {since:.0}")),
@@ -94,6 +109,7 @@ impl Guard {
             meter,
             gate: None,
             audit: false,
+            snapshot: None,
             watch: Mutex::new(Watch {
                 breaker: Breaker::new(common.breaker),
                 budget: Budget::new(Instant::now().into_std()),
@@ -121,6 +137,36 @@ impl Guard {
         self.gate.as_ref()
     }
 
+    /// Lets it keep the vendor's list, where the vendor has one and `config` says so; an old one stands in for `stale`.
+    #[must_use]
+    pub fn with_snapshot(self, config: &Snapshots, stale: Duration) -> Self {
+        let snapshot = Snapshot::new(config, stale).filter(|_| self.provider.bulk().is_some());
+        Guard { snapshot, ..self }
+    }
+
+    /// Takes over the list of the guard that this one takes the place of, which asked the same account.
+    pub fn inherit(&self, before: &Guard) {
+        if let (Some(snapshot), Some(before)) = (&self.snapshot, &before.snapshot) {
+            snapshot.inherit(before);
+        }
+    }
+
+    /// The vendor's list, where it is kept.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// What the vendor's list says to a question, where it is kept.
+    pub fn listed(&self, kind: EntityKind, id: &str, now: std::time::Instant) -> Option<Told> {
+        let (snapshot, bulk) = self.snapshot.as_ref().zip(self.provider.bulk())?;
+        Some(snapshot.tell(bulk, kind, id, now))
+    }
+
+    /// Where what happens is counted.
+    pub fn meter(&self) -> &dyn Meter {
+        self.meter.as_ref()
+    }
+
     /// The instance's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -140,6 +186,7 @@ impl Guard {
             trouble: watch.trouble.clone(),
             doubt: watch.tally.doubt(),
             closed_for: self.gate.as_ref().and_then(|gate| gate.closed_for()).filter(|wait| *wait >= LONG),
+            snapshot: self.snapshot.as_ref().and_then(|kept| kept.problem(Instant::now().into_std())),
         }
     }
 
@@ -165,7 +212,7 @@ impl Guard {
     ) -> Result<Answer, Failure> {
         let started = Instant::now();
         let until = bound.map(|bound| started + bound);
-        let call = Call { priority, until };
+        let call = Call { priority, until, timeout: None };
         // Pinned: else each way to wait for it would have room for all of it, in every flight.
         let asking = pin!(self.attempts(entity, call));
         let answer = match until {
@@ -213,7 +260,7 @@ impl Guard {
                 // It opened between two attempts: the first one's failure says more.
                 Err(open) => return Err(last.unwrap_or(open)),
             };
-            let (failure, sent) = match self.attempt(entity, call, leave).await {
+            let (failure, sent) = match self.attempt(|| self.provider.ask(entity), call, leave).await {
                 (Ok(answer), _) => return Ok(answer),
                 (Err(failure), sent) => (failure, sent),
             };
@@ -236,22 +283,40 @@ impl Guard {
     }
 
     /// One attempt, and a second one with a fresh sign-in or another key when the first is refused.
-    async fn attempt(
+    async fn attempt<'a, T>(
         &self,
-        entity: &Entity,
+        ask: impl Fn() -> Asking<'a, T>,
         call: Call,
         leave: Admitted<'_>,
-    ) -> (Result<Answer, Failure>, Sent) {
+    ) -> (Result<T, Failure>, Sent) {
         let started = Instant::now();
-        let (mut answer, mut sent) = call.watched(self.provider.ask(entity)).await;
+        let (mut answer, mut sent) = call.watched(ask()).await;
         let refused = answer.as_ref().err().map(|failure| failure.kind);
         if let Some(why @ (FailureKind::Unauthorised | FailureKind::Forbidden)) = refused
             && self.renew(started, why)
         {
-            (answer, sent) = call.watched(self.provider.ask(entity)).await;
+            (answer, sent) = call.watched(ask()).await;
         }
         leave.record(&answer, sent);
         (answer, sent)
+    }
+
+    /// Reads one page of the vendor's list, once, each of its requests within `timeout`. A page that takes its time is not held
+    /// against the vendor.
+    ///
+    /// # Errors
+    /// Every [`FailureKind`] but `deadline`.
+    pub async fn page(
+        &self,
+        bulk: &dyn Bulk,
+        cursor: Option<&str>,
+        priority: Priority,
+        timeout: Duration,
+    ) -> Result<Page, Failure> {
+        let call = Call { priority, until: None, timeout: Some(timeout) };
+        let mut leave = self.admit()?;
+        leave.patient = true;
+        self.attempt(|| bulk.page(cursor), call, leave).await.0
     }
 
     /// Asks for a fresh sign-in, unless another call did so after this one had `started`: a hundred calls that
@@ -278,7 +343,7 @@ impl Guard {
                 if before == Condition::HalfOpen {
                     self.meter.breaker(Condition::HalfOpen);
                 }
-                Ok(Admitted { guard: self, leave: Some(leave) })
+                Ok(Admitted { guard: self, leave: Some(leave), patient: false })
             }
             Err(wait) => {
                 let cause = match &watch.trouble {
@@ -294,7 +359,7 @@ impl Guard {
         }
     }
 
-    fn learn(&self, leave: Leave, ended: Ended, answer: Option<&Result<Answer, Failure>>) {
+    fn learn(&self, leave: Leave, ended: Ended, failure: Option<&Failure>) {
         let mut watch = self.watch();
         match watch.breaker.record(leave, ended, Instant::now().into_std()) {
             None => {}
@@ -304,8 +369,8 @@ impl Guard {
                 tracing::warn!(provider = %self.name, "the vendor answers again: the breaker is closed");
             }
             Some(Change::Opened(reason, time)) => {
-                let failure = match (reason, answer) {
-                    (Reason::Failed(_), Some(Err(failure))) => failure.clone(),
+                let failure = match (reason, failure) {
+                    (Reason::Failed(_), Some(failure)) => failure.clone(),
                     (Reason::Failed(kind), _) => Failure::new(kind, "too many calls failed"),
                     (Reason::Slow, _) => {
                         Failure::new(FailureKind::Timeout, "too many calls were slower than `breaker.slow`")
@@ -339,18 +404,21 @@ impl Guard {
 struct Admitted<'g> {
     guard: &'g Guard,
     leave: Option<Leave>,
+    /// Whether it may take any time that its time-out allows.
+    patient: bool,
 }
 
 impl Admitted<'_> {
-    fn record(mut self, answer: &Result<Answer, Failure>, sent: Sent) {
+    fn record<T>(mut self, answer: &Result<T, Failure>, sent: Sent) {
         let ended = match answer {
             // It came from what the vendor's code remembers.
             Ok(_) if sent.requests == 0 => Ended::Untold,
+            Ok(_) if self.patient => Ended::Answered(Duration::ZERO),
             Ok(_) => Ended::Answered(sent.slowest),
             Err(failure) => Ended::Failed(failure.kind, sent.slowest),
         };
         if let Some(leave) = self.leave.take() {
-            self.guard.learn(leave, ended, Some(answer));
+            self.guard.learn(leave, ended, answer.as_ref().err());
         }
     }
 }

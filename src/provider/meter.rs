@@ -21,6 +21,8 @@ pub trait Meter: Send + Sync {
     fn quota_remaining(&self, _requests: u64) {}
     /// An attempt after the first is made, because of this failure.
     fn retry(&self, _because: FailureKind) {}
+    /// A page of the vendor's list failed, or the whole list was read: one of [`READS`].
+    fn snapshot_read(&self, _outcome: &'static str) {}
     /// The breaker changed.
     fn breaker(&self, _condition: Condition) {}
 }
@@ -30,6 +32,9 @@ pub trait Meter: Send + Sync {
 pub struct NoMeter;
 
 impl Meter for NoMeter {}
+
+/// Every outcome of reading a vendor's list: all of it, less than all of it, or a page that could not be read.
+pub const READS: [&str; 3] = ["complete", "cut", "failed"];
 
 /// Every outcome of a request.
 pub const OUTCOMES: [&str; 10] = [

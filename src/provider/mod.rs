@@ -29,6 +29,7 @@ pub mod quota;
 pub(crate) mod recorder;
 pub mod registry;
 pub mod retry;
+pub mod snapshot;
 pub mod templates;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -68,6 +69,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Forgets a cached token, or takes the next one of several keys, so that the next attempt signs in otherwise; whether it
     /// will. Called once after [`FailureKind::Unauthorised`], or [`FailureKind::Forbidden`], by which some vendors refuse a key.
     fn renew(&self, why: FailureKind) -> bool;
+
+    /// The vendor's whole list of scores, where it can be read.
+    fn bulk(&self) -> Option<&dyn snapshot::Bulk> {
+        None
+    }
 
     /// Makes the cheapest call that proves address, credentials and permission, for `check --connect`.
     fn probe(&self) -> Asking<'_, ()>;

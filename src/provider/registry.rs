@@ -15,6 +15,7 @@ use super::google_secops::{self, GoogleSecops};
 use super::guard::Guard;
 use super::meter::Meter;
 use super::oracle_casb::{self, OracleCasb};
+use super::snapshot::Listing;
 use super::transport::Transport;
 use crate::config::secret::Fingerprint;
 use crate::config::{ProviderConfig, Section};
@@ -80,6 +81,18 @@ impl VendorConfig {
             VendorConfig::Cloudflare(_) => "cloudflare",
             VendorConfig::OracleCasb(_) => "oracle_casb",
             VendorConfig::GenericHttp(_) => "generic_http",
+        }
+    }
+
+    /// What the vendor's list holds, where it has one that can be read.
+    pub fn listing(&self) -> Option<Listing> {
+        match self {
+            VendorConfig::Datadog(_) => Some(Listing::Everybody),
+            VendorConfig::CortexXdr(_)
+            | VendorConfig::GoogleSecops(_)
+            | VendorConfig::Cloudflare(_)
+            | VendorConfig::OracleCasb(_)
+            | VendorConfig::GenericHttp(_) => None,
         }
     }
 

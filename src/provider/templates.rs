@@ -3,6 +3,8 @@
 //! Pure. Contract: a kind is asked about when the vendor knows it of its own or when it has a template. Whether
 //! the result is an identifier that the vendor takes is the vendor's business.
 
+use std::borrow::Cow;
+
 use crate::entity::{Entity, EntityKind};
 
 /// What stands for the identifier in a template.
@@ -48,9 +50,14 @@ impl Templates {
     /// What to ask about: the identifier in the template of its kind, or as it is where there is none; `None` for
     /// a kind that is not asked about.
     pub fn fill(&self, entity: &Entity) -> Option<String> {
-        match self.get(entity.kind) {
-            Some(template) => Some(template.replace(PLACE, &entity.id)),
-            None => self.kinds.contains(&entity.kind).then(|| entity.id.to_string()),
+        self.spell(entity.kind, &entity.id).map(Cow::into_owned)
+    }
+
+    /// The same for a canonical identifier; borrowed where there is no template.
+    pub fn spell<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        match self.get(kind) {
+            Some(template) => Some(template.replace(PLACE, id).into()),
+            None => self.kinds.contains(&kind).then_some(id.into()),
         }
     }
 }

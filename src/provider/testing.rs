@@ -93,3 +93,30 @@ pub(crate) fn object(
         Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     })
 }
+
+/// Every row of a vendor's list, and whether the vendor said that there is more.
+pub(crate) async fn listed(
+    provider: &dyn super::Provider,
+) -> Result<(Vec<super::snapshot::Row>, bool), Failure> {
+    let bulk = provider.bulk().expect("it has a list");
+    let (mut rows, mut cut, mut cursor) = (Vec::new(), false, None::<String>);
+    for _ in 0..1000 {
+        let page = bulk.page(cursor.as_deref()).await?;
+        rows.extend(page.rows);
+        cut |= page.cut;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok((rows, cut));
+        }
+    }
+    panic!("the list has no end");
+}
+
+/// What is said of each name in a list.
+pub(crate) fn scores(rows: &[super::snapshot::Row]) -> Vec<(&str, f64)> {
+    let score = |answer: &Answer| match answer {
+        Answer::Scored(scored) => scored.score.value(),
+        Answer::Unknown { .. } => -1.0,
+    };
+    rows.iter().map(|row| (row.name.as_str(), row.answer.as_ref().map_or(-2.0, score))).collect()
+}

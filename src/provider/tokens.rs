@@ -115,7 +115,7 @@ impl<T> Tokens<T> {
             }
         }
         // Others wait for it, too, so that no one's deadline may end it.
-        let call = Call { priority: Priority::Alert, until: None };
+        let call = Call { priority: Priority::Alert, until: None, timeout: None };
         let fetched = call.scope(fetch()).await;
         let mut state = self.state();
         match fetched {

@@ -41,6 +41,8 @@ pub struct Call {
     pub priority: Priority,
     /// When its answer is of no use any more; waits and time-outs end there.
     pub until: Option<Instant>,
+    /// The bound of each request, where it is another than the provider's: a list takes longer than a score.
+    pub timeout: Option<Duration>,
 }
 
 /// What an attempt sent on its way.
@@ -80,7 +82,11 @@ impl Call {
     }
 
     fn current() -> Call {
-        CALL.try_with(|scope| scope.call).unwrap_or(Call { priority: Priority::Alert, until: None })
+        CALL.try_with(|scope| scope.call).unwrap_or(Call {
+            priority: Priority::Alert,
+            until: None,
+            timeout: None,
+        })
     }
 
     fn bounded(&self, time: Duration) -> Duration {
@@ -213,7 +219,8 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request, call: &Call) -> Result<Response, Failure> {
-        let timeout = call.bounded(self.inner.timeout);
+        let patience = call.timeout.unwrap_or(self.inner.timeout);
+        let timeout = call.bounded(patience);
         let started = Instant::now();
         count(Duration::ZERO, 1);
         let exchange = self.inner.client.send(request, timeout).await;
@@ -223,12 +230,9 @@ impl Transport {
         self.inner.meter.request(outcome, elapsed);
         exchange.map_err(|error| match error {
             // Our own patience ended before the vendor's time did, which says nothing about the vendor.
-            HttpError::Timeout(_) if timeout < self.inner.timeout => Failure::new(
+            HttpError::Timeout(_) if timeout < patience => Failure::new(
                 FailureKind::Deadline,
-                format!(
-                    "the look-up's time was over before the provider's time-out of {:?}",
-                    self.inner.timeout
-                ),
+                format!("the look-up's time was over before the provider's time-out of {patience:?}"),
             ),
             error => failure(error),
         })
@@ -300,6 +304,7 @@ impl Common {
             }),
             identifiers: Vec::new(),
             scale: Default::default(),
+            snapshot: crate::config::snapshot::Snapshots::NONE,
             proxy: None,
             ca: None,
             client_cert: None,

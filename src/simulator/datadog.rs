@@ -3,10 +3,11 @@
 //! As strict as the vendor where it matters: two key headers, one percent-encoded path segment. Errors come in both
 //! of the forms that the real servers use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -55,14 +56,46 @@ async fn one(State(world): State<Arc<World>>, method: Method, uri: Uri, headers:
     })
 }
 
-async fn list(State(world): State<Arc<World>>, method: Method, headers: HeaderMap) -> Response {
+async fn list(
+    State(world): State<Arc<World>>,
+    method: Method,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
     admitted(&world, &method, &headers, || {
-        let known = LISTED.iter().filter_map(|id| Some(entity(id, &world.profile(id)?)));
-        let data: Vec<Value> = known.collect();
-        let meta =
-            json!({"pageNumber": 1, "pageSize": 10, "queryId": "simulated", "totalRowCount": data.len()});
-        axum::Json(json!({"data": data, "meta": meta})).into_response()
+        page(&world, &query).unwrap_or_else(|what| refuse(StatusCode::BAD_REQUEST, what))
     })
+}
+
+/// A page of the list as it was when its first page was asked for.
+fn page(world: &World, query: &BTreeMap<String, String>) -> Result<Response, &'static str> {
+    let number = |name: &str, default: usize, most: usize| match query.get(name).map(|text| text.parse()) {
+        None => Ok(default),
+        Some(Ok(number)) if (1..=most).contains(&number) => Ok(number),
+        Some(_) => Err("page is out of range"),
+    };
+    let (size, page) = (number("page[size]", 10, 1000)?, number("page[number]", 1, usize::MAX)?);
+    let (walk, all) = match query.get("page[queryId]") {
+        None => {
+            let mut known = world.listed(NAME, &LISTED);
+            if query.get("filter[sort]").is_some_and(|sort| sort == "riskScore:desc") {
+                known.sort_by(|(_, one), (_, other)| other.score.total_cmp(&one.score));
+            }
+            let all: Vec<String> = known.into_iter().map(|(id, _)| id).collect();
+            (world.keep_walk(NAME, all.clone()), all)
+        }
+        Some(id) => {
+            let walk = id.strip_prefix("simulated-").and_then(|number| number.parse().ok());
+            let walk = walk.ok_or("queryId is not known")?;
+            (walk, world.walk(NAME, walk).ok_or("queryId is not known")?)
+        }
+    };
+    let rows = all.iter().skip((page - 1).saturating_mul(size)).take(size);
+    let data: Vec<Value> = rows.filter_map(|id| Some(entity(id, &world.profile(id)?))).collect();
+    let meta = json!({
+        "pageNumber": page, "pageSize": size, "queryId": format!("simulated-{walk}"), "totalRowCount": all.len(),
+    });
+    Ok(axum::Json(json!({"data": data, "meta": meta})).into_response())
 }
 
 /// Runs `page` for a GET with both keys and within the quota.

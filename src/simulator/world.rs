@@ -130,6 +130,10 @@ struct State {
     meters: BTreeMap<String, Meter>,
     calls: BTreeMap<String, Calls>,
     drawn: u64,
+    /// Whom each vendor's list shows.
+    listed: BTreeMap<String, Vec<String>>,
+    /// Lists as they were when their first page was asked for, by vendor and number.
+    walks: Vec<(String, Vec<String>)>,
 }
 
 impl World {
@@ -148,6 +152,8 @@ impl World {
                 script: Script::default(),
                 meters,
                 calls: BTreeMap::new(),
+                listed: BTreeMap::new(),
+                walks: Vec::new(),
                 drawn: 0,
             }),
         }
@@ -176,6 +182,37 @@ impl World {
     /// Counts a question about `entity`: each vendor's page calls it with the identifier it read.
     pub fn asked(&self, vendor: &str, entity: &str) {
         self.state().calls.entry(vendor.to_owned()).or_default().asked(entity);
+    }
+
+    /// Changes whom a vendor's list shows, as far as they are known.
+    pub fn list(&self, vendor: &str, entities: Vec<String>) {
+        self.state().listed.insert(vendor.to_owned(), entities);
+    }
+
+    /// Whom a vendor's list shows now; `default` unless it was changed.
+    pub(super) fn listed(&self, vendor: &str, default: &[&str]) -> Vec<(String, Profile)> {
+        let entities = self.state().listed.get(vendor).cloned();
+        let entities = entities.unwrap_or_else(|| default.iter().map(|id| (*id).to_owned()).collect());
+        entities.into_iter().filter_map(|id| self.profile(&id).map(|profile| (id, profile))).collect()
+    }
+
+    /// Keeps a list as it is now for its further pages; the number names it.
+    pub(super) fn keep_walk(&self, vendor: &str, entities: Vec<String>) -> usize {
+        let walks = &mut self.state().walks;
+        walks.push((vendor.to_owned(), entities));
+        walks.len() - 1
+    }
+
+    /// A list that was kept.
+    pub(super) fn walk(&self, vendor: &str, number: usize) -> Option<Vec<String>> {
+        let state = self.state();
+        let (owner, entities) = state.walks.get(number)?;
+        (owner == vendor).then(|| entities.clone())
+    }
+
+    /// Forgets every list that was kept: cursors in use lead nowhere.
+    pub fn forget_walks(&self) {
+        self.state().walks.iter_mut().for_each(|(owner, _)| owner.clear());
     }
 
     /// Adds a fault to the end of the script.

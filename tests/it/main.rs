@@ -23,6 +23,7 @@ mod quotas;
 mod reload;
 mod secrets;
 mod signals;
+mod snapshots;
 mod vendor_errors;
 
 use harness::kafka::Stage;

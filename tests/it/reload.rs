@@ -298,3 +298,29 @@ fn a_provider_that_goes_takes_its_series_along_and_one_that_comes_has_them_from_
     assert_eq!(one(&stage, "datadog", 1).header("risk-status"), Some("no_entities"));
     assert_eq!(service.terminate().code, Some(0));
 }
+
+#[test]
+fn a_vendors_list_outlives_other_settings_and_is_read_when_a_reload_asks_for_it() {
+    let stage = Stage::embedded(1);
+    let vendors = Vendors::of(riskstream::simulator::Options { known: 1.0, ..Default::default() });
+    vendors.world.list("datadog", (0..50).map(|n| alerts::entity("datadog", n)).collect());
+    let with = |more: &str| settings(&stage, "", &vendors.provider("datadog", more), "");
+    let mut service = started(&stage, &with(""));
+    assert_eq!(risk(&one(&stage, "datadog", 1))["entities"][0]["source"], "provider");
+
+    reload(&mut service, &with(", mode: snapshot, snapshot: {interval: 1h}"));
+    let read = "riskstream_snapshot_reads_total{outcome=\"complete\",provider=\"datadog\"}";
+    wait("the list is read", LONG, || service.metric(read) == Some(1.0));
+    assert_eq!(risk(&one(&stage, "datadog", 2))["entities"][0]["source"], "snapshot");
+
+    // The vendor is away: what there is must have been handed on.
+    vendors.world.fault(riskstream::simulator::Fault::status("/datadog", 503, ""));
+    reload(&mut service, &with(", mode: snapshot, snapshot: {interval: 1h}, timeout: 3s"));
+    assert_eq!(risk(&one(&stage, "datadog", 3))["entities"][0]["source"], "snapshot");
+    vendors.world.clear_faults();
+    wait("it is read anew", LONG, || service.metric(read) == Some(2.0));
+
+    reload(&mut service, &with(""));
+    assert_eq!(risk(&one(&stage, "datadog", 4))["entities"][0]["source"], "provider");
+    assert_eq!(service.terminate().code, Some(0));
+}

@@ -243,6 +243,9 @@ impl Desk {
         let handle = runtime.handle().clone();
         let engine = if patient { Engine::patient(&config, handle) } else { Engine::build(&config, handle) };
         let engine = engine.map_err(|error| engine_problem(path, &error))?;
+        if patient {
+            runtime.block_on(engine.read_once(super::output::note));
+        }
         let recogniser = Recogniser::new(&config, &engine.pipeline().formats);
         let identity = Identity::new(&config.kafka)?;
         identity.start(runtime.handle(), None);

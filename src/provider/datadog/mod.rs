@@ -2,7 +2,8 @@
 //!
 //! Contract: one GET per question; the identifier is one percent-encoded path segment, so that no identifier reaches
 //! another route. Sources: the vendor's page "Get Entity Risk Score" (public beta: its shape changed in 2026) and the
-//! vendor's SDKs. Never asks for the list but to prove that it may.
+//! vendor's SDKs. The list is
+//! read in pages of one query, the highest scores first.
 
 pub mod config;
 pub mod normalise;
@@ -11,10 +12,13 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request, Response};
+use crate::provider::snapshot::{Bulk, Page};
 use crate::provider::templates::Templates;
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
@@ -23,6 +27,9 @@ use crate::score::Scale;
 pub use config::Config;
 
 const PATH: [&str; 4] = ["api", "v2", "security-entities", "risk-scores"];
+
+/// Rows of a page of the list: 1000 at most by the vendor's page, and half of that keeps well below the bound of a body.
+const ROWS: &str = "500";
 
 /// Longer identifiers are not asked about: AWS ends ARNs at 2048 characters, and servers end URLs at 8 KiB.
 const LONGEST_ID: usize = 2048;
@@ -52,14 +59,18 @@ impl Datadog {
 
     /// The URL of an entity's score, where the identifier can be one path segment that stays one.
     fn url(&self, entity: &Entity) -> Option<String> {
-        let id = self.templates.fill(entity)?;
-        // A proxy that decodes %2F and tidies the path would turn these into another route.
-        let climbs = id.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
-        if climbs || id.len() > LONGEST_ID || id.contains(char::is_control) {
-            return None;
-        }
+        let id = self.id(entity.kind, &entity.id)?;
         let [api, version, group, scores] = PATH;
         self.base.join(&[api, version, group, scores, &id], "", &[])
+    }
+
+    /// Datadog's id of an entity, where it can be one.
+    fn id<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        // A proxy that decodes %2F and tidies the path would turn these into another route.
+        let climbs = |id: &str| id.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
+        let bad =
+            |id: &str| id.is_empty() || climbs(id) || id.len() > LONGEST_ID || id.contains(char::is_control);
+        self.templates.spell(kind, id).filter(|id| !bad(id))
     }
 
     async fn get(&self, url: String) -> Result<Response, Failure> {
@@ -99,6 +110,10 @@ impl Provider for Datadog {
         api || application
     }
 
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        Some(self)
+    }
+
     fn probe(&self) -> Asking<'_, ()> {
         Box::pin(async move {
             let url = self.base.join(&PATH, "", &[("page[size]", "1")]);
@@ -121,6 +136,28 @@ impl Provider for Datadog {
         // The API key names the organisation, which the address does not.
         let Self { config, base, scale, templates, .. } = self;
         format!("datadog {} {} {templates:?} {scale:?}", base.host(), config.api_key.tag())
+    }
+}
+
+/// The list: `page[queryId]` of the first page keeps the next ones in what was true then.
+impl Bulk for Datadog {
+    fn page<'a>(&'a self, cursor: Option<&'a str>) -> Asking<'a, Page> {
+        Box::pin(async move {
+            let place = normalise::Place::of(cursor);
+            let number = place.number.to_string();
+            let mut pairs =
+                vec![("page[size]", ROWS), ("page[number]", &number), ("filter[sort]", "riskScore:desc")];
+            pairs.extend(Some(("page[queryId]", place.query)).filter(|(_, query)| !query.is_empty()));
+            let url = self.base.join(&PATH, "", &pairs);
+            let url = url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `base_url`"))?;
+            let response = self.get(url).await?;
+            let wait = quota::wait(response.status, &response.headers, Timestamp::now());
+            normalise::page(response.status, &response.body, wait, place, &self.scale)
+        })
+    }
+
+    fn name<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        self.id(kind, id)
     }
 }
 

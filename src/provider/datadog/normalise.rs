@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use super::wire::{self, Attributes, Document};
+use super::wire::{self, Attributes, Document, List, Resource};
 use crate::provider::lenient::{self, is_markup};
+use crate::provider::snapshot::{Page, Row};
 use crate::provider::{Answer, Failure, FailureKind, Raw, Scored};
 use crate::score::{Level, Scale, Score};
 
@@ -61,7 +62,69 @@ pub fn refusal(status: u16, body: &[u8], wait: Option<Duration>) -> Failure {
 fn scored(body: &[u8], scale: &Scale) -> Result<Scored, Failure> {
     let document: Document = lenient::object(body)
         .map_err(|what| Failure::malformed(format!("HTTP 200 with a body that is {what}")))?;
-    let resource = document.data.unwrap_or_default();
+    read(document.data.unwrap_or_default(), scale)
+}
+
+/// What the page of the list at `place` says.
+///
+/// # Errors
+/// Every status but 200, and a 200 without a list, or with a row without an id.
+pub fn page(
+    status: u16,
+    body: &[u8],
+    wait: Option<Duration>,
+    place: Place<'_>,
+    scale: &Scale,
+) -> Result<Page, Failure> {
+    if status != 200 {
+        return Err(refusal(status, body, wait));
+    }
+    let list: List = lenient::object(body)
+        .map_err(|what| Failure::malformed(format!("HTTP 200 with a list that is {what}")))?;
+    let total = list.meta.total_row_count.as_ref().and_then(Number::as_u64);
+    let empty = list.data.is_empty();
+    let read_so_far = place.read + list.data.len() as u64;
+    let row = |resource: Resource| {
+        let name = resource.id.clone().filter(|id| !id.is_empty());
+        let name = name.ok_or_else(|| Failure::malformed("a row of the list without an id"))?;
+        let answer = read(resource, scale).map(|scored| Answer::Scored(Box::new(scored)));
+        Ok(Row { name, rank: 0, answer: answer.map_err(|failure| failure.kind) })
+    };
+    let rows = list.data.into_iter().map(row).collect::<Result<Vec<_>, Failure>>()?;
+    // The size of a page is the vendor's to choose, so rows are counted. Without a number of them it ends with an empty page.
+    let last = empty || total.is_some_and(|total| read_so_far >= total);
+    let query = list.meta.query_id.filter(|id| !id.is_empty()).unwrap_or_else(|| place.query.to_owned());
+    let next = Place { number: place.number.saturating_add(1), read: read_so_far, query: &query };
+    let cut = total.is_some_and(|total| last && read_so_far < total);
+    Ok(Page { rows, next: (!last).then(|| next.cursor()), cut })
+}
+
+/// Where a page of the list stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Rows on the pages before it.
+    pub read: u64,
+    /// What keeps it in what was true for the first one.
+    pub query: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// The place that a cursor tells of; without one the first.
+    pub fn of(cursor: Option<&'a str>) -> Self {
+        let mut parts = cursor.unwrap_or_default().splitn(3, ' ');
+        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
+        let (number, read) = (number().unwrap_or(1), number().unwrap_or(0));
+        Place { number, read, query: parts.next().unwrap_or_default() }
+    }
+
+    fn cursor(self) -> String {
+        format!("{} {} {}", self.number, self.read, self.query)
+    }
+}
+
+fn read(resource: Resource, scale: &Scale) -> Result<Scored, Failure> {
     let attributes = resource.attributes.unwrap_or_default();
     let number = attributes.risk_score.clone();
     let score = number.as_ref().and_then(Number::as_f64).and_then(Score::clamped);

@@ -470,3 +470,93 @@ fn no_identifier_leaves_its_segment() {
         }
     });
 }
+
+#[tokio::test]
+async fn the_list_is_read_in_pages_of_one_query_and_says_the_same_as_look_ups() {
+    let (simulator, base) = testing::simulated("datadog", testing::knowing(1.0)).await;
+    let names: Vec<String> = (0..1200).map(|n| format!("example/repository-{n}")).collect();
+    simulator.world().list("datadog", names.clone());
+    let provider = datadog(base);
+    let bulk = provider.bulk().unwrap();
+    let first = bulk.page(None).await.unwrap();
+    assert_eq!(first.rows.len(), 500);
+    // What changes meanwhile does not matter to a query under way.
+    simulator.world().list("datadog", Vec::new());
+    let second = bulk.page(first.next.as_deref()).await.unwrap();
+    let third = bulk.page(second.next.as_deref()).await.unwrap();
+    assert_eq!((second.rows.len(), third.rows.len(), third.next, third.cut), (500, 200, None, false));
+    let rows: Vec<_> = [first.rows, second.rows, third.rows].concat();
+    let scores = testing::scores(&rows);
+    assert!(scores.is_sorted_by(|one, other| one.1 >= other.1), "the highest come first");
+    let mut there: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    let mut names = names;
+    there.sort();
+    names.sort();
+    assert_eq!(there, names);
+    for row in rows.iter().step_by(300) {
+        let asked = provider.ask(&Entity::new(EntityKind::CloudIdentity, &row.name)).await.unwrap();
+        assert_eq!(row.answer.as_ref(), Ok(&asked));
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_be_as_short_as_the_vendor_likes_and_an_early_end_is_told() {
+    let list = |rows: &[&str], total: Value| {
+        let row = |id: &&str| json!({"id": id, "attributes": {"riskScore": 7}});
+        let data: Vec<Value> = rows.iter().map(row).collect();
+        told(200, json!({"data": data, "meta": {"queryId": "q 1", "totalRowCount": total}}).to_string())
+    };
+    let recorder = Recorder::start([list(&["a"], json!(3)), list(&["b", "c"], json!(3))]).await;
+    let (rows, cut) = testing::listed(&datadog(recorder.base(""))).await.unwrap();
+    assert_eq!((testing::scores(&rows), cut), (vec![("a", 7.0), ("b", 7.0), ("c", 7.0)], false));
+    let list_of = "/api/v2/security-entities/risk-scores?page%5Bsize%5D=500&page%5Bnumber%5D=";
+    let sort = "&filter%5Bsort%5D=riskScore%3Adesc";
+    let second = format!("{list_of}2{sort}&page%5BqueryId%5D=q%201");
+    assert_eq!(recorder.targets(), [format!("{list_of}1{sort}"), second]);
+
+    let recorder = Recorder::start([list(&["a"], json!(3)), list(&[], json!(3))]).await;
+    let (rows, cut) = testing::listed(&datadog(recorder.base(""))).await.unwrap();
+    assert_eq!((rows.len(), cut), (1, true), "fewer than were promised");
+
+    let recorder = Recorder::start([list(&["a"], Value::Null), list(&[], Value::Null)]).await;
+    let (rows, cut) = testing::listed(&datadog(recorder.base(""))).await.unwrap();
+    assert_eq!((rows.len(), cut), (1, false), "without a number of rows it ends with an empty page");
+}
+
+#[tokio::test]
+async fn a_row_that_is_not_understood_is_there_and_one_without_an_id_spoils_the_page() {
+    let odd = json!({"data": [{"id": "a", "attributes": {"riskScore": "high"}}, {"id": "b", "attributes": {"riskScore": 1}}],
+        "meta": {"totalRowCount": 2}});
+    let nobody = json!({"data": [{"attributes": {"riskScore": 1}}]});
+    let answers = [
+        told(200, odd.to_string()),
+        told(200, nobody.to_string()),
+        told(200, fixture!("score.json")),
+        told(200, fixture!("proxy.html")),
+        told(403, fixture!("error_text.json")),
+        told(400, fixture!("error_objects.json")),
+    ];
+    let recorder = Recorder::start(answers).await;
+    let provider = datadog(recorder.base(""));
+    let (rows, _) = testing::listed(&provider).await.unwrap();
+    assert_eq!(rows[0].answer, Err(FailureKind::MalformedResponse));
+    assert!(rows[1].answer.is_ok());
+    for expected in [
+        FailureKind::MalformedResponse,
+        FailureKind::MalformedResponse,
+        FailureKind::MalformedResponse,
+        FailureKind::Forbidden,
+        FailureKind::BadRequest,
+    ] {
+        assert_eq!(kind(testing::listed(&provider).await), expected);
+    }
+}
+
+#[test]
+fn an_entity_is_called_what_datadog_calls_it_and_what_it_cannot_know_has_no_name() {
+    let provider = datadog(BaseUrl::parse("https://api.datadoghq.com").unwrap());
+    let name = |kind, id| provider.bulk().unwrap().name(kind, id).map(|name| name.into_owned());
+    assert_eq!(name(EntityKind::CloudIdentity, ARN).as_deref(), Some(ARN));
+    assert_eq!(name(EntityKind::Host, "ws-1").as_deref(), Some("host:ws-1"));
+    assert_eq!((name(EntityKind::CloudIdentity, "a/../b"), name(EntityKind::Ip, "10.0.0.1")), (None, None));
+}

@@ -17,6 +17,28 @@ pub struct Document {
     pub data: Option<Resource>,
 }
 
+/// `{"data": [...], "meta": {...}}`: a page of the list.
+#[derive(Debug, Deserialize)]
+pub struct List {
+    /// The entities. A page without this member is no page.
+    pub data: Vec<Resource>,
+    /// Where it stands in the list.
+    #[serde(default, deserialize_with = "or_default")]
+    pub meta: Meta,
+}
+
+/// `meta` of a page. Its number and size are not read: how large a page is, the vendor decides.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Meta {
+    /// What keeps the next pages in what was true for this one.
+    #[serde(deserialize_with = "or_default")]
+    pub query_id: Option<String>,
+    /// Rows of all pages.
+    #[serde(deserialize_with = "or_no_number")]
+    pub total_row_count: Option<Number>,
+}
+
 /// `data`: which entity, and what is known of it. Its `type` changed its spelling once and is not read.
 #[derive(Debug, Default, Deserialize)]
 pub struct Resource {

@@ -1,0 +1,133 @@
+//! The task that reads a provider's list at its interval, and the same once for a command.
+//!
+//! Contract: every page goes through the provider's guard as a background call, so that its breaker and its quota hold; a task
+//! ends with its guard or its runtime. Nothing logged here holds an identifier.
+
+use std::sync::{Arc, Weak};
+
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::walk::{Step, Walk};
+use super::{Bulk, Snapshot, Table};
+use crate::provider::Failure;
+use crate::provider::guard::Guard;
+use crate::provider::limiter::Priority;
+
+/// How often in a row a command tries to read a page.
+const TRIES: u32 = 3;
+
+/// Has the list of `guard`'s provider read at its interval on `runtime`, where one is configured, for as long as somebody else holds
+/// the guard.
+pub fn start(guard: &Arc<Guard>, runtime: &Handle) {
+    if let Some(walk) = walk(guard) {
+        runtime.spawn(read(Arc::downgrade(guard), walk));
+    }
+}
+
+/// Reads the list of `guard`'s provider once, where one is configured.
+///
+/// # Errors
+/// That of a page that could not be read in three attempts.
+pub async fn once(guard: &Guard) -> Result<Option<Arc<Table>>, Failure> {
+    let Some(mut walk) = walk(guard) else { return Ok(None) };
+    let mut failures = 0;
+    loop {
+        match step(guard, &mut walk).await {
+            Stepped::Wait(pause) => tokio::time::sleep(pause).await,
+            Stepped::Page => failures = 0,
+            Stepped::Done => return Ok(guard.snapshot().and_then(Snapshot::table)),
+            Stepped::Failed(failure) => {
+                failures += 1;
+                if failures == TRIES {
+                    return Err(failure);
+                }
+            }
+        }
+    }
+}
+
+fn walk(guard: &Guard) -> Option<Walk> {
+    let (snapshot, bulk) = guard.snapshot().zip(guard.provider().bulk())?;
+    Some(Walk::new(snapshot.rules, bulk.listing(), Instant::now().into_std()))
+}
+
+async fn read(guard: Weak<Guard>, mut walk: Walk) {
+    loop {
+        // Not held while it waits.
+        let Some(held) = guard.upgrade() else { return };
+        let stepped = step(&held, &mut walk).await;
+        drop(held);
+        if let Stepped::Wait(pause) = stepped {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// What became of a step.
+enum Stepped {
+    Wait(std::time::Duration),
+    Page,
+    Done,
+    Failed(Failure),
+}
+
+async fn step(guard: &Guard, walk: &mut Walk) -> Stepped {
+    let (Some(snapshot), Some(bulk)) = (guard.snapshot(), guard.provider().bulk()) else {
+        return Stepped::Done;
+    };
+    // In the background there may be no slot for ever while alerts take them all: what was late once waits its turn among them.
+    let priority = if walk.is_late() { Priority::Alert } else { Priority::Refresh };
+    let read = match walk.next(Instant::now().into_std()) {
+        Step::Wait(pause) => return Stepped::Wait(pause),
+        Step::Read(cursor) => guard.page(bulk, cursor, priority, snapshot.timeout()).await,
+    };
+    let now = Instant::now().into_std();
+    let taken = match read {
+        Ok(page) => walk.took(page, now, Timestamp::now()),
+        Err(failure) => {
+            walk.failed(&failure, now);
+            Err(failure)
+        }
+    };
+    match taken {
+        Ok(None) => Stepped::Page,
+        Ok(Some(table)) => {
+            told(guard, bulk, &table);
+            snapshot.take(table);
+            Stepped::Done
+        }
+        Err(failure) => {
+            guard.meter().snapshot_read("failed");
+            if snapshot.failed(&failure) {
+                tracing::warn!(provider = guard.name(), %failure, "a page of the vendor's list could not be read");
+            }
+            Stepped::Failed(failure)
+        }
+    }
+}
+
+/// Says that a table was read.
+fn told(guard: &Guard, bulk: &dyn Bulk, table: &Table) {
+    let cut = table.is_full() || (bulk.listing() == super::Listing::Everybody && !table.is_complete());
+    guard.meter().snapshot_read(if cut { "cut" } else { "complete" });
+    let (provider, entities, bytes) = (guard.name(), table.entities(), table.bytes());
+    if table.is_full() {
+        tracing::warn!(
+            provider,
+            entities,
+            bytes,
+            "the vendor's list is longer than `snapshot.capacity` holds: absence from it says nothing until that is raised"
+        );
+    } else if cut {
+        tracing::warn!(
+            provider,
+            entities,
+            bytes,
+            "the vendor gave less than its whole list: absence from it says nothing"
+        );
+    } else {
+        tracing::info!(provider, entities, bytes, "the vendor's list was read");
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading a list from page to page: what is due when, and where it goes on after an error.
+//!
+//! Pure: `now` is passed in. Contract: a page that failed is asked for again at the same cursor, after a pause that doubles and
+//! is never shorter than the vendor wants; from the beginning only where the vendor refuses the cursor, or the last page is
+//! longer ago than an interval. A table is given out when its last page is in it, and then nothing is due until an interval after
+//! its reading began.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::table::{Builder, Table};
+use super::{Listing, Page};
+use crate::provider::{Failure, FailureKind};
+
+/// The pause after a first failure; doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause that we choose ourselves.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// Pages of one list: a vendor that gives more of them leads us on.
+const MOST_PAGES: usize = 100_000;
+/// Pages in a row that name nobody new.
+const MOST_BARREN: usize = 100;
+/// A table is believed for so many intervals.
+const BELIEVED: u32 = 2;
+
+/// How a list is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// From the beginning of one reading to that of the next.
+    pub interval: Duration,
+    /// Bytes of a table.
+    pub capacity: u64,
+    /// How long a table that is no longer believed may stand in.
+    pub stale: Duration,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'w> {
+    /// Nothing, for so long.
+    Wait(Duration),
+    /// The page at this cursor is to be read; `None` is the first one.
+    Read(Option<&'w str>),
+}
+
+/// How the reading of a list goes.
+#[derive(Debug)]
+pub struct Walk {
+    rules: Rules,
+    listing: Listing,
+    due: Instant,
+    failures: u32,
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    builder: Builder,
+    cursor: String,
+    /// Every cursor so far.
+    seen: HashSet<String>,
+    /// When the last page came.
+    paged: Instant,
+    begun: Instant,
+    cut: bool,
+    /// Pages in a row that named nobody new.
+    barren: usize,
+}
+
+impl Walk {
+    /// Before the first page, which is due at once.
+    pub fn new(rules: Rules, listing: Listing, now: Instant) -> Self {
+        Walk { rules, listing, due: now, failures: 0, under_way: None }
+    }
+
+    /// What is to be done at `now`.
+    pub fn next(&mut self, now: Instant) -> Step<'_> {
+        if now < self.due {
+            return Step::Wait(self.due - now);
+        }
+        // A vendor's cursor does not live for ever, and what it leads through has changed.
+        let old = |walk: &UnderWay| now.saturating_duration_since(walk.paged) > self.rules.interval;
+        if self.under_way.as_ref().is_some_and(old) {
+            self.under_way = None;
+        }
+        Step::Read(self.under_way.as_ref().map(|walk| walk.cursor.as_str()))
+    }
+
+    /// Whether the page that is due has failed before.
+    pub fn is_late(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Takes the page that was to be read; gives the table when it was the last one.
+    ///
+    /// # Errors
+    /// The list has no end. It is begun anew after a pause.
+    pub fn took(&mut self, page: Page, now: Instant, as_of: Timestamp) -> Result<Option<Table>, Failure> {
+        let rules = self.rules;
+        let mut walk = self.under_way.take().unwrap_or_else(|| UnderWay {
+            builder: Builder::new(rules.capacity, now, as_of),
+            cursor: String::new(),
+            seen: HashSet::new(),
+            paged: now,
+            begun: now,
+            cut: false,
+            barren: 0,
+        });
+        let before = walk.builder.entities();
+        if before == 0 && !page.rows.is_empty() && page.rows.iter().all(|row| row.answer.is_err()) {
+            let failure = Failure::malformed("no row of the vendor's list was understood");
+            self.failed(&failure, now);
+            return Err(failure);
+        }
+        walk.builder.add(&page.rows, now, as_of);
+        walk.barren = if walk.builder.entities() > before { 0 } else { walk.barren + 1 };
+        walk.cut |= page.cut;
+        walk.paged = now;
+        // Whoever found no room makes the rest worthless.
+        if let Some(next) = page.next.filter(|_| !walk.builder.is_full()) {
+            let long = walk.seen.len() >= MOST_PAGES || walk.barren >= MOST_BARREN;
+            if long || !walk.seen.insert(next.clone()) {
+                let failure = Failure::malformed(
+                    "the vendor's list has no end: a cursor came twice, or page after page names nobody new",
+                );
+                self.failed(&failure, now);
+                return Err(failure);
+            }
+            walk.cursor = next;
+            self.under_way = Some(walk);
+            self.failures = 0;
+            return Ok(None);
+        }
+        self.failures = 0;
+        self.due = (walk.begun + rules.interval).max(now);
+        let complete = self.listing == Listing::Everybody && !walk.cut;
+        Ok(Some(walk.builder.finish(complete, now, rules.interval.saturating_mul(BELIEVED), rules.stale)))
+    }
+
+    /// The page that was to be read was not.
+    pub fn failed(&mut self, failure: &Failure, now: Instant) {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16));
+        self.failures = self.failures.saturating_add(1);
+        let pause = doubled.min(LONGEST_PAUSE).max(failure.retry_after.unwrap_or_default());
+        self.due = now + pause;
+        if failure.kind == FailureKind::BadRequest {
+            self.under_way = None;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;

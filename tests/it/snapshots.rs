@@ -1,0 +1,163 @@
+//! Vendors' lists read at an interval: who is asked about nobody any more, what serves while a vendor is down, and what a
+//! reading costs. The real binary, the simulated vendors, real HTTP.
+
+use std::time::Duration;
+
+use riskstream::simulator::{Fault, Latency, Limit};
+use serde_json::Value;
+
+use crate::harness::kafka::{NewRecord, Stage};
+use crate::harness::service::{Service, Settings};
+use crate::harness::vendors::Vendors;
+use crate::harness::{alerts, wait};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A service with a stage of its own, and vendors that know everybody.
+struct Scene {
+    stage: Stage,
+    vendors: Vendors,
+    sent: usize,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let options = riskstream::simulator::Options { known: 1.0, ..Default::default() };
+        Scene { stage: Stage::embedded(1), vendors: Vendors::of(options), sent: 0 }
+    }
+
+    /// Has a vendor list these numbers of its entities.
+    fn list(&self, vendor: &str, numbers: std::ops::Range<usize>) {
+        // As the vendor spells it.
+        let entity = |n| alerts::entity(vendor, n).replace("\\\\", "/");
+        self.vendors.world.list(vendor, numbers.map(entity).collect());
+    }
+
+    fn start(&self, vendor: &str, more: &str) -> Service {
+        let rest = format!("providers:\n{}", self.vendors.provider(vendor, more));
+        let mut service = Service::start(&Settings::of(&self.stage, "deadline: 5s", rest).text());
+        service.assigned(1);
+        service
+    }
+
+    /// Sends an alert about entity `n` of a vendor; what is said of it.
+    fn ask(&mut self, vendor: &str, n: usize) -> Value {
+        let alert = alerts::of(vendor, &alerts::entity(vendor, n), self.sent);
+        self.stage.produce(vec![NewRecord::value(0, alert)]);
+        self.sent += 1;
+        self.stage.wait_for(self.sent, BOUND);
+        let outputs = self.stage.outputs();
+        let value: Value = serde_json::from_slice(outputs.last().unwrap().value.as_ref().unwrap()).unwrap();
+        value["risk"]["entities"][0].clone()
+    }
+
+    /// Requests to a vendor whose path and query hold `part`.
+    fn calls(&self, vendor: &str, part: &str) -> u64 {
+        let calls = self.vendors.world.calls(vendor).by_path;
+        calls.iter().filter(|(path, _)| path.contains(part)).map(|(_, count)| count).sum()
+    }
+
+    /// Questions about single entities.
+    fn look_ups(&self, vendor: &str) -> u64 {
+        self.vendors.world.calls(vendor).by_entity.values().sum()
+    }
+}
+
+/// Waits until so many lists were read whole.
+fn read(service: &mut Service, vendor: &str, times: f64) {
+    let series = format!("riskstream_snapshot_reads_total{{outcome=\"complete\",provider=\"{vendor}\"}}");
+    wait("the list was read", BOUND, || service.metric(&series).is_some_and(|read| read >= times));
+}
+
+fn entities(service: &mut Service, vendor: &str) -> Option<f64> {
+    service.metric(&format!("riskstream_snapshot_entities{{provider=\"{vendor}\"}}"))
+}
+
+#[test]
+fn alerts_are_answered_from_the_list_without_a_look_up_and_go_on_when_the_vendor_is_down() {
+    let mut scene = Scene::new();
+    scene.list("datadog", 0..1200);
+    let mut service =
+        scene.start("datadog", ", mode: snapshot, snapshot: {interval: 3s}, breaker: {open_for: 100ms}");
+    read(&mut service, "datadog", 1.0);
+    assert_eq!(entities(&mut service, "datadog"), Some(1200.0));
+    for n in [0, 600, 1199] {
+        let found = scene.ask("datadog", n);
+        assert_eq!((&found["status"], &found["source"]), (&"scored".into(), &"snapshot".into()), "{found}");
+        assert!(found["as_of"].is_string() && found["age_seconds"].is_u64(), "{found}");
+    }
+    let absent = scene.ask("datadog", 5000);
+    assert_eq!((&absent["status"], &absent["source"]), (&"unknown".into(), &"snapshot".into()), "{absent}");
+
+    scene.vendors.world.fault(Fault::status("/datadog", 503, ""));
+    // Believed for two intervals, then it stands in, marked.
+    wait("the snapshot is overdue", BOUND, || service.get("/readyz").1.contains("the snapshot is"));
+    let old = scene.ask("datadog", 7);
+    assert_eq!((&old["status"], &old["source"]), (&"scored".into(), &"stale".into()), "{old}");
+    assert!(["server_error", "breaker_open"].iter().any(|reason| old["stale_reason"] == **reason), "{old}");
+    assert_eq!(scene.look_ups("datadog"), 0);
+    assert!(service.get("/").1.contains("the snapshot is"), "the status page says it");
+
+    scene.vendors.world.clear_faults();
+    wait("the list is read again", BOUND, || !service.get("/readyz").1.contains("the snapshot is"));
+    assert_eq!(scene.ask("datadog", 7)["source"], "snapshot");
+    assert_eq!(scene.look_ups("datadog"), 0);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+/// Requests for a page of Datadog's list.
+fn page(scene: &Scene, number: u8) -> u64 {
+    scene.calls("datadog", &format!("page%5Bnumber%5D={number}&"))
+}
+
+#[test]
+fn a_page_that_fails_is_read_again_alone_and_the_old_list_serves_until_the_new_one_is_whole() {
+    let mut scene = Scene::new();
+    scene.list("datadog", 0..1200);
+    let mut service = scene.start("datadog", ", mode: snapshot, snapshot: {interval: 12s}");
+    read(&mut service, "datadog", 1.0);
+    assert_eq!([1, 2, 3].map(|number| page(&scene, number)), [1, 1, 1], "1200 rows are three pages");
+
+    // The next reading gets its first page, and stumbles three times over the second.
+    scene.list("datadog", 0..1300);
+    let whole = Fault::slow_answer("/datadog", Latency::NONE).times(1);
+    scene.vendors.world.set_faults(vec![whole, Fault::status("/datadog", 503, "").times(3)]);
+    wait("the second page fails", BOUND, || page(&scene, 2) > 1);
+    assert_eq!(scene.ask("datadog", 7)["source"], "snapshot");
+    assert_eq!(
+        scene.ask("datadog", 1250)["status"],
+        "unknown",
+        "the new list is not in use before it is whole"
+    );
+    read(&mut service, "datadog", 2.0);
+    assert_eq!([1, 2, 3].map(|number| page(&scene, number)), [2, 5, 2], "it went on where it was");
+    assert_eq!(scene.ask("datadog", 1250)["status"], "scored");
+    assert_eq!(entities(&mut service, "datadog"), Some(1300.0));
+    let failed = "riskstream_snapshot_reads_total{outcome=\"failed\",provider=\"datadog\"}";
+    assert_eq!(service.metric(failed), Some(3.0));
+    assert_eq!(scene.look_ups("datadog"), 0);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[test]
+fn pages_beside_look_ups_stay_within_the_quota() {
+    let mut scene = Scene::new();
+    scene.list("datadog", 0..4000);
+    let limit = Limit { requests: 4, per_ms: 1_000, sliding: true };
+    scene.vendors.world.set_limit("datadog", Some(limit));
+    let more = ", mode: both, limit: {requests: 4, per: 1s}, snapshot: {interval: 60s}";
+    let mut service = scene.start("datadog", more);
+    // Whoever comes before the list is there is asked about.
+    let alerts =
+        (5000..5008).map(|n| NewRecord::value(0, alerts::of("datadog", &alerts::entity("datadog", n), n)));
+    scene.stage.produce(alerts.collect());
+    scene.sent += 8;
+    scene.stage.wait_for(8, BOUND);
+    read(&mut service, "datadog", 1.0);
+    let refused = "riskstream_vendor_requests_total{outcome=\"rate_limited\",provider=\"datadog\"}";
+    assert_eq!(service.metric(refused), Some(0.0));
+    let calls = scene.vendors.world.calls("datadog");
+    assert_eq!(scene.calls("datadog", "page%5Bnumber%5D"), 8, "4000 rows are eight pages");
+    assert!(calls.peak_arrivals(Duration::from_secs(1)) <= 4, "{:?}", calls.arrivals);
+    assert_eq!(service.terminate().code, Some(0));
+}
