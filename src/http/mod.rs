@@ -9,6 +9,8 @@
 mod base_url;
 mod client;
 #[cfg(test)]
+mod connection_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

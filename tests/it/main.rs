@@ -11,6 +11,7 @@ mod harness;
 mod api;
 mod bench;
 mod commands;
+mod connections;
 mod deadline;
 mod dlq;
 mod faults;

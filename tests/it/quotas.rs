@@ -281,3 +281,40 @@ fn a_refused_key_is_told_and_probed_and_old_answers_serve_until_a_new_one_heals_
     assert!(!service.get("/readyz").1.contains("unauthorised"));
     assert_eq!(service.terminate().code, Some(0));
 }
+
+#[test]
+fn answers_of_one_moment_are_asked_again_over_a_while_and_within_the_quota() {
+    const ENTITIES: usize = 400;
+    let stage = Stage::embedded(4);
+    let vendors = Vendors::start(5);
+    let quota = 300;
+    vendors.world.set_limit(VENDOR, Some(Limit { requests: quota, per_ms: 1_000, sliding: true }));
+    let more = format!(", limit: {{requests: {quota}, per: 1s}}, ttl: {{scored: 5s, unknown: 5s}}");
+    let mut service = started(&stage, &vendors, VENDOR, "deadline: 20s", &more);
+    let began = Instant::now();
+    let mut sent = 0;
+    // Everybody is asked about all the time, for as long as all answers live, and a little longer.
+    while began.elapsed() < Duration::from_secs(9) {
+        stage.produce((0..ENTITIES).map(|n| alert(&stage, VENDOR, n)).collect());
+        sent += ENTITIES;
+        stage.wait_for(sent, Duration::from_secs(30));
+    }
+    let calls = vendors.world.calls(VENDOR);
+    let again: Vec<Duration> = calls.arrivals.iter().skip(ENTITIES).take(ENTITIES).copied().collect();
+    assert_eq!(again.len(), ENTITIES, "all were asked again");
+    let span = again[ENTITIES * 99 / 100] - again[ENTITIES / 100];
+    let peak = calls.peak_arrivals(SECOND);
+    let labels = format!("{{outcome=\"rate_limited\",provider=\"{VENDOR}\"}}");
+    let refused = service.metric(&format!("riskstream_vendor_requests_total{labels}"));
+    say(&format!(
+        "{ENTITIES} answers of {:?} that live for 5 s: asked again over {span:?}, at most {peak} calls in a second, {refused:?} refused",
+        calls.arrivals[ENTITIES - 1] - calls.arrivals[0]
+    ));
+    assert!(span >= Duration::from_millis(500), "a tenth of their lifetime: {span:?}");
+    assert!(peak <= quota as usize, "{peak} calls within a second");
+    assert_eq!(refused, Some(0.0));
+    assert_eq!(service.terminate().code, Some(0));
+    check::all_committed(&stage);
+    let complete = stage.outputs().iter().filter(|o| o.header("risk-status") == Some("complete")).count();
+    assert_eq!(complete, sent, "nobody waited in vain");
+}
