@@ -87,12 +87,12 @@ impl VendorConfig {
     /// What the vendor's list holds, where it has one that can be read.
     pub fn listing(&self) -> Option<Listing> {
         match self {
-            VendorConfig::Datadog(_) => Some(Listing::Everybody),
-            VendorConfig::CortexXdr(_)
+            VendorConfig::CortexXdr(_) => Some(Listing::Riskiest),
+            VendorConfig::Datadog(_)
             | VendorConfig::GoogleSecops(_)
             | VendorConfig::Cloudflare(_)
-            | VendorConfig::OracleCasb(_)
-            | VendorConfig::GenericHttp(_) => None,
+            | VendorConfig::OracleCasb(_) => Some(Listing::Everybody),
+            VendorConfig::GenericHttp(_) => None,
         }
     }
 

@@ -169,9 +169,13 @@ impl Pages {
     }
 
     fn summary(&self) -> Response {
-        let with_level = self.users.iter().filter_map(|(email, profile)| {
+        let listed = self.world.listed(NAME);
+        let with_level = listed.as_ref().unwrap_or(&self.users).iter().filter_map(|(name, profile)| {
+            // Who was listed by id has the e-mail that their own page has.
+            let listed = Uuid::try_parse(name).ok();
+            let email = &listed.map_or_else(|| name.clone(), |id| format!("{}@example.org", id.simple()));
             Some(json!({
-                "user_id": user_id(email).to_string(),
+                "user_id": listed.unwrap_or_else(|| user_id(email)).to_string(),
                 "email": email,
                 "name": email.split('@').next(),
                 "event_count": events(profile).len(),

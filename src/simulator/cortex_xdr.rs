@@ -52,6 +52,11 @@ pub const NO_MODULE: ApiKey =
 
 const KEYS: [ApiKey; 4] = [STANDARD, ADVANCED, NO_ROLE, NO_MODULE];
 const VENDOR: &str = "cortex_xdr";
+/// The most entities that a list of the riskiest shows.
+const TOP: usize = 100;
+/// Whom the lists show, as far as they are known.
+const USERS: [&str; 3] = ["ACME/jdoe", "ACME/asmith", "ACME/svc-backup"];
+const HOSTS: [&str; 2] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
 /// How far a signature's time may be from ours, in milliseconds. The vendor does not say.
 const SKEW: u64 = 5 * 60 * 1000;
 
@@ -93,23 +98,16 @@ pub fn router(world: Arc<World>) -> Router {
     Router::new()
         .route("/public_api/v1/get_risk_score", post(get_risk_score))
         .route("/public_api/v1/get_risk_score/", post(get_risk_score))
+        .route("/public_api/v1/get_risky_users", post(get_risky_users))
+        .route("/public_api/v1/get_risky_hosts", post(get_risky_hosts))
         .method_not_allowed_fallback(wrong_call)
         .fallback(wrong_call)
         .with_state(Arc::new(tenant))
 }
 
 async fn get_risk_score(State(tenant): State<Arc<Tenant>>, headers: HeaderMap, body: Bytes) -> Response {
-    let now = Timestamp::now().as_millisecond();
-    let Some(key) = tenant.key(&headers, now) else {
-        return error(StatusCode::UNAUTHORIZED, "Public API request unauthorized", Value::Null);
-    };
-    if tenant.world.admit(VENDOR).is_err() {
-        return error(StatusCode::TOO_MANY_REQUESTS, "Too many requests", json!("retry later"));
-    }
-    match key.grant {
-        Grant::Full => {}
-        Grant::NoRole => return error(StatusCode::FORBIDDEN, "Forbidden", json!("missing RBAC permission")),
-        Grant::NoModule => return failed(json!("No identity threat")),
+    if let Some(refusal) = tenant.refusal(&headers) {
+        return refusal;
     }
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         let message = json!({"line": 1, "column": 1, "message": "no viable alternative at input"});
@@ -125,7 +123,55 @@ async fn get_risk_score(State(tenant): State<Arc<Tenant>>, headers: HeaderMap, b
     }
 }
 
+async fn get_risky_users(State(tenant): State<Arc<Tenant>>, headers: HeaderMap, body: Bytes) -> Response {
+    tenant.riskiest(&headers, &body, &USERS, |id| id.contains('/')).await
+}
+
+async fn get_risky_hosts(State(tenant): State<Arc<Tenant>>, headers: HeaderMap, body: Bytes) -> Response {
+    tenant.riskiest(&headers, &body, &HOSTS, |id| !id.contains('/')).await
+}
+
 impl Tenant {
+    /// The riskiest of those who are listed, the highest score first.
+    async fn riskiest(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        shown: &[&str],
+        is_one: fn(&str) -> bool,
+    ) -> Response {
+        if let Some(refusal) = self.refusal(headers) {
+            return refusal;
+        }
+        // With `request_data` in it, as other calls have it, this one fails.
+        if serde_json::from_slice::<Value>(body).ok() != Some(json!({})) {
+            return wrong_call().await;
+        }
+        let known = |id: &&str| self.world.profile(id).map(|profile| ((*id).to_owned(), profile));
+        let listed = self.world.listed(VENDOR).unwrap_or_else(|| shown.iter().filter_map(known).collect());
+        let mut rows: Vec<_> = listed.into_iter().filter(|(id, _)| is_one(id)).collect();
+        rows.sort_by(|(_, one), (_, other)| other.score.total_cmp(&one.score));
+        let rows: Vec<Value> = rows.iter().take(TOP).map(|(id, profile)| reply(id, profile)).collect();
+        Json(json!({"reply": rows})).into_response()
+    }
+
+    /// What a request without a right, or above the quota, gets.
+    fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
+        let Some(key) = self.key(headers, Timestamp::now().as_millisecond()) else {
+            return Some(error(StatusCode::UNAUTHORIZED, "Public API request unauthorized", Value::Null));
+        };
+        if self.world.admit(VENDOR).is_err() {
+            return Some(error(StatusCode::TOO_MANY_REQUESTS, "Too many requests", json!("retry later")));
+        }
+        match key.grant {
+            Grant::Full => None,
+            Grant::NoRole => {
+                Some(error(StatusCode::FORBIDDEN, "Forbidden", json!("missing RBAC permission")))
+            }
+            Grant::NoModule => Some(failed(json!("No identity threat"))),
+        }
+    }
+
     /// The key that a request proves to have.
     fn key(&self, headers: &HeaderMap, now: i64) -> Option<ApiKey> {
         let text = |name: &str| headers.get(name)?.to_str().ok();

@@ -162,6 +162,8 @@ async fn query(
     }
     let filter = parameters.get("filter").map_or("", String::as_str);
     let conditions = match filter::parse(filter) {
+        // Everybody.
+        _ if filter.is_empty() => Vec::new(),
         Ok(conditions) => conditions,
         Err(what) => {
             let message = format!("Invalid filter: {what}");
@@ -209,9 +211,12 @@ fn found(world: &World, conditions: &[Condition]) -> (Vec<Value>, bool) {
     let Some((member, operator, id)) = entity else {
         // Without an entity, everybody: here, a few.
         let hosts = (1..=25).map(|number| format!("ws-{number}.corp.example.com"));
-        let rows = hosts.filter_map(|host| Some((world.profile(&host)?, host)));
+        let known = || hosts.filter_map(|host| world.profile(&host).map(|profile| (host, profile))).collect();
+        let rows: Vec<(String, Profile)> = world.listed(VENDOR).unwrap_or_else(known);
         return (
-            rows.flat_map(|(profile, host)| windows(&profile, "hostname", &host, start, end)).collect(),
+            rows.into_iter()
+                .flat_map(|(host, profile)| windows(&profile, "hostname", &host, start, end))
+                .collect(),
             false,
         );
     };

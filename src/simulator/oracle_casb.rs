@@ -174,7 +174,10 @@ async fn report(
             tenant.world.asked(VENDOR, user);
             vec![user.clone()]
         }
-        None => (0..EVERYBODY).map(|n| format!("user{n}@example.com")).collect(),
+        None => match tenant.world.listed(VENDOR) {
+            Some(listed) => listed.into_iter().map(|(user, _)| user).collect(),
+            None => (0..EVERYBODY).map(|n| format!("user{n}@example.com")).collect(),
+        },
     };
     let rows: Vec<_> = users
         .iter()

@@ -189,11 +189,10 @@ impl World {
         self.state().listed.insert(vendor.to_owned(), entities);
     }
 
-    /// Whom a vendor's list shows now; `default` unless it was changed.
-    pub(super) fn listed(&self, vendor: &str, default: &[&str]) -> Vec<(String, Profile)> {
-        let entities = self.state().listed.get(vendor).cloned();
-        let entities = entities.unwrap_or_else(|| default.iter().map(|id| (*id).to_owned()).collect());
-        entities.into_iter().filter_map(|id| self.profile(&id).map(|profile| (id, profile))).collect()
+    /// Whom a vendor's list shows now, where that was said: those of them that are known.
+    pub(super) fn listed(&self, vendor: &str) -> Option<Vec<(String, Profile)>> {
+        let entities = self.state().listed.get(vendor).cloned()?;
+        Some(entities.into_iter().filter_map(|id| self.profile(&id).map(|profile| (id, profile))).collect())
     }
 
     /// Keeps a list as it is now for its further pages; the number names it.

@@ -12,6 +12,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use crate::entity::{Entity, EntityKind, is_email};
 use crate::http::{BaseUrl, Request, Response};
 use crate::provider::error::Verdict;
+use crate::provider::snapshot::{Bulk, Page};
 use crate::provider::templates::Templates;
 use crate::provider::transport::Transport;
 use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, quota};
@@ -187,6 +189,10 @@ impl Provider for Cloudflare {
         }
     }
 
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        Some(self)
+    }
+
     fn probe(&self) -> Asking<'_, ()> {
         Box::pin(async move {
             let (_, _): (wire::Summary, _) = self.list(&["zt_risk_scoring", "summary"], &[]).await?;
@@ -201,5 +207,26 @@ impl Provider for Cloudflare {
     fn identity(&self) -> String {
         let Self { config, base, scale, templates, .. } = self;
         format!("cloudflare {} {} {templates:?} {scale:?}", base.host(), config.account_id)
+    }
+}
+
+/// The summary, which holds whoever has a level and is not documented to have pages.
+impl Bulk for Cloudflare {
+    fn page<'a>(&'a self, _cursor: Option<&'a str>) -> Asking<'a, Page> {
+        Box::pin(async move {
+            let (summary, info) = self.list(&["zt_risk_scoring", "summary"], &[]).await?;
+            let mut page = normalise::listed(summary, &self.scale)?;
+            // How further ones would be asked for is not known.
+            page.cut |= info.total_pages.is_some_and(|pages| pages > 1);
+            Ok(page)
+        })
+    }
+
+    fn name<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        let name = self.templates.spell(kind, id)?;
+        match directory::uuid(&name) {
+            Some(id) => Some(id.hyphenated().to_string().into()),
+            None => is_email(&name).then(|| name.to_lowercase().into()),
+        }
     }
 }

@@ -9,8 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::wire::{self, Envelope, Event, User};
-use crate::provider::lenient::{is_markup, present};
+use super::directory::uuid;
+use super::wire::{self, Envelope, Event, Summary, SummaryUser, User};
+use crate::entity::is_email;
+use crate::provider::lenient::{self, is_markup, present};
+use crate::provider::snapshot::{Page, Row};
 use crate::provider::{Answer, Failure, FailureKind, Raw, Scored};
 use crate::score::{Level, Scale};
 
@@ -125,6 +128,45 @@ fn scored(user: User, scale: &Scale) -> Result<Answer, Failure> {
         last_seen: seen().max(),
         reasons: reasons(&user.events),
         attributes: attributes(user),
+    })))
+}
+
+/// What the summary says of each of its users, once by id and once by e-mail.
+///
+/// # Errors
+/// A summary without its list, or with users of whom none has an id or e-mail.
+pub fn listed(summary: Summary, scale: &Scale) -> Result<Page, Failure> {
+    let users = summary.users.ok_or_else(|| Failure::malformed("a summary without `users`"))?;
+    let mut rows = Vec::with_capacity(2 * users.len());
+    for user in users {
+        let id = user.user_id.as_deref().and_then(uuid).map(|id| id.hyphenated().to_string());
+        let email = user.email.as_deref().map(str::to_lowercase).filter(|email| is_email(email));
+        let answer = of_summary(user, scale);
+        let names: Vec<String> = id.into_iter().chain(email).collect();
+        if names.is_empty() {
+            rows.push(None);
+        }
+        rows.extend(names.into_iter().map(|name| Some(Row { name, rank: 0, answer: answer.clone() })));
+    }
+    Page::of(rows)
+}
+
+fn of_summary(user: SummaryUser, scale: &Scale) -> Result<Answer, FailureKind> {
+    let Some(word) = user.max_risk_level.filter(|word| !word.is_empty()) else {
+        return Ok(Answer::Unknown { detail: Some("no_level") });
+    };
+    let level = level(&word).ok_or(FailureKind::MalformedResponse)?;
+    let email = user.email.map(Value::String);
+    Ok(Answer::Scored(Box::new(Scored {
+        score: scale.points.score(level),
+        level,
+        raw: Raw { score: None, level: Some(word), scale: SCALE.into() },
+        delta: None,
+        signals: user.event_count.as_ref().and_then(serde_json::Number::as_u64),
+        first_seen: None,
+        last_seen: user.last_event.as_ref().and_then(lenient::moment),
+        reasons: Vec::new(),
+        attributes: present([("email", email), ("name", user.name.filter(|name| !name.is_null()))]),
     })))
 }
 

@@ -591,3 +591,56 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn the_summary_is_read_once_for_all_and_names_each_by_id_and_by_email() {
+    let recorder = Recorder::start([told(200, fixture!("summary.json"))]).await;
+    let provider = cloudflare(recorder.base("/client/v4"));
+    let (rows, cut) = testing::listed(&provider).await.unwrap();
+    let expected = [
+        (LOWER_ID, 30.0),
+        ("ada@example.com", 30.0),
+        (ID, 90.0),
+        ("ada@example.com", 90.0),
+        ("word@example.com", 90.0),
+    ];
+    assert_eq!(testing::scores(&rows), expected);
+    assert!(cut, "a user with neither is told");
+    let scored = testing::scored(rows[2].answer.clone().map_err(|kind| Failure::new(kind, "")));
+    assert_eq!(
+        (scored.level, scored.raw.level.as_deref(), scored.signals),
+        (Level::High, Some("high"), Some(5))
+    );
+    assert_eq!(scored.last_seen.unwrap().to_string(), "2026-05-29T14:00:00Z");
+    assert_eq!(Value::Object(scored.attributes), json!({"email": "ada@example.com", "name": "Ada"}));
+    assert_eq!(recorder.targets(), [path("zt_risk_scoring/summary")]);
+    let name = |id: &str| provider.bulk().unwrap().name(EntityKind::User, id).map(|name| name.into_owned());
+    assert_eq!(name(&ID.to_uppercase()).as_deref(), Some(ID));
+    assert_eq!(name("Ada@Example.com").as_deref(), Some("ada@example.com"));
+    assert_eq!(name("jdoe"), None);
+}
+
+#[tokio::test]
+async fn a_summary_that_is_not_whole_or_not_there_is_told() {
+    let summary = |users: Value, info: Value| {
+        told(200, json!({"success": true, "result": {"users": users}, "result_info": info}).to_string())
+    };
+    let user = json!([{"user_id": ID, "max_risk_level": "colossal"}, {"user_id": OTHER_ID}]);
+    let recorder = Recorder::start([
+        summary(user, json!({"total_pages": 2})),
+        summary(json!([]), Value::Null),
+        summary(Value::Null, Value::Null),
+        told(200, fixture!("result_null.json")),
+        told(403, fixture!("authentication.json")),
+    ])
+    .await;
+    let provider = cloudflare(recorder.base(""));
+    let (rows, cut) = testing::listed(&provider).await.unwrap();
+    assert_eq!(rows[0].answer, Err(FailureKind::MalformedResponse));
+    assert_eq!(rows[1].answer, Ok(Answer::Unknown { detail: Some("no_level") }));
+    assert!(cut, "how further pages are asked for is not known");
+    assert_eq!(testing::listed(&provider).await.unwrap(), (vec![], false));
+    for expected in [FailureKind::MalformedResponse, FailureKind::MalformedResponse, FailureKind::Forbidden] {
+        assert_eq!(kind(testing::listed(&provider).await), expected);
+    }
+}

@@ -4,9 +4,9 @@
 //! be any JSON. Never decides what an answer means.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
-use crate::provider::lenient::{object, or_default};
+use crate::provider::lenient::{object, or_default, or_no_number};
 
 /// What every answer of the API comes in.
 #[derive(Debug, Deserialize)]
@@ -104,6 +104,13 @@ pub struct SummaryUser {
     /// What the score's own answer calls `risk_level`.
     #[serde(deserialize_with = "or_default")]
     pub max_risk_level: Option<String>,
+    /// Name.
+    pub name: Option<Value>,
+    /// How many events there were.
+    #[serde(deserialize_with = "or_no_number")]
+    pub event_count: Option<Number>,
+    /// When the last one was.
+    pub last_event: Option<Value>,
 }
 
 /// One row of the account's list of Access users.

@@ -95,8 +95,12 @@ fn is_agent(value: &str) -> bool {
 
 /// Whether two spellings of an id name the same: case and the direction of the slash do not count.
 pub fn same(a: &str, b: &str) -> bool {
-    let fold = |id: &str| id.trim().replace('\\', "/").to_lowercase();
     fold(a) == fold(b)
+}
+
+/// What is the same for every spelling of an id.
+pub fn fold(id: &str) -> String {
+    id.trim().replace('\\', "/").to_lowercase()
 }
 
 fn not_a_person() -> Failure {

@@ -8,9 +8,10 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::identifier::same;
+use super::identifier::{fold, same};
 use super::wire::{ApiError, Body, Reason, Risk};
 use crate::entity::EntityKind;
+use crate::provider::snapshot::{Page, Row};
 use crate::provider::{Answer, Failure, FailureKind, Raw, Scored, lenient};
 use crate::score::{Level, Scale, Score};
 
@@ -51,6 +52,27 @@ pub fn answer(asked: Question<'_>, status: u16, body: &[u8], scale: &Scale) -> R
         (_, Some(error)) => refusal(asked, code(&error).unwrap_or(500), Some(&error)),
         (risk, None) => found(asked, &risk.map_err(Failure::malformed)?, scale),
     }
+}
+
+/// Reads the vendor's list of its riskiest entities of `kind`.
+///
+/// # Errors
+/// Every way in which the vendor says no, and `malformed_response` for what is no list.
+pub fn list(kind: EntityKind, status: u16, body: &[u8], scale: &Scale) -> Result<Page, Failure> {
+    let read = Body::read(body).filter(|_| (200..300).contains(&status));
+    let Some(Ok(risks)) = read.as_ref().map(Body::risks) else {
+        // Not a list: what a look-up says to it, but that nobody was asked about.
+        return match answer(Question { kind, id: "" }, status, body, scale) {
+            Err(failure) => Err(failure),
+            Ok(_) => Err(Failure::malformed("the answer to a list is not a list")),
+        };
+    };
+    let row = |risk: Risk| {
+        let id = risk.id.as_ref().and_then(lenient::text)?;
+        let answer = found(Question { kind, id: &id }, &risk, scale).map_err(|failure| failure.kind);
+        Some(Row { name: fold(&id), rank: 0, answer })
+    };
+    Page::of(risks.into_iter().map(row))
 }
 
 fn not_json() -> Failure {

@@ -32,7 +32,7 @@ macro_rules! fixtures {
 }
 
 /// Every fixture, by file name.
-const FIXTURES: [(&str, &[u8]); 27] = fixtures![
+const FIXTURES: [(&str, &[u8]); 29] = fixtures![
     "failed.json",
     "forbidden.json",
     "found_endpoint.json",
@@ -55,6 +55,8 @@ const FIXTURES: [(&str, &[u8]); 27] = fixtures![
     "reply_empty.json",
     "reply_list.json",
     "reply_null.json",
+    "risky_hosts.json",
+    "risky_users.json",
     "score_not_a_number.json",
     "score_zero.json",
     "unauthorised.json",
@@ -324,7 +326,7 @@ async fn a_replayed_signature_is_refused() {
     let signature = SecretString::from(sign::signature(ADVANCED.key, &nonce, &timestamp));
     let mut statuses = Vec::new();
     for _ in 0..2 {
-        let url = base.join(&super::PATH, "", &[]).unwrap();
+        let url = base.join(&["public_api", "v1", super::CALL], "", &[]).unwrap();
         let request = Request::post_json(url, &json!({"request_data": {"id": "ACME/jdoe"}}))
             .header("x-xdr-auth-id", ADVANCED.id)
             .header("x-xdr-nonce", &nonce)
@@ -441,4 +443,64 @@ proptest! {
             prop_assert!(is_honest(body.as_bytes(), &answer(JDOE, status, body.as_bytes(), &Scale::default())));
         }
     }
+}
+
+#[tokio::test]
+async fn both_lists_of_the_riskiest_are_read_each_with_an_empty_object() {
+    let recorder = Recorder::start([
+        told_bytes(200, fixture("risky_users.json")),
+        told_bytes(200, fixture("risky_hosts.json")),
+    ])
+    .await;
+    let base = recorder.base("");
+    let cortex = provider(&base, config(ADVANCED, KeyType::Advanced));
+    let (rows, cut) = testing::listed(&cortex).await.unwrap();
+    let expected = [
+        ("acme/jdoe", 72.0),
+        ("acme/asmith", 0.0),
+        ("acme/odd", -2.0),
+        ("0123456789abcdef0123456789abcdef", 15.0),
+    ];
+    assert_eq!(testing::scores(&rows), expected);
+    assert!(cut, "a row without an id is told");
+    assert_eq!(recorder.targets(), ["/public_api/v1/get_risky_users", "/public_api/v1/get_risky_hosts"]);
+    assert!(recorder.asked().iter().all(|asked| asked.body == "{}"));
+    let bulk = cortex.bulk().unwrap();
+    assert_eq!(bulk.listing(), crate::provider::snapshot::Listing::Riskiest);
+    let name = |kind, id| bulk.name(kind, id).map(|name| name.into_owned());
+    assert_eq!(name(EntityKind::User, r"ACME\JDoe").as_deref(), Some("acme/jdoe"));
+    assert_eq!(name(EntityKind::User, "jdoe").as_deref(), Some("acme/jdoe"), "by the template");
+    let agent = "0123456789ABCDEF0123456789ABCDEF";
+    assert_eq!(name(EntityKind::Endpoint, agent), Some(agent.to_lowercase()));
+    assert_eq!(
+        (name(EntityKind::Endpoint, "ws-1"), name(EntityKind::User, r"NT AUTHORITY\SYSTEM")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_list_is_told_as_a_look_up_would_tell_it() {
+    for (status, name, expected) in [
+        (200, "found_user.json", FailureKind::MalformedResponse),
+        (500, "not_found.json", FailureKind::MalformedResponse),
+        (500, "no_module.json", FailureKind::Unlicensed),
+        (500, "wrong_call.txt", FailureKind::BadRequest),
+        (401, "unauthorised.json", FailureKind::Unauthorised),
+        (403, "proxy_page.html", FailureKind::MalformedResponse),
+    ] {
+        let recorder = Recorder::start([told_bytes(status, fixture(name))]).await;
+        let cortex = provider(&recorder.base(""), config(ADVANCED, KeyType::Advanced));
+        assert_eq!(testing::kind(testing::listed(&cortex).await), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_simulated_lists_say_the_same_as_look_ups() {
+    let (simulator, base) = simulator(1.0).await;
+    let cortex = provider(&base, config(STANDARD, KeyType::Standard));
+    simulator.world().list("cortex_xdr", (0..150).map(|n| format!("ACME/u{n}")).collect());
+    let (rows, _) = testing::listed(&cortex).await.unwrap();
+    assert_eq!(rows.len(), 100, "the riskiest only");
+    let asked = cortex.ask(&user(&rows[0].name.to_uppercase().replace("ACME/U", "ACME/u"))).await.unwrap();
+    assert_eq!(rows[0].answer.as_ref(), Ok(&asked));
 }

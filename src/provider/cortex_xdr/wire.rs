@@ -79,6 +79,15 @@ impl Body {
     }
 }
 
+impl Body {
+    /// The list in it; the reason why not when there is none.
+    pub fn risks(&self) -> Result<Vec<Risk>, &'static str> {
+        let Some(Value::Array(rows)) = self.0.get("reply") else { return Err("reply is not a list") };
+        let row = |row: &Value| row.as_object().map(Risk::read).ok_or("a row of the list is not an object");
+        rows.iter().map(row).collect()
+    }
+}
+
 impl Risk {
     fn read(reply: &Map<String, Value>) -> Risk {
         Risk {

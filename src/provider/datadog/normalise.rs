@@ -68,7 +68,7 @@ fn scored(body: &[u8], scale: &Scale) -> Result<Scored, Failure> {
 /// What the page of the list at `place` says.
 ///
 /// # Errors
-/// Every status but 200, and a 200 without a list, or with a row without an id.
+/// Every status but 200, and a 200 without a list, or with rows of which none has an id.
 pub fn page(
     status: u16,
     body: &[u8],
@@ -85,18 +85,18 @@ pub fn page(
     let empty = list.data.is_empty();
     let read_so_far = place.read + list.data.len() as u64;
     let row = |resource: Resource| {
-        let name = resource.id.clone().filter(|id| !id.is_empty());
-        let name = name.ok_or_else(|| Failure::malformed("a row of the list without an id"))?;
+        let name = resource.id.clone().filter(|id| !id.is_empty())?;
         let answer = read(resource, scale).map(|scored| Answer::Scored(Box::new(scored)));
-        Ok(Row { name, rank: 0, answer: answer.map_err(|failure| failure.kind) })
+        Some(Row { name, rank: 0, answer: answer.map_err(|failure| failure.kind) })
     };
-    let rows = list.data.into_iter().map(row).collect::<Result<Vec<_>, Failure>>()?;
+    let mut page = Page::of(list.data.into_iter().map(row))?;
     // The size of a page is the vendor's to choose, so rows are counted. Without a number of them it ends with an empty page.
     let last = empty || total.is_some_and(|total| read_so_far >= total);
     let query = list.meta.query_id.filter(|id| !id.is_empty()).unwrap_or_else(|| place.query.to_owned());
     let next = Place { number: place.number.saturating_add(1), read: read_so_far, query: &query };
-    let cut = total.is_some_and(|total| last && read_so_far < total);
-    Ok(Page { rows, next: (!last).then(|| next.cursor()), cut })
+    page.next = (!last).then(|| next.cursor());
+    page.cut |= total.is_some_and(|total| last && read_so_far < total);
+    Ok(page)
 }
 
 /// Where a page of the list stands.

@@ -86,6 +86,16 @@ pub fn question(entity: &Entity, template: Option<&str>) -> Result<Question, Fai
     Ok(Question { condition, value })
 }
 
+/// The member of the indicator that a condition is on, where it is on nothing else.
+pub fn indicator(condition: &str) -> Option<&str> {
+    let (path, _) = condition.split_once([' ', ':', '='])?;
+    let quotes = condition.replace("\\\\", "").replace("\\\"", "").matches('"').count();
+    // A second condition has quotes of its own, and whatever is behind the first one's is not understood here.
+    let only = quotes == 2 && condition.ends_with('"');
+    path.strip_prefix("entity_indicator.")
+        .filter(|member| only && !member.is_empty() && !member.contains('.'))
+}
+
 /// The condition on the window: it begins no earlier than one window (and `slack`) ago, and is over.
 ///
 /// Exactly one window, as the vendor's example has it.

@@ -13,6 +13,8 @@ pub mod normalise;
 mod tests;
 pub mod wire;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -20,6 +22,7 @@ use self::config::{Config, Credential};
 use self::wire::Page;
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
+use crate::provider::snapshot::{self, Bulk};
 use crate::provider::templates::Templates;
 use crate::provider::tokens::Tokens;
 use crate::provider::transport::Transport;
@@ -29,6 +32,9 @@ use crate::score::Scale;
 /// The most pages that one question may take. An entity has two rows, so more than one page means that the
 /// vendor holds back, and many that it ignores the filter.
 const PAGES: usize = 5;
+
+/// Rows on a page of the list: the vendor gives 10,000 at once, which is more than a body may have.
+const ROWS: u64 = 500;
 
 /// One Google SecOps instance.
 pub struct GoogleSecops {
@@ -71,7 +77,7 @@ impl GoogleSecops {
         let mut token = None;
         let mut whole = false;
         for _ in 0..PAGES {
-            let page = self.page(&filter, self.config.page_size, token.as_deref()).await?;
+            let page = self.page(Some(&filter), self.config.page_size, token.as_deref()).await?;
             rows.extend(page.rows);
             match page.next {
                 None => {
@@ -94,9 +100,10 @@ impl GoogleSecops {
     }
 
     /// One page. All parameters but the token are the same for every page, as the vendor demands.
-    async fn page(&self, filter: &str, size: u64, token: Option<&str>) -> Result<Page, Failure> {
+    async fn page(&self, filter: Option<&str>, size: u64, token: Option<&str>) -> Result<Page, Failure> {
         let size = size.to_string();
-        let mut query = vec![("filter", filter), ("pageSize", &size)];
+        let mut query: Vec<_> = filter.map(|filter| ("filter", filter)).into_iter().collect();
+        query.push(("pageSize", &size));
         query.extend(self.config.order_by.as_deref().map(|order| ("orderBy", order)));
         query.extend(token.map(|token| ("pageToken", token)));
         let Config { project, location, instance, .. } = &self.config;
@@ -147,10 +154,14 @@ impl Provider for GoogleSecops {
         self.tokens.renew(why, next)
     }
 
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        Some(self)
+    }
+
     fn probe(&self) -> Asking<'_, ()> {
         Box::pin(async move {
             let window = filter::risk_window(self.config.window, self.config.slack, Timestamp::now());
-            self.page(&window, 1, None).await.map(|_| ())
+            self.page(Some(&window), 1, None).await.map(|_| ())
         })
     }
 
@@ -169,5 +180,27 @@ impl Provider for GoogleSecops {
         let Config { project, location, instance, window, slack, .. } = config;
         let place = format!("google_secops {} {project}/{location}/{instance}", self.base.host());
         format!("{place} {} {slack:?} {templates:?} {scale:?}", window.label())
+    }
+}
+
+/// The same query without a filter.
+impl Bulk for GoogleSecops {
+    fn page<'a>(&'a self, cursor: Option<&'a str>) -> Asking<'a, snapshot::Page> {
+        Box::pin(async move {
+            let page = Box::pin(GoogleSecops::page(self, None, ROWS, cursor)).await?;
+            normalise::listed(&page, self.config.window, &self.scale)
+        })
+    }
+
+    /// By what the entity is asked: the member of the indicator and its value. One that a condition on something else selects has
+    /// no name in the list.
+    fn name<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        if !self.templates.kinds().contains(&kind) {
+            return None;
+        }
+        let entity = Entity { kind, id: id.into() };
+        let question = filter::question(&entity, self.templates.get(kind)).ok()?;
+        let member = filter::indicator(&question.condition)?;
+        Some(normalise::name(member, &question.value).into())
     }
 }

@@ -8,13 +8,16 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use super::config::Window;
-use super::wire::{Delta, Row, member};
+use super::wire::{self, Delta, Row, member};
 use crate::provider::lenient::present;
-use crate::provider::{Answer, Raw, Scored};
+use crate::provider::{Answer, Failure, FailureKind, Raw, Scored, snapshot};
 use crate::score::{Scale, Score};
 
 /// What the vendor's number means.
 pub const SCALE: &str = "0-1000, normalised per window";
+
+/// What a row of the configured window is above all others by: more than any time in seconds.
+const OVER: i64 = 1 << 40;
 
 /// The answer that `rows` give about the entity whose indicator is one of `names`.
 ///
@@ -31,6 +34,65 @@ pub fn answer(rows: &[Row], names: &[&str], window: Window, scale: &Scale) -> An
     }
 }
 
+/// What a page of the list says of whom. Of an entity's windows the configured one counts most, then the latest.
+///
+/// # Errors
+/// No row says whom it is about.
+pub fn listed(page: &wire::Page, window: Window, scale: &Scale) -> Result<snapshot::Page, Failure> {
+    let mut rows = Vec::new();
+    for row in &page.rows {
+        let mut names = Vec::new();
+        row.indicator.iter().for_each(|indicator| indicated("", indicator, &mut names));
+        if names.is_empty() {
+            described(row, &mut names);
+        }
+        if names.is_empty() {
+            rows.push(None);
+        }
+        let answer = scored(row, scale).ok_or(FailureKind::MalformedResponse);
+        let answer = answer.map(|scored| Answer::Scored(Box::new(scored)));
+        let end = row.window_end.map_or(0, Timestamp::as_second);
+        let rank = end + if is_over(row, window) { OVER } else { 0 };
+        rows.extend(names.into_iter().map(|name| Some(snapshot::Row { name, rank, answer: answer.clone() })));
+    }
+    Ok(snapshot::Page { next: page.next.clone(), ..snapshot::Page::of(rows)? })
+}
+
+/// What an entity is called in the list: a member of its indicator, and the value.
+pub fn name(member: &str, value: &str) -> String {
+    let member = member.replace('_', "").to_ascii_lowercase();
+    format!("{member}={}", plain(value))
+}
+
+/// The names in an indicator.
+fn indicated(member: &str, value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => names.push(name(member, text)),
+        Value::Array(items) => items.iter().for_each(|item| indicated(member, item, names)),
+        Value::Object(members) => members.iter().for_each(|(member, item)| indicated(member, item, names)),
+        _ => {}
+    }
+}
+
+/// The names in what the row tells of the entity, where it has no indicator.
+fn described(row: &Row, names: &mut Vec<String>) {
+    let part = |of: &'_ Map<String, Value>, name| member(of, name).cloned();
+    let entity = row.entity.as_ref().and_then(Value::as_object).and_then(|entity| part(entity, "entity"));
+    let Some(Value::Object(noun)) = entity else { return };
+    let user = part(&noun, "user");
+    let user = user.as_ref().and_then(Value::as_object);
+    let told = [
+        ("hostname", part(&noun, "hostname")),
+        ("asset_ip_address", part(&noun, "ip")),
+        ("email", part(&noun, "email")),
+        ("email", user.and_then(|user| part(user, "email_addresses"))),
+        ("user_name", user.and_then(|user| part(user, "userid"))),
+    ];
+    for (member, value) in told {
+        value.iter().for_each(|value| indicated(member, value, names));
+    }
+}
+
 /// Whether the row is about an entity with one of these names; also when it does not say whom it is about.
 fn is_about(row: &Row, names: &[&str]) -> bool {
     let mut said = Vec::new();
@@ -44,8 +106,11 @@ fn is_about(row: &Row, names: &[&str]) -> bool {
 }
 
 fn is_same(a: &str, b: &str) -> bool {
-    let plain = |text: &str| text.trim().trim_end_matches('.').to_lowercase();
     plain(a) == plain(b)
+}
+
+fn plain(text: &str) -> String {
+    text.trim().trim_end_matches('.').to_lowercase()
 }
 
 fn texts<'v>(value: &'v Value, found: &mut Vec<&'v str>) {

@@ -1,6 +1,7 @@
 //! The provider against the simulator, over real HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -451,4 +452,66 @@ fn a_service_account_that_is_not_on_this_machine_is_no_problem_offline() {
     let problems = crate::config::Config::load(&file, []).unwrap_err().to_string();
     assert!(problems.contains("providers.secops.credentials"), "{problems}");
     assert!(crate::config::Config::load_offline(&file, []).is_ok());
+}
+
+#[tokio::test]
+async fn everybody_is_read_without_a_filter_page_by_page_and_the_configured_window_counts() {
+    let (simulator, _) = testing::simulated("google_secops", testing::knowing(1.0)).await;
+    let hosts: Vec<String> = (0..600).map(|n| format!("ws-{n}.corp.example.com")).collect();
+    simulator.world().list("google_secops", hosts.clone());
+    let secops = by_token(&simulator);
+    let (rows, cut) = testing::listed(&secops).await.unwrap();
+    assert_eq!((rows.len(), cut), (1200, false), "each of two windows");
+    let calls = simulator.world().calls("google_secops").by_path;
+    assert_eq!(calls.len(), 3, "{calls:?}");
+    assert!(calls.keys().all(|path| !path.contains("filter=") && path.contains("pageSize=500")));
+    let host = Entity::new(EntityKind::Host, "WS-17.corp.example.com.");
+    let name = secops.bulk().unwrap().name(EntityKind::Host, &host.id).unwrap().into_owned();
+    assert_eq!(name, "hostname=ws-17.corp.example.com");
+    let best = rows.iter().filter(|row| row.name == name).max_by_key(|row| row.rank).unwrap();
+    let listed = testing::scored(best.answer.clone().map_err(|kind| Failure::new(kind, "")));
+    assert_eq!(listed.score, testing::scored(secops.ask(&host).await).score);
+}
+
+#[test]
+fn a_row_is_called_by_its_indicator_in_either_spelling_and_else_by_what_it_describes() {
+    let read = |rows: Value| {
+        let page = Page::read(json!({"entityRiskScores": rows}).to_string().as_bytes()).unwrap();
+        normalise::listed(&page, Window::Day, &Scale::default())
+    };
+    let names = |rows: Value| {
+        let page = read(rows).unwrap();
+        (page.rows.into_iter().map(|row| row.name).collect::<Vec<_>>(), page.cut)
+    };
+    let noun = json!({"entity": {"hostname": "H", "ip": ["10.0.0.1"], "user": {"emailAddresses": ["A@b.example"], "userid": "u"}}});
+    let described =
+        ["hostname=h", "assetipaddress=10.0.0.1", "email=a@b.example", "username=u"].map(str::to_owned);
+    assert_eq!(
+        names(
+            json!([{"entity_indicator": {"asset_ip_address": "10.0.0.1"}}, {"entityIndicator": {"assetIpAddress": "10.0.0.2"}}])
+        ),
+        (vec!["assetipaddress=10.0.0.1".to_owned(), "assetipaddress=10.0.0.2".to_owned()], false)
+    );
+    assert_eq!(names(json!([{"riskScore": 5, "entity": noun}])), (described.to_vec(), false));
+    assert_eq!(names(json!([{"risk_score": 5}, {"entity_indicator": {"email": "x@y.example"}}])).1, true);
+    assert!(read(json!([{"risk_score": 5}])).is_err(), "nobody is named");
+    let page = read(json!([{"entity_indicator": {"email": "x@y.example"}}])).unwrap();
+    assert_eq!(
+        testing::scored(page.rows[0].answer.clone().map_err(|kind| Failure::new(kind, ""))).score.value(),
+        0.0
+    );
+}
+
+#[test]
+fn a_condition_on_one_member_of_the_indicator_has_a_name_in_the_list() {
+    for (condition, member) in [
+        (r#"entity_indicator.email: "a@b.example""#, Some("email")),
+        (r#"entity_indicator.windows_sid = "S-1\\\"x""#, Some("windows_sid")),
+        (r#"entity.file.sha256 = "x""#, None),
+        (r#"entity_indicator.email = "x" AND risk_score > 5"#, None),
+        (r#"entity_indicator.email = "x" AND a = "y""#, None),
+        ("entity_indicator", None),
+    ] {
+        assert_eq!(filter::indicator(condition), member, "{condition}");
+    }
 }

@@ -12,6 +12,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request, Response};
+use crate::provider::snapshot::{Bulk, Page};
 use crate::provider::templates::Templates;
 use crate::provider::tokens::{Token, Tokens};
 use crate::provider::transport::Transport;
@@ -28,7 +30,7 @@ use crate::provider::{Answer, Asking, Failure, FailureKind, Provider, SignIn, qu
 use crate::score::Scale;
 
 pub use config::{Config, read};
-use normalise::Reading;
+use normalise::{Place, Reading};
 use token::Tenancy;
 use wire::{Grant, Report};
 
@@ -123,8 +125,7 @@ impl OracleCasb {
     /// The user name to ask about.
     fn user(&self, entity: &Entity) -> Result<String, Failure> {
         let invalid = |why| Err(Failure::new(FailureKind::InvalidIdentifier, why));
-        let value: &str = &entity.id;
-        if value.trim().is_empty() || value.len() > LONGEST_USER || value.contains(char::is_control) {
+        if !is_user(&entity.id) {
             return invalid("a user name is not empty, has no control characters and at most 320 bytes");
         }
         let user = self.templates.fill(entity);
@@ -133,6 +134,11 @@ impl OracleCasb {
             Ok,
         )
     }
+}
+
+/// Whether something can be the name of a user.
+fn is_user(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= LONGEST_USER && !name.contains(char::is_control)
 }
 
 /// Lets any 2xx pass: the token is answered with 201 by the page and with 200 by others.
@@ -159,6 +165,10 @@ impl Provider for OracleCasb {
         self.tokens.renew(why, key || secret)
     }
 
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        Some(self)
+    }
+
     fn probe(&self) -> Asking<'_, ()> {
         Box::pin(async move {
             let token = self.token().await?;
@@ -181,5 +191,23 @@ impl Provider for OracleCasb {
         // The access key names the tenant, which the address does not.
         let tenant = config.access_key.tag();
         format!("oracle_casb {address} {tenant} {applications:?} {templates:?} {scale:?}")
+    }
+}
+
+/// The report about everybody. It names users as they are written somewhere, so that names are compared without case.
+impl Bulk for OracleCasb {
+    fn page<'a>(&'a self, cursor: Option<&'a str>) -> Asking<'a, Page> {
+        Box::pin(async move {
+            let token = self.token().await?;
+            let place = Place::of(cursor);
+            let mut query = vec![("pagesize", PAGE_SIZE)];
+            query.extend(place.marker.map(|marker| ("markerPosition", marker)));
+            normalise::page(self.report(&token, query).await?, place, &self.scale)
+        })
+    }
+
+    fn name<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        let name = self.templates.spell(kind, id).filter(|_| is_user(id))?;
+        Some(if name.chars().any(char::is_uppercase) { name.to_lowercase().into() } else { name })
     }
 }

@@ -7,13 +7,13 @@
 //! else is that of the riskiest row, and the next riskiest rows stand whole in the attribute `other_rows`.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::wire::{Report, Row};
-use crate::provider::{Answer, Failure, FailureKind, Raw, Scored, lenient};
+use crate::provider::{Answer, Failure, FailureKind, Raw, Scored, lenient, snapshot};
 use crate::score::{Level, Scale, Score};
 
 /// Rows beside the riskiest one that an answer keeps.
@@ -107,49 +107,109 @@ impl<'a> Reading<'a> {
                 Ok(Answer::Unknown { detail: None })
             };
         }
-        let count = self.mine.len();
-        let last_seen = self.mine.iter().filter_map(detected).max();
-        let worded = self.mine.iter().any(|row| column(row, "risklevel").is_some());
-        let mut rated: Vec<_> =
-            self.mine.into_iter().filter_map(|row| Some((rate(&row, scale)?, row))).collect();
-        // Stable, so that equal rows keep the vendor's order.
-        rated.sort_by_key(|((score, level), _)| Reverse((*score, *level)));
-        let level = rated.iter().map(|((_, level), _)| *level).max();
-        let mut rated = rated.into_iter();
-        let (Some(((score, _), row)), Some(level)) = (rated.next(), level) else {
-            return if worded {
-                Err(Failure::malformed("neither Maximum Risk Score nor Risk Level can be understood"))
-            } else {
-                Ok(Answer::Unknown { detail: Some("no_level") })
-            };
-        };
-        let mut attributes = attributes(&row);
-        attributes.insert("rows".to_owned(), json!(count));
-        let others: Vec<_> =
-            rated.take(OTHER_ROWS).map(|(_, row)| Value::Object(self::attributes(&row))).collect();
-        if !others.is_empty() {
-            attributes.insert("other_rows".to_owned(), Value::Array(others));
-        }
-        if cut {
-            attributes.insert("report_cut".to_owned(), json!(true));
-        }
-        attributes.insert("report".to_owned(), Value::Object(self.head));
-        Ok(Answer::Scored(Box::new(Scored {
-            score,
-            level,
-            raw: Raw {
-                score: column(&row, "maximumriskscore").and_then(lenient::number),
-                level: column(&row, "risklevel").and_then(lenient::text),
-                scale: "Maximum Risk Score, range undocumented, 0 to 100 assumed".into(),
-            },
-            delta: None,
-            signals: None,
-            first_seen: None,
-            last_seen,
-            reasons: sentences(&attributes),
-            attributes,
-        })))
+        let more = [
+            ("rows", Some(json!(self.mine.len()))),
+            ("report_cut", cut.then(|| json!(true))),
+            ("report", Some(Value::Object(self.head))),
+        ];
+        rated(self.mine, lenient::present(more), scale)
     }
+}
+
+/// What rows of one user say together; `more` stands among the attributes.
+fn rated(mine: Vec<Row>, more: Map<String, Value>, scale: &Scale) -> Result<Answer, Failure> {
+    let last_seen = mine.iter().filter_map(detected).max();
+    let worded = mine.iter().any(|row| column(row, "risklevel").is_some());
+    let mut rated: Vec<_> = mine.into_iter().filter_map(|row| Some((rate(&row, scale)?, row))).collect();
+    // Stable, so that equal rows keep the vendor's order.
+    rated.sort_by_key(|((score, level), _)| Reverse((*score, *level)));
+    let level = rated.iter().map(|((_, level), _)| *level).max();
+    let mut rated = rated.into_iter();
+    let (Some(((score, _), row)), Some(level)) = (rated.next(), level) else {
+        return if worded {
+            Err(Failure::malformed("neither Maximum Risk Score nor Risk Level can be understood"))
+        } else {
+            Ok(Answer::Unknown { detail: Some("no_level") })
+        };
+    };
+    let mut attributes = attributes(&row);
+    let others: Vec<_> =
+        rated.take(OTHER_ROWS).map(|(_, row)| Value::Object(self::attributes(&row))).collect();
+    if !others.is_empty() {
+        attributes.insert("other_rows".to_owned(), Value::Array(others));
+    }
+    attributes.extend(more);
+    Ok(Answer::Scored(Box::new(Scored {
+        score,
+        level,
+        raw: Raw {
+            score: column(&row, "maximumriskscore").and_then(lenient::number),
+            level: column(&row, "risklevel").and_then(lenient::text),
+            scale: "Maximum Risk Score, range undocumented, 0 to 100 assumed".into(),
+        },
+        delta: None,
+        signals: None,
+        first_seen: None,
+        last_seen,
+        reasons: sentences(&attributes),
+        attributes,
+    })))
+}
+
+/// Where a page of the report about everybody begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Rows on the pages before it.
+    pub read: u64,
+    /// What the page before it gave for it.
+    pub marker: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    /// The place that a cursor tells of; without one the first.
+    pub fn of(cursor: Option<&'a str>) -> Self {
+        let parts = cursor.and_then(|cursor| cursor.split_once(' '));
+        parts.map_or(Place::default(), |(read, marker)| Place {
+            read: read.parse().unwrap_or(0),
+            marker: Some(marker),
+        })
+    }
+}
+
+/// What the page of the report about everybody at `place` says. Rows of one user are read together where they stand on one page.
+///
+/// # Errors
+/// `malformed_response`: the page has no list of rows, or rows without a column `User name`.
+pub fn page(report: Report, place: Place<'_>, scale: &Scale) -> Result<snapshot::Page, Failure> {
+    let total = report.total_count.as_ref().and_then(lenient::number).and_then(|n| n.as_u64());
+    let rows = match report.rows {
+        Some(rows) => rows,
+        None if total == Some(0) => Vec::new(),
+        None => return Err(Failure::malformed("the report has no list userRiskScores")),
+    };
+    let read = place.read + rows.len() as u64;
+    let empty = rows.is_empty();
+    let mut users: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    let mut nameless = false;
+    for row in rows {
+        match user(&row) {
+            Some(user) => users.entry(user.to_lowercase()).or_default().push(row),
+            None => nameless = true,
+        }
+    }
+    if nameless && users.is_empty() {
+        return Err(Failure::malformed("no row of the report has a column User name"));
+    }
+    let row = |(name, rows)| {
+        let answer = rated(rows, Map::new(), scale).map_err(|failure| failure.kind);
+        snapshot::Row { name, rank: 0, answer }
+    };
+    let rows = users.into_iter().map(row).collect();
+    let all = total.is_some_and(|total| read >= total);
+    // One that is the same again would give the same page again.
+    let next = report.next_marker.filter(|marker| !empty && !all && place.marker != Some(marker));
+    let missing = next.is_none() && total.is_some_and(|total| read < total);
+    Ok(snapshot::Page { rows, next: next.map(|marker| format!("{read} {marker}")), cut: nameless || missing })
 }
 
 /// When a row's risk was detected.

@@ -608,3 +608,88 @@ proptest! {
         }
     }
 }
+
+/// A page of the report: user and score of each row.
+fn report(rows: &[(&str, &str)], total: Value, next: Value) -> Told {
+    let row = |(user, score): &(&str, &str)| {
+        json!({"appname": "SFDC", "userRiskDetails": [
+            {"displayname": "User name", "value": user}, {"displayname": "Maximum Risk Score", "value": score},
+        ]})
+    };
+    let rows: Vec<Value> = rows.iter().map(row).collect();
+    let body =
+        json!({"userRiskScores": rows, "totalCount": total, "maxCount": 100, "nextMarkerPosition": next});
+    told(200, body.to_string())
+}
+
+async fn everybody(pages: Vec<Told>) -> (Result<(Vec<(String, f64)>, bool), Failure>, Vec<String>) {
+    let grant = told(201, String::from_utf8_lossy(fixture("token")).into_owned());
+    let recorder = Recorder::start([grant].into_iter().chain(pages)).await;
+    let casb = provider(&recorder.base(""), config());
+    let read = testing::listed(&casb).await;
+    let owned = |rows: Vec<crate::provider::snapshot::Row>| {
+        testing::scores(&rows).into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
+    };
+    let targets = recorder.targets().into_iter().skip(1).collect();
+    (read.map(|(rows, cut)| (owned(rows), cut)), targets)
+}
+
+#[tokio::test]
+async fn the_report_about_everybody_is_read_to_its_end_and_no_further() {
+    let path = "/api/v1/reports/details/userrisk?pagesize=100";
+    let (read, targets) = everybody(vec![
+        report(
+            &[("Jane@acme.example", "10"), ("jane@ACME.example", "70"), ("bob", "0.0")],
+            json!(4),
+            json!("m 1"),
+        ),
+        report(&[("jane@acme.example", "90")], json!(4), json!("m 2")),
+    ])
+    .await;
+    let rows = vec![
+        ("bob".to_owned(), 0.0),
+        ("jane@acme.example".to_owned(), 70.0),
+        ("jane@acme.example".to_owned(), 90.0),
+    ];
+    assert_eq!(read, Ok((rows, false)), "all 4 rows were read, whatever marker comes");
+    assert_eq!(targets, [path.to_owned(), format!("{path}&markerPosition=m%201")]);
+
+    let a = || report(&[("a", "1")], Value::Null, json!("m"));
+    let (read, targets) = everybody(vec![a(), a()]).await;
+    assert_eq!((read.unwrap().1, targets.len()), (false, 2), "a marker that stays ends it");
+    let (read, _) = everybody(vec![report(&[("a", "1")], json!(5), Value::Null)]).await;
+    assert!(read.unwrap().1, "fewer than were promised");
+    let (read, _) = everybody(vec![a(), report(&[], json!(5), json!("n"))]).await;
+    assert!(read.unwrap().1, "an empty page ends it, too early");
+    let (read, _) = everybody(vec![told_bytes(200, fixture("empty"))]).await;
+    assert_eq!(read, Ok((vec![], false)));
+}
+
+#[tokio::test]
+async fn a_report_about_everybody_that_is_odd_is_told() {
+    for (name, expected) in [
+        ("no_list", Err(FailureKind::MalformedResponse)),
+        ("no_user_column", Err(FailureKind::MalformedResponse)),
+        ("score_not_a_number", Ok(60.0)),
+        ("level_unknown_word", Ok(-2.0)),
+        ("no_level", Ok(-1.0)),
+    ] {
+        let (read, _) = everybody(vec![told_bytes(200, fixture(name))]).await;
+        assert_eq!(read.map(|(rows, _)| rows[0].1).map_err(|failure| failure.kind), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_simulated_report_about_everybody_scores_as_look_ups_do() {
+    let (_simulator, base) = simulator(1.0).await;
+    let casb = provider(&base, config());
+    let (rows, cut) = testing::listed(&casb).await.unwrap();
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!((names.len(), cut), (250, false));
+    let asked = testing::scored(casb.ask(&Entity::new(EntityKind::User, &rows[7].name)).await);
+    let listed = testing::scored(rows[7].answer.clone().map_err(|kind| Failure::new(kind, "")));
+    assert_eq!((listed.score, listed.level), (asked.score, asked.level));
+    let bulk = casb.bulk().unwrap();
+    assert_eq!(bulk.name(EntityKind::User, "J\u{d6}RG").as_deref(), Some("j\u{f6}rg"));
+    assert_eq!((bulk.name(EntityKind::User, " "), bulk.name(EntityKind::Host, "a")), (None, None));
+}

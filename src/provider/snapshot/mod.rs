@@ -43,7 +43,8 @@ pub enum Listing {
 /// What a caller may rely on, beside what [`super::Provider`] promises:
 /// - [`page`](Bulk::page) is **one** attempt at one page: no retry, no waiting but for limiter and time-out.
 /// - A list ends: the last page has no [`next`](Page::next). One whose cursors go round in a circle is the caller's to notice.
-/// - A row that was not understood is there all the same, with what is wrong; one that names nobody is an error of the page.
+/// - A row that was not understood is there all the same, with what is wrong; one that names nobody makes its page
+///   [`cut`](Page::cut).
 pub trait Bulk: Send + Sync {
     /// Reads the first page, or the one at a cursor that an earlier one gave.
     fn page<'a>(&'a self, cursor: Option<&'a str>) -> Asking<'a, Page>;
@@ -67,6 +68,26 @@ pub struct Page {
     pub next: Option<String>,
     /// Whether the vendor says that there is more than it gives.
     pub cut: bool,
+}
+
+impl Page {
+    /// A page of what was read from its rows, `None` where one names nobody: the list is then not all that it could be.
+    ///
+    /// # Errors
+    /// None of them names anybody.
+    pub fn of(read: impl IntoIterator<Item = Option<Row>>) -> Result<Self, Failure> {
+        let mut page = Page::default();
+        for row in read {
+            match row {
+                Some(row) => page.rows.push(row),
+                None => page.cut = true,
+            }
+        }
+        if page.cut && page.rows.is_empty() {
+            return Err(Failure::malformed("no row of the vendor's list says whom it is about"));
+        }
+        Ok(page)
+    }
 }
 
 /// What a list says of one entity.
@@ -179,6 +200,9 @@ impl Snapshot {
                 Some(format!("the snapshot is {age} s old"))
             }
         };
+        if table.as_ref().is_some_and(|table| table.entities() == 0) {
+            return Some("the vendor's list is empty: check site, account or end point".to_owned());
+        }
         match (overdue, trouble, table.is_some_and(|table| table.is_full())) {
             (Some(overdue), Some(trouble), _) => Some(format!("{overdue} ({trouble})")),
             (Some(overdue), None, _) => Some(overdue),

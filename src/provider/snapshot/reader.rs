@@ -113,7 +113,9 @@ fn told(guard: &Guard, bulk: &dyn Bulk, table: &Table) {
     let cut = table.is_full() || (bulk.listing() == super::Listing::Everybody && !table.is_complete());
     guard.meter().snapshot_read(if cut { "cut" } else { "complete" });
     let (provider, entities, bytes) = (guard.name(), table.entities(), table.bytes());
-    if table.is_full() {
+    if entities == 0 {
+        tracing::warn!(provider, "the vendor's list is empty: check site, account or end point");
+    } else if table.is_full() {
         tracing::warn!(
             provider,
             entities,
