@@ -92,7 +92,7 @@ impl VendorConfig {
             | VendorConfig::GoogleSecops(_)
             | VendorConfig::Cloudflare(_)
             | VendorConfig::OracleCasb(_) => Some(Listing::Everybody),
-            VendorConfig::GenericHttp(_) => None,
+            VendorConfig::GenericHttp(config) => config.bulk.as_ref().map(|rule| rule.listing),
         }
     }
 

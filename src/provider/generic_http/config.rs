@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use serde_json::Value;
 
+use super::bulk::Rule;
 use super::normalise::{Condition, Details, Meaning, Path, Rules, Test};
 use super::template::{Body, Template};
 use crate::config::secret::Fingerprint;
@@ -51,6 +52,8 @@ pub struct Config {
     pub rules: Rules,
     /// Whom `check --connect` asks about.
     pub probe: String,
+    /// How the vendor's list is read, where it has one.
+    pub bulk: Option<Rule>,
 }
 
 /// What is sent about an entity.
@@ -153,12 +156,15 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
             None
         }
     };
+    let identifier = rules.as_ref().and_then(|rules| rules.identifier.as_ref());
+    let bulk = section.section("bulk").map(|bulk| Rule::read(bulk, identifier));
     let probe = section.text("probe").unwrap_or_else(|| PROBE.to_owned());
     Some(Config {
         kinds,
         resolve: resolve.map_or(Some(None), |read| read.map(Some))?,
         request: request?,
         auth: auth?,
+        bulk: bulk.map_or(Some(None), |read| read.map(Some))?,
         rules: rules?,
         probe,
     })
@@ -176,34 +182,7 @@ fn resolve(mut section: Section<'_>) -> Option<(Recipe, Path)> {
 }
 
 fn recipe(section: &mut Section<'_>) -> Option<Recipe> {
-    let method = section.choice("method", &[("GET", false), ("POST", true)]);
-    let path = path(section);
-    let query = section.section("query").map_or(Some(Vec::new()), templates);
-    let headers = section.section("headers").map_or(Some(Vec::new()), headers);
-    let json = body(section);
-    let form = section.section("form").map(templates);
-    let payload = match (json, form) {
-        (Some(_), Some(_)) => {
-            section.problem("form", "beside body", "write one of body and form");
-            None
-        }
-        (Some(json), None) => json.map(|json| Some(Payload::Json(json))),
-        (None, Some(form)) => form.map(|form| Some(Payload::Form(form))),
-        (None, None) => Some(None),
-    };
-    let posts = matches!(payload, Some(Some(_)));
-    match method {
-        Some(false) if posts => section.problem("method", "a GET with a body", "write method: POST"),
-        Some(true) if matches!(payload, Some(None)) => {
-            section.problem(
-                "method",
-                "a POST without a body",
-                "write body or form; body: '{}' for an empty one",
-            );
-        }
-        _ => {}
-    }
-    let recipe = Recipe { path: path?, query: query?, headers: headers?, payload: payload? };
+    let recipe = Recipe::read(section)?;
     if !recipe.has_place() {
         let cure = "write {value} where the identifier goes: in path, query, body or form";
         section.problem("", "no place for the identifier", cure);
@@ -212,7 +191,40 @@ fn recipe(section: &mut Section<'_>) -> Option<Recipe> {
 }
 
 impl Recipe {
-    fn has_place(&self) -> bool {
+    /// Reads what is to be sent, with a place for the identifier or without.
+    pub fn read(section: &mut Section<'_>) -> Option<Recipe> {
+        let method = section.choice("method", &[("GET", false), ("POST", true)]);
+        let path = path(section);
+        let query = section.section("query").map_or(Some(Vec::new()), templates);
+        let headers = section.section("headers").map_or(Some(Vec::new()), headers);
+        let json = body(section);
+        let form = section.section("form").map(templates);
+        let payload = match (json, form) {
+            (Some(_), Some(_)) => {
+                section.problem("form", "beside body", "write one of body and form");
+                None
+            }
+            (Some(json), None) => json.map(|json| Some(Payload::Json(json))),
+            (None, Some(form)) => form.map(|form| Some(Payload::Form(form))),
+            (None, None) => Some(None),
+        };
+        let posts = matches!(payload, Some(Some(_)));
+        match method {
+            Some(false) if posts => section.problem("method", "a GET with a body", "write method: POST"),
+            Some(true) if matches!(payload, Some(None)) => {
+                section.problem(
+                    "method",
+                    "a POST without a body",
+                    "write body or form; body: '{}' for an empty one",
+                );
+            }
+            _ => {}
+        }
+        Some(Recipe { path: path?, query: query?, headers: headers?, payload: payload? })
+    }
+
+    /// Whether it has a place for the identifier.
+    pub fn has_place(&self) -> bool {
         let within = |templates: &[(String, Template)]| templates.iter().any(|(_, text)| text.has_place());
         let payload = match &self.payload {
             None => false,

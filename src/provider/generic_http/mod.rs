@@ -5,6 +5,7 @@
 //! `base_url`, and those of a client to its token end point, and nowhere else. Sources: the examples in `docs/vendors.md`
 //! name theirs.
 
+pub mod bulk;
 pub mod config;
 pub mod normalise;
 pub mod template;
@@ -14,6 +15,7 @@ mod examples;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +24,12 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use self::config::{Auth, HeaderText, Payload, Recipe};
 use crate::entity::{Entity, EntityKind};
 use crate::http::{BaseUrl, Request};
+use crate::provider::snapshot::{Bulk, Listing, Page};
 use crate::provider::templates::Templates;
 use crate::provider::tokens::{self, Token, Tokens};
 use crate::provider::transport::Transport;
@@ -65,25 +69,27 @@ impl GenericHttp {
         let resolved = match &self.config.resolve {
             None => None,
             Some((recipe, take)) => {
-                let own =
-                    self.send(recipe, id, |said, wait| normalise::own_id(rules, take, said, wait)).await?;
+                let own = self
+                    .send(self.request(recipe, id, None)?, |said, wait| {
+                        normalise::own_id(rules, take, said, wait)
+                    })
+                    .await?;
                 let Some(own) = own else { return Ok(Answer::Unknown { detail: None }) };
                 Some(own)
             }
         };
         let id = resolved.as_deref().unwrap_or(id);
         let read = |said: (u16, &[u8]), wait| normalise::answer(rules, id, said, wait, &self.scale);
-        self.send(&self.config.request, id, read).await
+        self.send(self.request(&self.config.request, id, None)?, read).await
     }
 
-    /// Sends what `recipe` makes of `id`, and gives status, body and how long the vendor wants to be left alone to `read`.
+    /// Signs and sends `request`, and gives status, body and how long the vendor wants to be left alone to `read`.
     async fn send<T>(
         &self,
-        recipe: &Recipe,
-        id: &str,
+        request: Request,
         read: impl FnOnce((u16, &[u8]), Option<Duration>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (request, token) = self.signed(self.request(recipe, id)?).await?;
+        let (request, token) = self.signed(request).await?;
         let response = self.transport.send(request).await?;
         let wait = quota::wait(response.status, &response.headers, Timestamp::now());
         read((response.status, &response.body), wait).inspect_err(|failure| {
@@ -95,10 +101,12 @@ impl GenericHttp {
         })
     }
 
-    /// The request about `id`, not signed yet.
-    fn request(&self, recipe: &Recipe, id: &str) -> Result<Request, Failure> {
+    /// The request about `id`, with one parameter `more`, not signed yet.
+    fn request(&self, recipe: &Recipe, id: &str, more: Option<(&str, String)>) -> Result<Request, Failure> {
         let path: Vec<String> = recipe.path.iter().map(|segment| segment.fill(id)).collect();
-        let query: Vec<_> = recipe.query.iter().map(|(name, text)| (name.as_str(), text.fill(id))).collect();
+        let (in_query, in_payload) = if recipe.payload.is_none() { (more, None) } else { (None, more) };
+        let query = recipe.query.iter().map(|(name, text)| (name.as_str(), text.fill(id)));
+        let query: Vec<_> = query.chain(in_query).collect();
         let query: Vec<_> = query.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let url = self.base.join(&path, "", &query).ok_or_else(|| {
@@ -109,10 +117,18 @@ impl GenericHttp {
         })?;
         let request = match &recipe.payload {
             None => Request::get(url),
-            Some(Payload::Json(body)) => Request::post_json(url, &body.fill(id)),
+            Some(Payload::Json(body)) => {
+                let mut body = body.fill(id);
+                if let (Some((name, value)), Some(members)) = (in_payload, body.as_object_mut()) {
+                    // Numbers stay numbers: vendors check the types of what is posted.
+                    let value = value.parse::<u64>().map_or(Value::String(value), Value::from);
+                    members.insert(name.to_owned(), value);
+                }
+                Request::post_json(url, &body)
+            }
             Some(Payload::Form(fields)) => {
-                let fields: Vec<_> =
-                    fields.iter().map(|(name, text)| (name.as_str(), text.fill(id))).collect();
+                let fields = fields.iter().map(|(name, text)| (name.as_str(), text.fill(id)));
+                let fields: Vec<_> = fields.chain(in_payload).collect();
                 let fields: Vec<_> = fields.iter().map(|(name, text)| (*name, text.as_str())).collect();
                 Request::post_form(url, &fields)
             }
@@ -163,8 +179,8 @@ impl GenericHttp {
     }
 
     /// What to ask about, where the identifier can be sent.
-    fn identifier(&self, entity: &Entity) -> Option<String> {
-        let id = self.templates.fill(entity)?;
+    fn identifier<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        let id = self.templates.spell(kind, id)?;
         // A proxy that decodes %2F and tidies the path would turn these into another route.
         let climbs = id.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
         (!id.is_empty() && !climbs && id.len() <= LONGEST_ID && !id.contains(char::is_control)).then_some(id)
@@ -182,7 +198,7 @@ impl Provider for GenericHttp {
 
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
         Box::pin(async move {
-            let id = self.identifier(entity).ok_or_else(|| {
+            let id = self.identifier(entity.kind, &entity.id).ok_or_else(|| {
                 Failure::new(
                     FailureKind::InvalidIdentifier,
                     "not an identifier that can be sent: empty, too long, with control characters or with path segments \
@@ -199,6 +215,10 @@ impl Provider for GenericHttp {
             Auth::Token { token: secret, .. } | Auth::Basic { password: secret, .. } => secret.next(),
             Auth::Client { client_secret, .. } => self.tokens.renew(why, client_secret.next()),
         }
+    }
+
+    fn bulk(&self) -> Option<&dyn Bulk> {
+        self.config.bulk.as_ref().map(|_| self as &dyn Bulk)
     }
 
     fn probe(&self) -> Asking<'_, ()> {
@@ -224,5 +244,29 @@ impl Provider for GenericHttp {
             base.whole(),
             tags.join(" ")
         )
+    }
+}
+
+/// The list, where `bulk` says how it is read. Names are compared without case, as a look-up compares them.
+impl Bulk for GenericHttp {
+    fn page<'a>(&'a self, cursor: Option<&'a str>) -> Asking<'a, Page> {
+        Box::pin(async move {
+            let Some(rule) = &self.config.bulk else {
+                return Err(Failure::new(FailureKind::BadRequest, "there is no list: write bulk"));
+            };
+            let place = bulk::Place::of(cursor);
+            let request = self.request(&rule.request, "", rule.parameter(place))?;
+            let rules = &self.config.rules;
+            self.send(request, |said, wait| rule.page(rules, said, wait, place, &self.scale)).await
+        })
+    }
+
+    fn name<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
+        let name = self.identifier(kind, id)?;
+        Some(if name.chars().any(char::is_uppercase) { name.to_lowercase().into() } else { name })
+    }
+
+    fn listing(&self) -> Listing {
+        self.config.bulk.as_ref().map_or(Listing::Riskiest, |rule| rule.listing)
     }
 }

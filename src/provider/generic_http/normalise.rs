@@ -75,11 +75,13 @@ impl Path {
         JsonPath::parse(text).map(|path| Path(path, text.to_owned())).map_err(|error| error.to_string())
     }
 
-    fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+    /// Every value that it leads to.
+    pub fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
         self.0.query(value).all()
     }
 
-    fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+    /// The first of them.
+    pub fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.query(value).first()
     }
 }
@@ -171,15 +173,15 @@ fn text(value: &Value) -> Option<String> {
 
 /// The body that `status` and `body` are, where it is one to be read; `None` when they say that the vendor does not know the
 /// entity. `wait` is how long the vendor wants to be left alone.
-fn understood(
-    rules: &Rules,
+fn understood<'r>(
+    conditions: impl IntoIterator<Item = &'r (Condition, Meaning)>,
     (status, body): (u16, &[u8]),
     wait: Option<Duration>,
 ) -> Result<Option<Value>, Failure> {
     let text = String::from_utf8_lossy(body);
     let tree = serde_json::from_slice::<Value>(body);
     let holds = |(condition, _): &&(Condition, Meaning)| condition.holds(status, &text, tree.as_ref().ok());
-    match rules.conditions.iter().find(holds) {
+    match conditions.into_iter().find(holds) {
         // A proxy's page is not the vendor's word for "not found", whatever the status.
         Some((_, Meaning::Unknown)) if !is_markup(body) => return Ok(None),
         Some((_, Meaning::Failed(kind))) => {
@@ -192,6 +194,16 @@ fn understood(
     tree.map(Some).map_err(|_| Failure::malformed(format!("HTTP {status} with a body that is not JSON")))
 }
 
+/// The body of a page of the vendor's list. What stands under `unknown` is about one entity and says nothing here.
+///
+/// # Errors
+/// What conditions under `failed` and statuses say, and `malformed_response` for what is not JSON.
+pub fn list(rules: &Rules, (status, body): (u16, &[u8]), wait: Option<Duration>) -> Result<Value, Failure> {
+    let failed = rules.conditions.iter().filter(|(_, meaning)| *meaning != Meaning::Unknown);
+    let tree = understood(failed, (status, body), wait)?;
+    tree.ok_or_else(|| Failure::malformed("the answer to a list is not a list"))
+}
+
 /// The vendor's own id, at `take` of what it said; `None` when it does not know the entity.
 ///
 /// # Errors
@@ -202,7 +214,7 @@ pub fn own_id(
     said: (u16, &[u8]),
     wait: Option<Duration>,
 ) -> Result<Option<String>, Failure> {
-    let Some(tree) = understood(rules, said, wait)? else { return Ok(None) };
+    let Some(tree) = understood(&rules.conditions, said, wait)? else { return Ok(None) };
     let id = take.first(&tree).and_then(lenient::text);
     id.map(Some).ok_or_else(|| {
         Failure::new(
@@ -224,7 +236,9 @@ pub fn answer(
     wait: Option<Duration>,
     scale: &Scale,
 ) -> Result<Answer, Failure> {
-    let Some(tree) = understood(rules, said, wait)? else { return Ok(Answer::Unknown { detail: None }) };
+    let Some(tree) = understood(&rules.conditions, said, wait)? else {
+        return Ok(Answer::Unknown { detail: None });
+    };
     let rows = rules.row.all(&tree);
     if rows.is_empty() {
         return Err(Failure::malformed(
@@ -260,6 +274,17 @@ enum Reading {
 }
 
 impl Rules {
+    /// What a row of the vendor's list says.
+    ///
+    /// # Errors
+    /// No rule explains it.
+    pub fn listed(&self, row: &Value, scale: &Scale) -> Result<Answer, Failure> {
+        Ok(match self.read(row, scale)? {
+            Reading::NoLevel => Answer::Unknown { detail: Some("no_level") },
+            Reading::Scored(scored) => Answer::Scored(scored),
+        })
+    }
+
     fn read(&self, row: &Value, scale: &Scale) -> Result<Reading, Failure> {
         let at = |path: &Option<Path>| path.as_ref().and_then(|path| path.first(row));
         let number = at(&self.score).and_then(lenient::number);

@@ -230,6 +230,10 @@ impl Snapshot {
     /// Notes that a page was not read; whether that is news.
     fn failed(&self, failure: &Failure) -> bool {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        // Why the breaker opened says more than that it is open.
+        if failure.kind == FailureKind::BreakerOpen && trouble.is_some() {
+            return false;
+        }
         let news = trouble.as_ref().is_none_or(|(before, _)| before.kind != failure.kind);
         let since = trouble.take().map_or_else(Timestamp::now, |(_, since)| since);
         *trouble = Some((failure.clone(), since));
