@@ -65,7 +65,7 @@ pub enum EngineError {
     #[error("{}", lines(.0))]
     Routes(Vec<BadRoute>),
     /// A provider that cannot be set up.
-    #[error("providers.{name}: {error}")]
+    #[error("{error}")]
     Provider {
         /// The instance.
         name: String,
@@ -198,6 +198,10 @@ impl Engine {
                 .filter(|guard| !known(guard))
                 .for_each(|guard| reader::start(guard, runtime));
         }
+        let stays = |guard: &Arc<Guard>| after.roster.guards().any(|new| Arc::ptr_eq(new, guard));
+        before.roster.guards().filter(|guard| !stays(guard)).for_each(|guard| guard.retire());
+        // The one before told the same series how it is.
+        after.roster.guards().for_each(|guard| guard.tell_breaker());
         self.live.replace(after);
         taken.removed.iter().for_each(|name| self.metrics.forget_provider(name));
         Ok(taken)
@@ -279,7 +283,13 @@ impl Parts<'_> {
             formats,
             routing,
             flights: Arc::clone(self.flights),
-            budgets: Budgets::new(config.pipeline.look_ups),
+            budgets: match before {
+                // What was spent stays spent; formats that changed places share what they have.
+                Some(before) if before.budgets.rate() == config.pipeline.look_ups => {
+                    Arc::clone(&before.budgets)
+                }
+                _ => Arc::new(Budgets::new(config.pipeline.look_ups)),
+            },
             roster: Roster::new(seats),
             deadline: config.pipeline.deadline,
             composer: Composer::new(&config.output),

@@ -166,7 +166,7 @@ pub struct Pipeline {
     /// Steps 5 and 6.
     pub flights: Arc<Flights>,
     /// What alerts may ask of vendors.
-    pub budgets: Budgets,
+    pub budgets: Arc<Budgets>,
     /// The providers.
     pub roster: Roster,
     /// How long an alert waits for its answers.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::health::Notes;
 use crate::config::mark::Mark;
 use crate::config::{self, Config};
-use crate::engine::{Engine, Taken};
+use crate::engine::{Engine, EngineError, Taken};
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -23,9 +23,29 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Under which the notes of readiness are known.
 const NOTE: &str = "configuration";
 
+/// A configuration as it was when it was read, and whoever asks for another reading since.
+pub struct Seen {
+    file: PathBuf,
+    running: Config,
+    marks: Marks,
+    hangups: Signal,
+}
+
+impl Seen {
+    /// What was just read from `file`. From here on SIGHUP does not end the process. To be called on a runtime.
+    ///
+    /// # Errors
+    /// SIGHUP cannot be listened to.
+    pub fn new(file: &Path, running: &Config) -> std::io::Result<Seen> {
+        let (marks, hangups) = (marks(files(file, running)), signal(SignalKind::hangup())?);
+        Ok(Seen { file: file.to_owned(), running: running.clone(), marks, hangups })
+    }
+}
+
 /// What is needed for a reload.
 pub struct Reload {
     file: PathBuf,
+    hangups: Signal,
     engine: Arc<Engine>,
     notes: Arc<Notes>,
     /// What is in use.
@@ -36,31 +56,21 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Watches `file`, from which `running` was read, for `engine`, which was built from that.
-    pub fn new(file: &Path, running: &Config, engine: Arc<Engine>, notes: Arc<Notes>) -> Reload {
-        let marks = marks(files(file, running));
-        Reload {
-            file: file.to_owned(),
-            engine,
-            notes,
-            running: running.clone(),
-            watch: Watch { tried: marks.clone(), seen: marks },
-            refused: None,
-        }
+    /// Takes over what changes in the files of `seen` for `engine`, which was built from them.
+    pub fn new(seen: Seen, engine: Arc<Engine>, notes: Arc<Notes>) -> Reload {
+        let Seen { file, running, marks, hangups } = seen;
+        let watch = Watch { tried: marks.clone(), seen: marks };
+        Reload { file, hangups, engine, notes, running, watch, refused: None }
     }
 
     /// Starts looking, on the runtime of the caller and for as long as that lives.
-    ///
-    /// # Errors
-    /// SIGHUP cannot be listened to.
-    pub fn start(mut self) -> std::io::Result<()> {
-        let mut hangups = signal(SignalKind::hangup())?;
+    pub fn start(mut self) {
         tokio::spawn(async move {
             let mut looks = interval(LOOK);
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 let asked = tokio::select! {
-                    _ = hangups.recv() => true,
+                    _ = self.hangups.recv() => true,
                     _ = looks.tick() => false,
                 };
                 let turn = tokio::task::spawn_blocking(move || {
@@ -76,7 +86,6 @@ impl Reload {
                 };
             }
         });
-        Ok(())
     }
 
     /// Looks, and takes over what has changed; in any case where somebody `asked`.
@@ -110,6 +119,11 @@ impl Reload {
     fn attempt(&mut self) -> Result<(Taken, Vec<&'static str>), String> {
         // Before anything is read: what changes from here on is seen by the next look.
         let before = marks(vec![self.file.clone()]);
+        // Reading from a pipe would wait for whoever writes into it.
+        if self.file.exists() && !self.file.is_file() {
+            self.watch.tried(before);
+            return Err(format!("{} is no file; put one there", self.file.display()));
+        }
         let loaded = Config::load(&self.file, config::environment());
         let mut config = match loaded {
             Ok(config) => config,
@@ -122,9 +136,35 @@ impl Reload {
         let mut files = files(&self.file, &config);
         files.retain(|file| *file != self.file);
         self.watch.tried(before.into_iter().chain(marks(files)).collect());
-        let taken = self.engine.take(&config).map_err(|error| error.to_string())?;
+        self.would_lose(&config)?;
+        let taken = self.engine.take(&config).map_err(|error| match error {
+            EngineError::NoSuchFormat { topic, name, .. } if kept.contains(&"input") => format!(
+                "a restart is needed: input has changed, and what is in use until then names format {name:?} for topic {topic}, which \
+                 is gone"
+            ),
+            error => error.to_string(),
+        })?;
         self.running = config;
         Ok((taken, kept))
+    }
+
+    /// Refuses what is more likely an accident than a wish: a file that was cut short, a folder that is not there.
+    fn would_lose(&self, config: &Config) -> Result<(), String> {
+        let providers = self.running.providers.len();
+        if config.providers.is_empty() && providers > 0 {
+            return Err(format!(
+                "{} names no provider, and {providers} are in use; write them, or restart for a service that asks nobody",
+                self.file.display()
+            ));
+        }
+        let formats = self.running.formats.len();
+        if config.formats.is_empty() && formats > 0 && !config.format_folders.is_empty() {
+            return Err(format!(
+                "formats: no file matches, and {formats} are in use; put them back, or take the pattern out of {}",
+                self.file.display()
+            ));
+        }
+        Ok(())
     }
 
     fn tell(&self, taken: &Taken, kept: &[&str]) {

@@ -9,7 +9,7 @@ use super::{ConfigArgument, End, engine_problem, load, verify};
 use crate::app::Service;
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::reload::Reload;
+use crate::reload::{Reload, Seen};
 use crate::supervisor::Stop;
 use crate::telemetry;
 
@@ -30,6 +30,8 @@ pub fn serve(
     telemetry::start(&config.log);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("riskstream").build()?;
+    // Before anything takes its time: what changes from here on is a change.
+    let seen = runtime.block_on(async { Seen::new(file, &config) })?;
     let engine =
         Engine::build(&config, runtime.handle().clone()).map_err(|error| engine_problem(file, &error))?;
     let engine = Arc::new(engine);
@@ -39,7 +41,7 @@ pub fn serve(
     let service = runtime.block_on(async {
         listen_for_signals(stop.clone())?;
         let service = Service::start(Arc::clone(&config), &engine, stop).await?;
-        Reload::new(file, &config, Arc::clone(&engine), service.notes()).start()?;
+        Reload::new(seen, Arc::clone(&engine), service.notes()).start();
         anyhow::Ok(service)
     })?;
     tracing::info!(

@@ -1,6 +1,6 @@
 //! What tells one version of a file from the next without reading it.
 //!
-//! Contract: a mounted file is replaced by another inode, an edited one gets another time or length. The mark of a folder
+//! Contract: a mounted file is replaced by another inode, an edited one gets another time or length, and one that may be read again another time. The mark of a folder
 //! changes when a name in it comes, goes or is replaced.
 
 use std::fs::{self, Metadata};
@@ -11,6 +11,8 @@ use std::time::SystemTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     modified: Option<SystemTime>,
+    /// When anything about it changed, who may read it included, in seconds and nanoseconds.
+    changed: (i64, i64),
     length: u64,
     inode: u64,
 }
@@ -18,10 +20,13 @@ pub(crate) struct Mark {
 impl Mark {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        let (inode, changed) = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.ino(), (metadata.ctime(), metadata.ctime_nsec()))
+        };
         #[cfg(not(unix))]
-        let inode = 0;
-        Mark { modified: metadata.modified().ok(), length: metadata.len(), inode }
+        let (inode, changed) = (0, (0, 0));
+        Mark { modified: metadata.modified().ok(), changed, length: metadata.len(), inode }
     }
 
     /// Bytes in the file.

@@ -134,7 +134,26 @@ fn formats(root: &mut Section<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let base = glob::Pattern::escape(&root.resolve("").to_string_lossy());
         let absolute = Path::new(&base).join(&pattern.text);
         match glob::glob(&absolute.to_string_lossy()) {
-            Ok(paths) => files.extend(paths.flatten().filter(|path| path.is_file())),
+            Ok(paths) => {
+                for path in paths {
+                    match path {
+                        Ok(path) if path.is_file() => files.push(path),
+                        Ok(path) => {
+                            let what = format!("{} is no file, or leads to none", path.display());
+                            root.problem_at(&pattern, what, "remove it, or write a narrower pattern");
+                        }
+                        Err(error) => {
+                            let what =
+                                format!("cannot look into {}: {}", error.path().display(), error.error());
+                            root.problem_at(
+                                &pattern,
+                                what,
+                                "let us read the folder, or take the pattern out",
+                            );
+                        }
+                    }
+                }
+            }
             Err(error) => {
                 root.problem_at(&pattern, format!("not a pattern: {}", error.msg), "write ./formats/*.yaml")
             }

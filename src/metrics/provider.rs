@@ -1,5 +1,7 @@
 //! What is counted of one provider: questions to the cache about its entities, and its requests.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::{
@@ -41,6 +43,8 @@ pub struct ProviderMetrics {
     quota: Gauge,
     waiting: IntGauge,
     breaker: IntGauge,
+    /// Whether a successor tells the state: the series are the same.
+    retired: Arc<AtomicBool>,
     snapshot: Snapshots,
 }
 
@@ -54,6 +58,10 @@ struct Snapshots {
 }
 
 impl ProviderMetrics {
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
     /// Takes over how large the table in use is, in entities and bytes, and when it was taken, in seconds of Unix time.
     pub fn snapshot(&self, entities: usize, bytes: u64, taken: f64) {
         self.snapshot.entities.set(entities as i64);
@@ -74,11 +82,21 @@ impl Meter for ProviderMetrics {
         self.limiter_wait.observe(waited.as_secs_f64());
     }
 
+    fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
     fn waiting(&self, requests: usize) {
+        if self.is_retired() {
+            return;
+        }
         self.waiting.set(requests as i64);
     }
 
     fn quota_remaining(&self, requests: u64) {
+        if self.is_retired() {
+            return;
+        }
         self.quota.set(requests as f64);
     }
 
@@ -93,6 +111,9 @@ impl Meter for ProviderMetrics {
     }
 
     fn breaker(&self, condition: Condition) {
+        if self.is_retired() {
+            return;
+        }
         self.breaker.set(match condition {
             Condition::Closed => 0,
             Condition::HalfOpen => 1,
@@ -196,6 +217,7 @@ impl Families {
             quota: self.quota.with_label_values(&[name]),
             waiting: self.waiting.with_label_values(&[name]),
             breaker: self.breaker.with_label_values(&[name]),
+            retired: Arc::default(),
             snapshot: Snapshots {
                 reads: READS.into_iter().map(read).collect(),
                 entities: self.snapshot_entities.with_label_values(&[name]),

@@ -32,6 +32,11 @@ impl Budgets {
         Budgets { rate, left: Mutex::default(), hasher: ahash::RandomState::new() }
     }
 
+    /// What each of them has.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
     /// Takes one look-up out of the budget of a topic and format; `false` when there is none.
     #[must_use]
     pub fn take(&self, topic: &str, format: Option<FormatId>, now: Instant) -> bool {

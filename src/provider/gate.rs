@@ -50,13 +50,14 @@ impl Limiters {
         Arc::clone(gate)
     }
 
-    /// Holds each gate to the strictest of its limits in `uses`, and forgets gates that nobody uses any more.
+    /// Holds each gate to the strictest of its limits in `uses`, and forgets gates that nobody uses any more and that remember
+    /// nothing: what was taken of a quota counts for whoever comes back to it.
     pub fn settle(&self, uses: &[(&Arc<Gate>, Option<Limit>)]) {
         for (gate, _) in uses {
             let limits = uses.iter().filter(|(other, _)| Arc::ptr_eq(other, gate)).map(|(_, limit)| *limit);
             gate.relimit(limits.min_by(|a, b| rate(*a).total_cmp(&rate(*b))).flatten());
         }
-        locked(&self.gates).retain(|_, gate| Arc::strong_count(gate) > 1);
+        locked(&self.gates).retain(|_, gate| Arc::strong_count(gate) > 1 || gate.remembers());
     }
 }
 
@@ -259,6 +260,11 @@ impl Gate {
             state.limit = limit;
             state.limiter.configure(limit);
         }
+    }
+
+    /// Whether something of before still counts.
+    fn remembers(&self) -> bool {
+        locked(&self.state).limiter.remembers(now())
     }
 
     /// Another limit from now on. What was taken of the old one counts.

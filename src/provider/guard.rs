@@ -6,6 +6,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Guard {
     meter: Arc<dyn Meter>,
     gate: Option<Arc<Gate>>,
     audit: bool,
+    /// Whether another guard has taken its place.
+    retired: AtomicBool,
     snapshot: Option<Snapshot>,
     watch: Mutex<Watch>,
 }
@@ -109,6 +112,7 @@ impl Guard {
             meter,
             gate: None,
             audit: false,
+            retired: AtomicBool::new(false),
             snapshot: None,
             watch: Mutex::new(Watch {
                 breaker: Breaker::new(common.breaker),
@@ -142,6 +146,17 @@ impl Guard {
     pub fn with_snapshot(self, config: &Snapshots, stale: Duration) -> Self {
         let snapshot = Snapshot::new(config, stale).filter(|_| self.provider.bulk().is_some());
         Guard { snapshot, ..self }
+    }
+
+    /// Another one has taken its place: what is under way ends, and says nothing of how the provider is.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.meter.retire();
+    }
+
+    /// Tells how the breaker is.
+    pub fn tell_breaker(&self) {
+        self.meter.breaker(self.watch().breaker.condition(Instant::now().into_std()));
     }
 
     /// Takes over the list of the guard that this one takes the place of, which asked the same account.
@@ -363,6 +378,7 @@ impl Guard {
         let mut watch = self.watch();
         match watch.breaker.record(leave, ended, Instant::now().into_std()) {
             None => {}
+            Some(_) if self.retired.load(Ordering::Relaxed) => {}
             Some(Change::Closed) => {
                 watch.trouble = None;
                 self.meter.breaker(Condition::Closed);

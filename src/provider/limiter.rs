@@ -302,6 +302,12 @@ impl Limiter {
         self.quickest.get() >= self.window
     }
 
+    /// Whether a request or a refusal of before still counts.
+    pub fn remembers(&mut self, now: Instant) -> bool {
+        self.forget(now);
+        self.taken_sum > 0 || self.under_way > 0 || self.closed_until(now).is_some()
+    }
+
     fn forget(&mut self, now: Instant) {
         while let Some(piece) = self.taken.front().filter(|piece| piece.last + self.window <= now) {
             self.taken_sum = self.taken_sum.saturating_sub(piece.count);

@@ -25,6 +25,8 @@ pub trait Meter: Send + Sync {
     fn snapshot_read(&self, _outcome: &'static str) {}
     /// The breaker changed.
     fn breaker(&self, _condition: Condition) {}
+    /// Another one measures in its place from now on: it counts what still ends, and tells no state any more.
+    fn retire(&self) {}
 }
 
 /// Measures nothing.

@@ -15,7 +15,7 @@ use crate::provider::{Failure, lenient};
 use crate::score::Scale;
 
 /// How a list is read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// What is sent, without a place for an identifier.
     pub request: Recipe,
@@ -31,7 +31,7 @@ pub struct Rule {
 }
 
 /// How the next page is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Follow {
     /// There is one page.
     Never,
