@@ -4,11 +4,11 @@
 use serde_json::json;
 
 use super::*;
+use crate::provider::FailureKind;
 use crate::provider::generic_http::{Config, GenericHttp, config};
 use crate::provider::recorder::{Recorder, Told, told};
 use crate::provider::testing::{self, kind, read_keys};
 use crate::provider::transport::Transport;
-use crate::provider::{FailureKind, Provider};
 
 const RULES: &str = "kinds: [user]\nrequest: {path: '/users/{value}'}\nanswer: {score: $.score, level: $.level, words: {none: no_level}}\n";
 
