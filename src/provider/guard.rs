@@ -144,6 +144,15 @@ impl Guard {
         self.snapshot.as_ref()
     }
 
+    /// Begins with the list that `before` keeps, where both would read the same one: after a change of the configuration.
+    pub fn inherit(&self, before: &Guard) {
+        if let Some((snapshot, old)) = self.snapshot.as_ref().zip(before.snapshot.as_ref())
+            && self.provider.identity() == before.provider.identity()
+        {
+            snapshot.inherit(old);
+        }
+    }
+
     /// What the vendor's list says to a question, where it is kept.
     pub fn listed(&self, kind: EntityKind, id: &str, now: std::time::Instant) -> Option<Told> {
         let (snapshot, bulk) = self.snapshot.as_ref().zip(self.provider.bulk())?;
