@@ -34,10 +34,15 @@ impl Scene {
     }
 
     fn start(&self, vendor: &str, more: &str) -> Service {
-        let rest = format!("providers:\n{}", self.vendors.provider(vendor, more));
-        let mut service = Service::start(&Settings::of(&self.stage, "deadline: 5s", rest).text());
+        let mut service = self.begin(vendor, more);
         service.assigned(1);
         service
+    }
+
+    /// A service that may not have joined its group yet.
+    fn begin(&self, vendor: &str, more: &str) -> Service {
+        let rest = format!("providers:\n{}", self.vendors.provider(vendor, more));
+        Service::start(&Settings::of(&self.stage, "deadline: 5s", rest).text())
     }
 
     /// Sends an alert about entity `n` of a vendor; what is said of it.
@@ -145,7 +150,7 @@ fn a_cursor_that_the_vendor_has_forgotten_leads_back_to_the_beginning() {
     scene.list("datadog", 0..600);
     let whole = Fault::slow_answer("/datadog", Latency::NONE).times(1);
     scene.vendors.world.set_faults(vec![whole, Fault::status("/datadog", 503, "").times(2)]);
-    let mut service = scene.start("datadog", ", mode: snapshot");
+    let mut service = scene.begin("datadog", ", mode: snapshot");
     wait("the second page fails", BOUND, || page(&scene, 2) > 0);
     scene.vendors.world.forget_walks();
     read(&mut service, "datadog", 1.0);
