@@ -62,7 +62,7 @@ nowhere_but 'main|cli|app' "$(uses anyhow)" \
 nowhere_but 'config' '\benv::vars?(?:_os)?\b' \
     "the environment is read in config only: what can be set must be found in one place"
 
-pure='entity|score|compose|alert|commit/ledger|commit/policy|provider/[a-z_]+/normalise|sink/flood'
+pure='entity|score|compose|alert|commit/ledger|commit/policy|provider/[a-z_]+/normalise|provider/snapshot/(?:walk|table)|sink/flood'
 pure+='|source/(?:late|share|order)|cli/dlq/(?:letter|filter|destination|marker|pace)'
 nowhere_in "$pure" '\basync\b|\.await\b|\btokio::' "a pure module has no async"
 nowhere_in "$pure" '\b(?:Instant|SystemTime|Timestamp|Zoned)::now\b' "a pure module has no clock: now is passed in"

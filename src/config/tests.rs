@@ -80,8 +80,8 @@ fn the_shipped_file_names_every_key_outside_the_providers() {
 
 #[test]
 fn what_the_shipped_file_calls_a_default_of_providers_is_one() {
-    let commented = Regex::new(r"(?m)^    # (allow_http|retry|breaker): ").unwrap();
-    assert_eq!(commented.find_iter(SHIPPED).count(), 3);
+    let commented = Regex::new(r"(?m)^    # (allow_http|retry|breaker|mode|snapshot): ").unwrap();
+    assert_eq!(commented.find_iter(SHIPPED).count(), 5);
     let document = Document::parse("r.yaml", &commented.replace_all(SHIPPED, "    $1: "), []);
     let cache = Config::default().cache.ttl;
     let mut root = document.root();

@@ -159,16 +159,18 @@ impl Guard {
         self.meter.breaker(self.watch().breaker.condition(Instant::now().into_std()));
     }
 
-    /// Takes over the list of the guard that this one takes the place of, which asked the same account.
-    pub fn inherit(&self, before: &Guard) {
-        if let (Some(snapshot), Some(before)) = (&self.snapshot, &before.snapshot) {
-            snapshot.inherit(before);
-        }
-    }
-
     /// The vendor's list, where it is kept.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.snapshot.as_ref()
+    }
+
+    /// Begins with the list that `before` keeps, where both would read the same one: after a change of the configuration.
+    pub fn inherit(&self, before: &Guard) {
+        if let Some((snapshot, old)) = self.snapshot.as_ref().zip(before.snapshot.as_ref())
+            && self.provider.identity() == before.provider.identity()
+        {
+            snapshot.inherit(old);
+        }
     }
 
     /// What the vendor's list says to a question, where it is kept.

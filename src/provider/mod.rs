@@ -7,6 +7,7 @@
 //!
 //! 1. A folder beside the others with the same files: `mod.rs` (the [`Provider`]), `config.rs` (its keys),
 //!    `wire.rs` (its JSON, read leniently), `normalise.rs` (pure: their answer to ours), `tests.rs`.
+//!    A vendor whose scores can be read as a list is a [`snapshot::Bulk`], too.
 //! 2. One line in [`registry`].
 //! 3. One entry in `config/riskstream.yaml`, and its fixtures under `tests/fixtures/`.
 

@@ -14,6 +14,9 @@ use super::calls::Calls;
 use super::faults::{Fault, Latency, Script};
 use super::population::{Population, Profile};
 
+/// Lists that are kept for their further pages.
+const WALKS: usize = 16;
+
 /// How a simulator starts.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -133,7 +136,7 @@ struct State {
     /// Whom each vendor's list shows.
     listed: BTreeMap<String, Vec<String>>,
     /// Lists as they were when their first page was asked for, by vendor and number.
-    walks: Vec<(String, Vec<String>)>,
+    walks: BTreeMap<usize, (String, Vec<String>)>,
 }
 
 impl World {
@@ -153,7 +156,7 @@ impl World {
                 meters,
                 calls: BTreeMap::new(),
                 listed: BTreeMap::new(),
-                walks: Vec::new(),
+                walks: BTreeMap::new(),
                 drawn: 0,
             }),
         }
@@ -195,23 +198,27 @@ impl World {
         Some(entities.into_iter().filter_map(|id| self.profile(&id).map(|profile| (id, profile))).collect())
     }
 
-    /// Keeps a list as it is now for its further pages; the number names it.
+    /// Keeps a list as it is now for its further pages; the number names it. The oldest of many goes.
     pub(super) fn keep_walk(&self, vendor: &str, entities: Vec<String>) -> usize {
         let walks = &mut self.state().walks;
-        walks.push((vendor.to_owned(), entities));
-        walks.len() - 1
+        let number = walks.last_key_value().map_or(0, |(last, _)| last + 1);
+        walks.insert(number, (vendor.to_owned(), entities));
+        if walks.len() > WALKS {
+            walks.pop_first();
+        }
+        number
     }
 
     /// A list that was kept.
     pub(super) fn walk(&self, vendor: &str, number: usize) -> Option<Vec<String>> {
         let state = self.state();
-        let (owner, entities) = state.walks.get(number)?;
+        let (owner, entities) = state.walks.get(&number)?;
         (owner == vendor).then(|| entities.clone())
     }
 
     /// Forgets every list that was kept: cursors in use lead nowhere.
     pub fn forget_walks(&self) {
-        self.state().walks.iter_mut().for_each(|(owner, _)| owner.clear());
+        self.state().walks.values_mut().for_each(|(owner, _)| owner.clear());
     }
 
     /// Adds a fault to the end of the script.

@@ -34,10 +34,15 @@ impl Scene {
     }
 
     fn start(&self, vendor: &str, more: &str) -> Service {
-        let rest = format!("providers:\n{}", self.vendors.provider(vendor, more));
-        let mut service = Service::start(&Settings::of(&self.stage, "deadline: 5s", rest).text());
+        let mut service = self.begin(vendor, more);
         service.assigned(1);
         service
+    }
+
+    /// A service that may not have joined its group yet.
+    fn begin(&self, vendor: &str, more: &str) -> Service {
+        let rest = format!("providers:\n{}", self.vendors.provider(vendor, more));
+        Service::start(&Settings::of(&self.stage, "deadline: 5s", rest).text())
     }
 
     /// Sends an alert about entity `n` of a vendor; what is said of it.
@@ -140,6 +145,25 @@ fn a_page_that_fails_is_read_again_alone_and_the_old_list_serves_until_the_new_o
 }
 
 #[test]
+fn a_cursor_that_the_vendor_has_forgotten_leads_back_to_the_beginning() {
+    let scene = Scene::new();
+    scene.list("datadog", 0..600);
+    let whole = Fault::slow_answer("/datadog", Latency::NONE).times(1);
+    scene.vendors.world.set_faults(vec![whole, Fault::status("/datadog", 503, "").times(2)]);
+    let mut service = scene.begin("datadog", ", mode: snapshot");
+    wait("the second page fails", BOUND, || page(&scene, 2) > 0);
+    scene.vendors.world.forget_walks();
+    read(&mut service, "datadog", 1.0);
+    assert_eq!(
+        [1, 2].map(|number| page(&scene, number)),
+        [2, 4],
+        "503, 503 and 400, then from the beginning"
+    );
+    assert_eq!(entities(&mut service, "datadog"), Some(600.0));
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[test]
 fn pages_beside_look_ups_stay_within_the_quota() {
     let mut scene = Scene::new();
     scene.list("datadog", 0..4000);
@@ -233,7 +257,7 @@ fn before_its_first_list_a_provider_fails_with_the_reason_and_asks_nobody() {
     let mut scene = Scene::new();
     scene.vendors.world.fault(Fault::status("/datadog", 403, r#"{"errors": ["Forbidden"]}"#));
     let mut service = scene.start("datadog", ", mode: snapshot");
-    wait("the list is refused", BOUND, || service.get("/readyz").1.contains("no snapshot yet"));
+    wait("the list is refused", BOUND, || service.get("/readyz").1.contains("no snapshot yet (forbidden"));
     let found = scene.ask("datadog", 7);
     assert_eq!((&found["status"], &found["reason"]), (&"failed".into(), &"forbidden".into()), "{found}");
     assert_eq!(service.get("/readyz").0, 200, "alerts go on, marked");

@@ -1,7 +1,7 @@
 //! Palo Alto Cortex XDR: the risk of users and endpoints ("Get Risk Score", Identity Threat Module).
 //!
-//! One POST per question, and one for each of its two lists, which hold the riskiest only. Contract: an advanced key signs every attempt anew; an identifier that the API cannot
-//! take (`identifier.rs`) costs no request.
+//! One POST per question, and one for each of its two lists, which hold the riskiest only. Contract: an advanced key signs
+//! every attempt anew; an identifier that the API cannot take (`identifier.rs`) costs no request.
 
 pub mod config;
 mod identifier;

@@ -2,8 +2,7 @@
 //!
 //! Contract: one GET per question; the identifier is one percent-encoded path segment, so that no identifier reaches
 //! another route. Sources: the vendor's page "Get Entity Risk Score" (public beta: its shape changed in 2026) and the
-//! vendor's SDKs. The list is
-//! read in pages of one query, the highest scores first.
+//! vendor's SDKs. The list is read in pages of one query, the highest scores first.
 
 pub mod config;
 pub mod normalise;

@@ -109,7 +109,7 @@ impl<'a> Reading<'a> {
         }
         let more = [
             ("rows", Some(json!(self.mine.len()))),
-            ("report_cut", cut.then(|| json!(true))),
+            ("report_cut", cut.then_some(Value::Bool(true))),
             ("report", Some(Value::Object(self.head))),
         ];
         rated(self.mine, lenient::present(more), scale)

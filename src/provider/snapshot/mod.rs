@@ -193,7 +193,8 @@ impl Snapshot {
         let table = self.table();
         let trouble = self.trouble().map(|(failure, since)| format!("{failure}, since {since:.0}"));
         let overdue = match &table {
-            None => trouble.is_some().then(|| "no snapshot yet".to_owned()),
+            // With look-ups beside it nothing is missing until something is wrong.
+            None => (trouble.is_some() || self.mode == Mode::Snapshot).then(|| "no snapshot yet".to_owned()),
             Some(table) if Moment::from(now) < table.believed_until() => None,
             Some(table) => {
                 let age = Moment::from(now).since(table.begun()).as_secs();
@@ -213,9 +214,11 @@ impl Snapshot {
         }
     }
 
-    /// Takes over the table of another one of the same account.
-    pub fn inherit(&self, other: &Snapshot) {
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = other.table();
+    /// Begins with the table that `before` has in use, where there is one.
+    pub fn inherit(&self, before: &Snapshot) {
+        if let Some(table) = before.table() {
+            *self.table.write().unwrap_or_else(PoisonError::into_inner) = Some(table);
+        }
     }
 
     fn trouble(&self) -> Option<(Failure, Timestamp)> {

@@ -4,6 +4,7 @@
 //! ends with its guard or its runtime. Nothing logged here holds an identifier.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use super::walk::{Step, Walk};
 use super::{Bulk, Snapshot, Table};
+use crate::cache::ttl::Moment;
 use crate::provider::Failure;
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
@@ -50,7 +52,11 @@ pub async fn once(guard: &Guard) -> Result<Option<Arc<Table>>, Failure> {
 
 fn walk(guard: &Guard) -> Option<Walk> {
     let (snapshot, bulk) = guard.snapshot().zip(guard.provider().bulk())?;
-    Some(Walk::new(snapshot.rules, bulk.listing(), Instant::now().into_std()))
+    let now = Instant::now().into_std();
+    // A table that was inherited is not due before its time.
+    let age = snapshot.table().map(|table| Moment::from(now).since(table.begun()));
+    let due = now + age.map_or(Duration::ZERO, |age| snapshot.rules.interval.saturating_sub(age));
+    Some(Walk::new(snapshot.rules, bulk.listing(), due))
 }
 
 async fn read(guard: Weak<Guard>, mut walk: Walk) {
@@ -67,7 +73,7 @@ async fn read(guard: Weak<Guard>, mut walk: Walk) {
 
 /// What became of a step.
 enum Stepped {
-    Wait(std::time::Duration),
+    Wait(Duration),
     Page,
     Done,
     Failed(Failure),

@@ -1,4 +1,4 @@
-//! What a snapshot says at which age, and the reader against a vendor's pages over real HTTP.
+//! What a snapshot says at which age, and what follows from how reading it goes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::walk::Walk;
@@ -64,6 +64,7 @@ fn by_snapshot_alone_nobody_is_asked_and_what_is_not_known_says_why() {
     let (kept, now) = (snapshot(Mode::Snapshot), Instant::now());
     let tell = |id, now| told(&kept, Listing::Everybody, id, now);
     assert_eq!(tell("jane", now), "failed no_snapshot ");
+    assert_eq!(kept.problem(now).as_deref(), Some("no snapshot yet"));
     kept.failed(&Failure::new(FailureKind::Unauthorised, ""));
     assert_eq!(tell("jane", now), "failed unauthorised ");
     fill(&kept, Listing::Everybody, now);
@@ -100,4 +101,23 @@ fn with_look_ups_beside_it_a_snapshot_answers_while_it_is_believed_and_then_stan
 #[test]
 fn nothing_is_kept_where_look_ups_are_all_that_is_configured() {
     assert!(Snapshot::new(&Snapshots::NONE, MINUTE).is_none());
+}
+
+#[test]
+fn a_table_is_handed_on_to_whoever_reads_the_same_list_after_a_change_of_the_configuration() {
+    let (before, after, now) = (snapshot(Mode::Snapshot), snapshot(Mode::Both), Instant::now());
+    after.inherit(&before);
+    assert_eq!(told(&after, Listing::Everybody, "jane", now), "ask ");
+    fill(&before, Listing::Everybody, now);
+    after.inherit(&before);
+    assert_eq!(told(&after, Listing::Everybody, "jane", now), "answer jane");
+    assert_eq!(after.problem(now), None);
+}
+
+#[test]
+fn why_a_breaker_opened_says_more_than_that_it_is_open() {
+    let (kept, now) = (snapshot(Mode::Snapshot), Instant::now());
+    assert!(kept.failed(&Failure::new(FailureKind::Forbidden, "")), "news");
+    assert!(!kept.failed(&Failure::new(FailureKind::BreakerOpen, "")));
+    assert_eq!(told(&kept, Listing::Everybody, "jane", now), "failed forbidden ");
 }

@@ -70,9 +70,9 @@ struct UnderWay {
 }
 
 impl Walk {
-    /// Before the first page, which is due at once.
-    pub fn new(rules: Rules, listing: Listing, now: Instant) -> Self {
-        Walk { rules, listing, due: now, failures: 0, under_way: None }
+    /// Before the first page, which is due at `due`.
+    pub fn new(rules: Rules, listing: Listing, due: Instant) -> Self {
+        Walk { rules, listing, due, failures: 0, under_way: None }
     }
 
     /// What is to be done at `now`.
