@@ -236,11 +236,11 @@ impl Provider for GenericHttp {
 
     fn identity(&self) -> String {
         let Self { config, base, scale, templates, .. } = self;
-        let Config { resolve, request, auth, rules, .. } = config;
+        let Config { resolve, request, auth, rules, bulk, .. } = config;
         // Who signs in may decide which tenant answers, which the address does not.
         let tags: Vec<String> = config.credential().iter().map(|fingerprint| fingerprint.tag()).collect();
         format!(
-            "generic_http {} {resolve:?} {request:?} {auth:?} {rules:?} {templates:?} {scale:?} {}",
+            "generic_http {} {resolve:?} {request:?} {auth:?} {rules:?} {bulk:?} {templates:?} {scale:?} {}",
             base.whole(),
             tags.join(" ")
         )
