@@ -99,16 +99,17 @@ impl Reload {
         match self.attempt() {
             Ok((taken, kept)) => {
                 self.refused = None;
-                self.engine.metrics.reloads.taken(SystemTime::now(), !kept.is_empty());
+                // Whoever sees the figure finds the words.
                 self.tell(&taken, &kept);
+                self.engine.metrics.reloads.taken(SystemTime::now(), !kept.is_empty());
             }
             Err(why) => {
                 let known = self.refused.as_ref().is_some_and(|(_, known)| *known == why);
                 if asked || changed || !known {
-                    self.engine.metrics.reloads.refused();
                     let file = self.file.display();
                     tracing::error!(%file, %why, "the configuration has changed and is not taken: the one before stays in use");
                     self.notes.set(NOTE, Some(format!("{file} has changed and is not taken: {why}")));
+                    self.engine.metrics.reloads.refused();
                 }
                 self.refused = Some((now, why));
             }

@@ -96,6 +96,14 @@ impl Secret {
         Secret(Arc::new(Origin::Several(secrets, AtomicUsize::new(0))))
     }
 
+    /// How many there are of it.
+    pub(crate) fn count(&self) -> usize {
+        match &*self.0 {
+            Origin::Several(secrets, _) => secrets.len(),
+            _ => 1,
+        }
+    }
+
     /// The one in use was refused: from now on the next one is used, where there are several. Whether there are.
     pub fn next(&self) -> bool {
         match &*self.0 {

@@ -370,6 +370,17 @@ fn a_secret_may_be_a_list_while_it_is_rotated_and_every_member_is_checked() {
         assert_eq!(found.len(), told, "{found:?}");
         assert!(!found.join("").contains("hunter2"), "{found:?}");
     }
+    // Keys that belong together change together.
+    for (yaml, told) in [
+        ("{one: [{env: A}, {env: A}], other: [{env: A}, {env: A}]}", 0),
+        ("{one: {env: A}, other: [{env: A}, {env: A}]}", 0),
+        ("{one: [{env: A}, {env: A}, {env: A}], other: [{env: A}, {env: A}]}", 1),
+    ] {
+        let document = Document::parse("t.yaml", yaml, env(&[("A", "a")]));
+        assert!(document.root().required_rotating_pair(["one", "other"]).is_some());
+        let found = document.problems().to_string();
+        assert_eq!(found.contains("other: a list of 2, and one is one of 3"), told == 1, "{found}");
+    }
     // Where no vendor is, one is enough.
     let found = problems("key: [hunter2]", |section| assert!(section.secret("key").is_none()));
     assert!(found[0].contains("not a secret") && !found[0].contains("hunter2"), "{found:?}");

@@ -41,6 +41,18 @@ impl<'t> Section<'t> {
         self.rotating_secret(key)
     }
 
+    /// Two that belong together and must be there: lists of them have as many members each, or one has one for all.
+    pub fn required_rotating_pair(&mut self, keys: [&'static str; 2]) -> Option<[Secret; 2]> {
+        let [one, other] = keys.map(|key| self.required_rotating_secret(key));
+        let (one, other) = (one?, other?);
+        if one.count() != other.count() && one.count() > 1 && other.count() > 1 {
+            let [first, second] = keys;
+            let what = format!("a list of {}, and {first} is one of {}", other.count(), one.count());
+            self.problem(second, what, "write as many, those that belong together at the same place");
+        }
+        Some([one, other])
+    }
+
     /// The value of one of [`entries`](Section::entries) as a secret.
     pub(crate) fn entry_secret(&self, entry: &'t Entry) -> Option<Secret> {
         self.secret_at(&entry.value, &self.child(&entry.key))

@@ -37,8 +37,7 @@ pub struct Config {
 ///
 /// `site` must be written unless `base_url` is: a default would send the keys of one region to another.
 pub fn read(section: &mut Section<'_>) -> Option<Config> {
-    let api_key = section.required_rotating_secret("api_key");
-    let application_key = section.required_rotating_secret("application_key");
+    let keys = section.required_rotating_pair(["api_key", "application_key"]);
     let written = if section.has("base_url") {
         Some(section.text("site").unwrap_or_else(|| EXAMPLE.to_owned()))
     } else {
@@ -55,7 +54,8 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
             None
         }
     });
-    Some(Config { address: address?, api_key: api_key?, application_key: application_key? })
+    let [api_key, application_key] = keys?;
+    Some(Config { address: address?, api_key, application_key })
 }
 
 /// The API's address at a site, in any of the spellings that Datadog itself uses: `datadoghq.eu`,

@@ -40,15 +40,10 @@ pub fn read(section: &mut Section<'_>) -> Option<Config> {
             "write the address of your tenant's API: https://api-yours.example.net",
         );
     }
-    let access_key = section.required_rotating_secret("access_key");
-    let access_secret = section.required_rotating_secret("access_secret");
+    let keys = section.required_rotating_pair(["access_key", "access_secret"]);
     let application_type = section.text("application_type");
     let application_instance = section.text("application_instance");
-    let config = Config {
-        access_key: access_key?,
-        access_secret: access_secret?,
-        application_type,
-        application_instance,
-    };
+    let [access_key, access_secret] = keys?;
+    let config = Config { access_key, access_secret, application_type, application_instance };
     addressed.then_some(config)
 }
