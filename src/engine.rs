@@ -167,14 +167,15 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]; then nothing has changed.
     pub fn take(&self, config: &Config) -> Result<Taken, EngineError> {
-        // All of it once for nothing: what cannot be built is found before anything that is in use is touched.
+        let before = self.live.get();
+        // All that is new once for nothing: what cannot be built is found before anything that is in use is touched.
         let (metrics, limiters) = (Arc::new(metrics_of(config)?), Limiters::default());
         let parts = Parts { metrics: &metrics, flights: &self.flights, limiters: &limiters };
-        parts.assemble(config, None, &mut Accounts::default())?;
-        let before = self.live.get();
+        parts.assemble(config, Some(&before), &mut Accounts::default())?;
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = Parts { metrics: &self.metrics, flights: &self.flights, limiters: &self.limiters };
         let after = parts.assemble(config, Some(&before), &mut accounts)?;
+        self.settle(config, &after);
         let names = |pipeline: &Pipeline| -> Vec<String> {
             pipeline.roster.iter().map(|seat| seat.name().to_owned()).collect()
         };
@@ -214,15 +215,23 @@ impl Engine {
         let mut accounts = Accounts::default();
         let parts = Parts { metrics: &metrics, flights: &flights, limiters: &limiters };
         let pipeline = parts.assemble(config, None, &mut accounts)?;
-        let live = Arc::new(Live::new(pipeline));
-        Ok(Engine {
-            live,
+        let engine = Engine {
+            live: Arc::new(Live::new(Arc::clone(&pipeline))),
             metrics,
             flights,
             limiters,
             accounts: Mutex::new(accounts),
             readers: OnceLock::new(),
-        })
+        };
+        engine.settle(config, &pipeline);
+        Ok(engine)
+    }
+
+    /// Holds every quota to what `config` says of the providers of `pipeline`, which was built from it.
+    fn settle(&self, config: &Config, pipeline: &Pipeline) {
+        let limited = pipeline.roster.iter().zip(&config.providers);
+        let limits = limited.filter_map(|(seat, own)| Some((seat.carrier.guard.gate()?, own.common.limit)));
+        self.limiters.settle(&limits.collect::<Vec<_>>());
     }
 }
 
@@ -269,9 +278,6 @@ impl Parts<'_> {
             seats.push(seat);
         }
         let routing = Routing::new(&config.routes, &candidates, &formats).map_err(EngineError::Routes)?;
-        let limited = seats.iter().zip(&config.providers);
-        let limits = limited.filter_map(|(seat, own)| Some((seat.carrier.guard.gate()?, own.common.limit)));
-        self.limiters.settle(&limits.collect::<Vec<_>>());
         let options = Options {
             member: config.output.member.clone(),
             max_bytes: config.pipeline.max_alert_bytes,

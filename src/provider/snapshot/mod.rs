@@ -207,9 +207,6 @@ impl Snapshot {
         match (overdue, trouble, table.is_some_and(|table| table.is_full())) {
             (Some(overdue), Some(trouble), _) => Some(format!("{overdue} ({trouble})")),
             (Some(overdue), None, _) => Some(overdue),
-            (None, ..) if table.as_ref().is_some_and(|table| table.entities() == 0) => {
-                Some("the vendor's list is empty: check site, account or end point".to_owned())
-            }
             (None, _, true) => Some(
                 "the vendor's list is longer than `snapshot.capacity` holds, so that absence from it says nothing".to_owned(),
             ),
