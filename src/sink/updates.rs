@@ -33,7 +33,7 @@ pub struct Update<'a> {
     pub partition: Option<i32>,
     /// The alert's key.
     pub key: Option<&'a [u8]>,
-    /// What [`crate::pipeline::Pipeline::update`] composed.
+    /// What [`crate::pipeline::Pending::update`] composed.
     pub value: &'a [u8],
     /// What it says as a whole.
     pub summary: Summary,
