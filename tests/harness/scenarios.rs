@@ -13,7 +13,9 @@ use super::{alerts, say, until};
 pub fn load(stage: &Stage, alerts: usize, entities: usize) {
     let vendors = Vendors::start(50);
     let inputs = stage.produce((0..alerts).map(|n| alerts::mixed(n, entities, stage.partitions)).collect());
-    let settings = Settings::of(stage, "deadline: 30s, drain: 40s, shutdown: 50s", vendors.providers(""));
+    // A machine that stands still for a second makes no look-up fail.
+    let providers = vendors.providers(", timeout: 20s");
+    let settings = Settings::of(stage, "deadline: 30s, drain: 40s, shutdown: 50s", providers);
     let mut service = Service::start(&settings.text());
     service.assigned(stage.partitions.into());
     let took = stage.wait_for(alerts, Duration::from_secs(300));

@@ -112,29 +112,29 @@ fn run(vendor: &'static str, at: &'static str, own: Vec<Row>) {
     let (risk, status, _) = ask(&alerts::entity(vendor, stranger));
     assert_eq!((status.as_str(), &risk["entities"][0]["status"]), ("complete", &json!("unknown")), "{risk}");
     assert_eq!(risk.get("score"), None, "unknown is not zero");
-    let mut wrong = Vec::new();
     // The rows of one vendor speak for themselves: one that hung is asked until it answers again.
     let mut hung = false;
-    for Row(name, fault, status, reason) in own.into_iter().chain(common(at)).chain([too_many(at)]) {
+    let mut differences = |Row(name, fault, status, reason): &Row| {
         while hung {
             hung =
                 ask(&alerts::entity(vendor, numbers.next().unwrap())).0["entities"][0]["status"] == "failed";
         }
-        hung = matches!(reason, Some("timeout" | "unreachable"));
-        vendors.world.set_faults(vec![fault]);
+        vendors.world.set_faults(vec![fault.clone()]);
         vendors.world.forget_calls();
         let (risk, header, took) = ask(&alerts::entity(vendor, numbers.next().unwrap()));
         vendors.world.clear_faults();
+        let mut wrong = Vec::new();
         let entity = &risk["entities"][0];
-        let expected = if status == "unknown" { "complete" } else { "failed" };
-        let right = entity["status"] == status && entity.get("reason").and_then(Value::as_str) == reason;
+        hung = matches!(entity["reason"].as_str(), Some("timeout" | "unreachable"));
+        let expected = if *status == "unknown" { "complete" } else { "failed" };
+        let right = entity["status"] == *status && entity.get("reason").and_then(Value::as_str) == *reason;
         if !right || header != expected || risk["status"] != expected {
             wrong.push(format!("{name}: wanted {status} {reason:?}, the alert says {header}: {entity}"));
         }
         // Tried again where that may help, and where a fresh sign-in may; else asked once.
-        let kind = FailureKind::ALL.into_iter().find(|kind| Some(kind.label()) == reason);
+        let kind = FailureKind::ALL.into_iter().find(|kind| Some(kind.label()) == *reason);
         let again = kind.is_some_and(FailureKind::retryable) && !name.starts_with("429");
-        let renews = reason == Some("unauthorised") && matches!(vendor, "cortex_xdr" | "oracle_casb");
+        let renews = *reason == Some("unauthorised") && matches!(vendor, "cortex_xdr" | "oracle_casb");
         let wanted = if again || renews { 2 } else { 1 };
         let calls: u64 = vendors
             .world
@@ -148,6 +148,16 @@ fn run(vendor: &'static str, at: &'static str, own: Vec<Row>) {
             wrong.push(format!("{name}: wanted {wanted} calls, there were {calls}"));
         }
         assert!(took < DEADLINE + Duration::from_secs(1), "{name}: {took:?}");
+        wrong
+    };
+    let mut wrong = Vec::new();
+    for row in own.into_iter().chain(common(at)).chain([too_many(at)]) {
+        let mut found = differences(&row);
+        // A machine that stands still for a second makes any row a time-out, and not twice.
+        if found.iter().any(|difference| difference.contains(r#""reason":"timeout""#)) {
+            found = differences(&row);
+        }
+        wrong.extend(found);
     }
     assert!(wrong.is_empty(), "{vendor}:\n{}", wrong.join("\n"));
     assert_eq!(service.get("/livez").0, 200);
