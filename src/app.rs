@@ -132,7 +132,7 @@ impl Service {
         if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()) {
             tracing::warn!(%error, "the watch could not be started");
         }
-        let mut lanes = Vec::new();
+        let (mut lanes, together) = (Vec::new(), Arc::new(()));
         for (number, word) in words.into_iter().enumerate() {
             let lane = Lane {
                 number,
@@ -144,6 +144,7 @@ impl Service {
                 identity: identity.clone(),
                 updates: updates.clone(),
                 stop: stop.clone(),
+                together: Arc::clone(&together),
             };
             let handle = thread::Builder::new()
                 .name(format!("lane-{number}"))

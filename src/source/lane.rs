@@ -72,6 +72,8 @@ pub struct Lane {
     pub updates: Option<Arc<Updates>>,
     /// When to end.
     pub stop: Stop,
+    /// Every lane of the process holds it until its last offsets are committed, and nobody else.
+    pub together: Arc<()>,
 }
 
 impl Lane {
@@ -93,7 +95,21 @@ impl Lane {
         }
         // What is acknowledged may be committed all the same; the rest is read again.
         let drained = self.drain(&consumer);
+        self.wait_for_others();
         result.and(drained)
+    }
+
+    /// Waits before it leaves the group until the others have ended as well. A group that is left is in a rebalance: it goes on
+    /// only with the next word of each other member, which one that drains does not give, and until then it may refuse their
+    /// offsets.
+    fn wait_for_others(self) {
+        let until = Instant::now() + self.config.pipeline.drain + CONFIRMED;
+        let others = Arc::downgrade(&self.together);
+        drop(self.together);
+        while others.strong_count() > 0 && Instant::now() < until && !self.stop.now() {
+            self.health.beat();
+            std::thread::park_timeout(BUSY);
+        }
     }
 
     /// Sets up clients and asks about topics; `None` when the process is to stop before the broker answered.

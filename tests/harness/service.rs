@@ -198,6 +198,12 @@ impl Service {
         self.ended(Duration::from_secs(60))
     }
 
+    /// SIGTERM, and an end without an error; else its last words tell why.
+    pub fn ends_well(self) {
+        let ended = self.terminate();
+        assert_eq!(ended.code, Some(0), "{}", tail(&ended.log));
+    }
+
     /// SIGKILL, and the end.
     pub fn kill(self) -> Ended {
         self.signal("KILL");

@@ -59,7 +59,7 @@ fn playbooks_ask_the_cache_of_the_stream_and_may_make_it_forget() {
     for (method, path) in [("GET", question.as_str()), ("POST", "/v1/enrich"), ("DELETE", forget.as_str())] {
         assert_eq!(service.call(method, path, "another", "{}").0, 401, "{method} {path}");
     }
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -69,5 +69,5 @@ fn without_a_token_there_is_no_api() {
     let mut service = started(&stage, &vendors, "admin: {listen: '127.0.0.1:0'}");
     assert_eq!(service.call("GET", "/v1/risk?kind=host&id=x", "", "").0, 404);
     assert_eq!(service.call("POST", "/v1/enrich", "", "{}").0, 404);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }

@@ -71,7 +71,7 @@ fn a_vendor_that_closes_kept_connections_as_they_are_used_costs_requests_and_no_
         assert_eq!((answered, closed), (ALERTS, ALERTS - 1), "each but the first was sent twice");
         let retries = service.metric("riskstream_vendor_retries_total{provider=\"own\"}");
         assert_eq!(retries, Some(closed as f64));
-        assert_eq!(service.terminate().code, Some(0));
+        service.ends_well();
         check::all_committed(&stage);
     }
 }

@@ -72,6 +72,6 @@ fn an_alert_leaves_at_its_deadline_and_a_late_answer_serves_the_next() {
     assert_eq!(vendors.requests(), before);
     let late = stage.outputs().into_iter().filter(|o| o.partition == 0).skip(20);
     late.for_each(|output| assert_eq!(output.json()["risk"]["entities"][0]["source"], "cache"));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
 }

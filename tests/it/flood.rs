@@ -62,7 +62,7 @@ fn where_it_is_configured_a_flood_stops_the_service_and_nothing_is_lost() {
     let mut service = Service::start(&settings(&stage, "{share: 0.5, per: 1m, at_least: 50}"));
     service.assigned(1);
     stage.wait_for(inputs.len(), Duration::from_secs(60));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     let found = check::compare(&stage, &inputs, true);
     assert_eq!((found.published, found.dead), (100, 400));
     check::all_committed(&stage);

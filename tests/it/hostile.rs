@@ -42,7 +42,7 @@ fn hostile_identifiers_reach_no_other_page_and_hold_nothing_up() {
     let found = check::compare(&stage, &inputs, true);
     assert_eq!((found.published, found.dead), (inputs.len(), 0));
     assert!(service.log().lines().all(|line| !line.contains("panicked")), "{}", service.log());
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     // Below a vendor's prefix, only the pages that we mean to ask were asked.
     let allowed = [
         "GET /datadog/api/v2/security-entities/risk-scores/",

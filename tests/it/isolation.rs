@@ -145,7 +145,7 @@ fn run(stage: &Stage, order: &str) -> Run {
         ((offset, healed), end, asked)
     });
     assert_eq!(service.get("/livez").0, 200);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(stage);
     let seen = sent.into_inner().unwrap().into_iter().enumerate();
     let seen = seen.map(|(number, (sent, took))| Seen {
@@ -247,7 +247,7 @@ fn beside_a_hanging_partition(pipeline: &str) -> Vec<Duration> {
     writer.end();
     // The others leave at their deadlines, whatever holds them back.
     stage.wait_for(HANGING + 120, Duration::from_secs(60));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
     took.sort();
     took

@@ -37,7 +37,7 @@ fn an_alert_that_left_at_its_deadline_gets_one_update_with_the_answer() {
     stage.produce((0..20).map(|n| alert(n as i32 % 2, n)).collect());
     stage.wait_for(40, Duration::from_secs(10));
     assert_eq!((published(&mut service), service.metric("riskstream_updates_waiting")), (20.0, Some(0.0)));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
     let updates = stage.read(UPDATES);
     assert_eq!(updates.len(), 20);
@@ -67,7 +67,7 @@ fn in_transactions_an_alert_gets_its_update_once_it_is_committed() {
     });
     assert_eq!(service.metric("riskstream_alerts_published_total"), Some(20.0));
     wait("the updates", Duration::from_secs(10), || published(&mut service) == 20.0);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     let mut outputs = stage.outputs();
     outputs.retain(|output| output.header("risk-status") == Some("failed"));
     // The first transaction is sent twice, and its first try stays visible here.
@@ -88,7 +88,7 @@ fn without_a_topic_for_updates_there_are_none_and_nothing_waits() {
     wait("the flights to land", Duration::from_secs(10), || {
         service.metric("riskstream_cache_entries") == Some(10.0)
     });
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     assert_eq!(stage.read(UPDATES), []);
     assert!(stage.outputs().iter().all(|output| output.header("risk-status") == Some("failed")));
 }
@@ -112,7 +112,7 @@ fn a_vendor_that_fails_in_the_end_or_was_never_asked_leaves_no_update() {
     assert_eq!(reasons.iter().filter(|reason| *reason == "server_error").count(), 10, "{reasons:?}");
     assert_eq!(service.metric("riskstream_updates_waiting"), Some(0.0));
     assert_eq!((published(&mut service), dropped(&mut service, "no_answer")), (0.0, 10.0));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     assert_eq!(stage.read(UPDATES), []);
 }
 
@@ -127,7 +127,7 @@ fn above_the_bound_no_update_is_promised_and_every_alert_is_accounted_for() {
     assert_eq!(service.metric("riskstream_updates_waiting"), Some(20.0), "as many as may be in flight");
     assert_eq!(dropped(&mut service, "no_room"), 40.0);
     wait("the updates", Duration::from_secs(10), || published(&mut service) == 20.0);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     assert_eq!(stage.read(UPDATES).len(), 20);
     check::all_committed(&stage);
 }
@@ -165,7 +165,7 @@ fn a_topic_that_takes_no_update_is_nothing_to_alerts() {
     stage.produce((0..10).map(|n| alert(0, n)).collect());
     stage.wait_for(20, Duration::from_secs(5));
     assert_eq!(service.get("/livez").0, 200);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     assert_eq!(stage.read(UPDATES), []);
     check::all_committed(&stage);
 }

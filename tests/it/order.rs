@@ -32,7 +32,7 @@ fn run(order: &str) -> Vec<i64> {
         crate::harness::wait("the next call", Duration::from_secs(10), || vendors.requests() == n as u64 + 2);
     }
     stage.wait_for(5, Duration::from_secs(10));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
     check::compare(&stage, &inputs, order == "partition");
     stage.outputs().iter().map(|output| check::source(&stage, output).1).collect()
@@ -79,7 +79,7 @@ fn a_slow_alert_is_overtaken_within_a_bound_and_then_waited_for() {
     assert_eq!(service.metric("riskstream_alerts_consumed_total"), Some(200.0));
     assert_eq!(vendors.requests(), 2, "the slow call has not ended");
     stage.wait_for(2_000, Duration::from_secs(30));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
     check::compare(&stage, &inputs, false);
 }

@@ -112,7 +112,7 @@ fn a_configuration_that_changes_under_load_loses_repeats_and_alters_nothing() {
     });
     stage.wait_for(inputs.len(), LONG);
     assert_eq!(service.metric(REFUSED), Some(0.0));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
     let found = check::compare(&stage, &inputs, true);
     assert_eq!((found.published, found.dead, found.repeated), (inputs.len(), 0, 0));
@@ -157,7 +157,7 @@ fn answers_stay_cached_and_no_account_is_answered_for_by_another() {
         "what was true of it is true still"
     );
     assert_eq!(here.requests(), 1);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_file_that_is_wrong_changes_nothing_and_says_why_until_it_is_mended() {
     wait("the mended format", LONG, || state(&mut service) == 1.0);
     assert_eq!((service.metric(REFUSED), service.metric(TAKEN)), (Some(refused), Some(1.0)));
     assert!(!service.get("/readyz").1.contains("not taken"));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 /// As Kubernetes mounts a ConfigMap: names that lead through a link to a folder, which is replaced.
@@ -249,7 +249,7 @@ fn a_mounted_configuration_is_taken_when_its_link_is_swapped() {
     wait("the changed format", LONG, || service.metric(TAKEN) == Some(2.0));
     adopted(&mut service);
     assert_eq!(alert()["status"], "no_entities");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn what_takes_a_restart_is_named_and_the_rest_is_taken() {
     assert_eq!(service.metric("riskstream_config_restart_needed"), Some(0.0));
     assert!(!service.get("/readyz").1.contains("restart"));
     assert_eq!(one(&stage, "datadog", 1).header("risk-status"), Some("complete"));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
 }
 
@@ -301,7 +301,7 @@ fn a_quota_that_is_lowered_holds_from_then_on_and_one_that_is_raised_lets_more_t
         last.map(|output| output.header("risk-status").unwrap().to_owned()).collect::<Vec<_>>(),
         ["complete"; 20]
     );
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_provider_that_goes_takes_its_series_along_and_one_that_comes_has_them_from_
     assert!(metrics.contains("riskstream_vendor_breaker_state{provider=\"oracle_casb\"} 0"), "{metrics}");
     assert_eq!(one(&stage, "oracle_casb", 1).header("risk-status"), Some("complete"));
     assert_eq!(one(&stage, "datadog", 1).header("risk-status"), Some("no_entities"));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn a_vendors_list_outlives_other_settings_and_is_read_when_a_reload_asks_for_it(
 
     reload(&mut service, &with(""));
     assert_eq!(risk(&one(&stage, "datadog", 4))["entities"][0]["source"], "provider");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn what_is_more_likely_an_accident_than_a_wish_is_refused_and_heals() {
     wait("all is as it was", LONG, || {
         service.metric("riskstream_config_last_reload_successful") == Some(1.0)
     });
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn a_format_that_goes_with_its_topics_words_takes_a_restart_and_says_so() {
     std::fs::write(&service.file, topic("theirs")).unwrap();
     service.signal("HUP");
     wait("the note", LONG, || service.get("/readyz").1.contains("a restart is needed: input has changed"));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 /// Thirty alerts about new entities of Datadog; how often it was asked by then.
@@ -431,7 +431,7 @@ fn what_was_spent_stays_spent_whatever_is_reloaded() {
     reload(&mut service, &alone);
     reload(&mut service, &both);
     assert_eq!(asked(&stage, &vendors, 100), 20, "the quota is the credential's, and the hour is not over");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 
     let stage = Stage::embedded(1);
     let vendors = Vendors::start(0);
@@ -441,7 +441,7 @@ fn what_was_spent_stays_spent_whatever_is_reloaded() {
     assert_eq!(asked(&stage, &vendors, 0), 20);
     reload(&mut service, &text);
     assert_eq!(asked(&stage, &vendors, 100), 20, "a budget of look-ups is not renewed by a reload");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -463,5 +463,5 @@ fn the_state_of_a_provider_is_that_of_the_one_in_use() {
     assert_eq!(service.metric("riskstream_vendor_breaker_state{provider=\"datadog\"}"), Some(0.0));
     assert!(!service.log().contains("the breaker is open"), "{}", service.log());
     assert_eq!(one(&stage, "datadog", 100).header("risk-status"), Some("complete"));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }

@@ -176,7 +176,7 @@ fn the_metrics_add_up_to_what_went_through() {
     assert_eq!(sum("riskstream_cache_entries", ""), 40.0);
     assert_eq!(sum("riskstream_alert_seconds_count", ""), 425.0);
     assert!(sum("riskstream_last_progress_timestamp_seconds", "") > 1_700_000_000.0, "progress has a time");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
 }
 

@@ -107,7 +107,7 @@ fn alerts_are_answered_from_the_list_without_a_look_up_and_go_on_when_the_vendor
     wait("the list is read again", BOUND, || !service.get("/readyz").1.contains("the snapshot is"));
     assert_eq!(scene.ask("datadog", 7)["source"], "snapshot");
     assert_eq!(scene.look_ups("datadog"), 0);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 /// Requests for a page of Datadog's list.
@@ -141,7 +141,7 @@ fn a_page_that_fails_is_read_again_alone_and_the_old_list_serves_until_the_new_o
     let failed = "riskstream_snapshot_reads_total{outcome=\"failed\",provider=\"datadog\"}";
     assert_eq!(service.metric(failed), Some(3.0));
     assert_eq!(scene.look_ups("datadog"), 0);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_cursor_that_the_vendor_has_forgotten_leads_back_to_the_beginning() {
         "503, 503 and 400, then from the beginning"
     );
     assert_eq!(entities(&mut service, "datadog"), Some(600.0));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn pages_beside_look_ups_stay_within_the_quota() {
     let calls = scene.vendors.world.calls("datadog");
     assert_eq!(scene.calls("datadog", "page%5Bnumber%5D"), 8, "4000 rows are eight pages");
     assert!(calls.peak_arrivals(Duration::from_secs(1)) <= 4, "{:?}", calls.arrivals);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn the_lists_of_google_cloudflare_and_oracle_answer_without_a_look_up() {
             "{vendor}: {absent}"
         );
         assert_eq!(scene.look_ups(vendor), 0, "{vendor}");
-        assert_eq!(service.terminate().code, Some(0));
+        service.ends_well();
     }
 }
 
@@ -230,7 +230,7 @@ fn who_is_on_a_top_list_is_not_asked_about_and_everybody_else_is() {
     let other = scene.ask("cortex_xdr", 5000);
     assert_eq!((&other["status"], &other["source"]), (&"scored".into(), &"provider".into()), "{other}");
     assert_eq!(scene.look_ups("cortex_xdr"), 1, "absence from a top list says nothing");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn beside_look_ups_an_old_list_stands_in_when_the_vendor_is_down() {
         (&"unknown".into(), &"stale".into()),
         "{stranger}"
     );
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn before_its_first_list_a_provider_fails_with_the_reason_and_asks_nobody() {
     assert_eq!((&found["status"], &found["reason"]), (&"failed".into(), &"forbidden".into()), "{found}");
     assert_eq!(service.get("/readyz").0, 200, "alerts go on, marked");
     assert_eq!(scene.look_ups("datadog"), 0);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -306,5 +306,5 @@ fn a_list_that_has_no_room_is_told_and_says_nothing_of_who_is_absent() {
     assert!(bytes <= 1048576.0, "{bytes}");
     assert!(service.get("/readyz").1.contains("snapshot.capacity"));
     assert_eq!(scene.ask("datadog", 5000)["source"], "provider");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }

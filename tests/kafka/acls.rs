@@ -252,7 +252,7 @@ fn an_acl_that_is_taken_away_while_alerts_flow_ends_the_service_with_the_cure_an
         service.assigned(1);
         stage.wait_for(40, BOUND);
         wait("everything committed", BOUND, || stage.committed() == stage.ends());
-        assert_eq!(service.terminate().code, Some(0));
+        service.ends_well();
         check::compare(&stage, &inputs, true);
         acls.revoke(&list);
     }
@@ -286,7 +286,7 @@ fn the_commands_that_check_prints_grant_what_is_missing() {
     assert!(found.1.iter().all(|line| line["lost"].is_null() && line["cure"].is_null()), "{:?}", found.1);
     let mut service = Service::start(&text);
     service.assigned(1);
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn a_stop_while_the_broker_is_dead_ends_in_time_with_an_error_and_loses_nothing(
     let mut service = Service::start(&settings.text());
     service.assigned(4);
     wait("everything committed", Duration::from_secs(60), || stage.committed() == stage.ends());
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     let found = check::compare(&stage, &inputs, true);
     report("stopped without a broker and started again", &found, &vendors);
     assert_eq!(found.dead, 0);

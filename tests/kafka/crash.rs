@@ -51,7 +51,7 @@ fn a_kill_in_the_middle_loses_nothing_and_repeats_little() {
     service.assigned(12);
     // The end is when everything is committed: with repetitions there is no count to wait for.
     wait("everything committed", Duration::from_secs(300), || stage.committed() == stage.ends());
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     let found = check::compare(&stage, &inputs, true);
     assert_eq!((found.published, found.dead), (alerts, 0));
     assert_eq!(found.statuses, [("complete".to_owned(), alerts)].into());
@@ -82,7 +82,7 @@ fn a_stop_in_the_middle_loses_and_repeats_nothing() {
     let mut service = Service::start(&settings);
     service.assigned(12);
     stage.wait_for(alerts, Duration::from_secs(120));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     check::all_committed(&stage);
     let found = check::compare(&stage, &inputs, true);
     assert_eq!((found.published, found.repeated, found.dead), (alerts, 0, 0));
@@ -115,7 +115,7 @@ fn an_instance_joins_and_leaves_under_load_without_loss_or_repetition() {
     let ended = ended.unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     wait("everything committed", Duration::from_secs(60), || stage.committed() == stage.ends());
-    assert_eq!(first.terminate().code, Some(0));
+    first.ends_well();
     let found = check::compare(&stage, &inputs, true);
     report("join and leave, two lanes each", &found, &vendors);
     assert_eq!((found.repeated, found.dead), (0, 0));

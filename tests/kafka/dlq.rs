@@ -218,7 +218,7 @@ fn after_a_fix_everything_adds_up_and_what_fails_again_stops_at_the_counter() {
         service.assigned(3);
         stage.wait_for(total, Duration::from_secs(60));
         wait("everything committed", Duration::from_secs(30), || stage.committed() == stage.ends());
-        assert_eq!(service.terminate().code, Some(0));
+        service.ends_well();
     };
     serve(&with("max_alert_bytes: 4KiB"), 500);
     let found = check::compare(&stage, &inputs, true);
@@ -326,7 +326,7 @@ fn a_counter_on_an_alert_reaches_its_dead_letter_and_no_output() {
     let mut service = Service::start(&plain(&stage));
     service.assigned(1);
     stage.wait_for(2, Duration::from_secs(30));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     assert_eq!(stage.outputs()[0].header("risk-redriven"), None);
     assert_eq!(stage.dead_letters()[0].header("risk-redriven"), Some("2"));
 }

@@ -72,7 +72,7 @@ fn markers_of_transactions_in_the_input_do_not_show_as_lag() {
         (committed as i64) < end,
         "what is committed is behind the last alert, not behind the last marker"
     );
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     assert_eq!(stage.count(&stage.output), 6 * 20);
 }
 
@@ -88,7 +88,7 @@ fn what_the_broker_holds_of_our_commits_is_told_and_agrees() {
     wait("the broker's word", Duration::from_secs(70), || service.metric(&held) == Some(500.0));
     assert_eq!(service.metric(&series(&stage, "riskstream_commit_behind")), Some(0.0));
     assert_eq!(service.metric(&series(&stage, "riskstream_processed_offset")), Some(500.0));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 /// On the embedded broker, since a real one takes commits.
@@ -129,7 +129,7 @@ fn commits_that_do_not_reach_the_broker_are_noticed_and_told_until_they_do() {
     wait("it is over", Duration::from_secs(70), || {
         !note(&mut service) && service.metric(&behind) == Some(0.0)
     });
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 /// As an outage of a broker can leave one: nobody reads beyond it, and no lag shows.
@@ -154,5 +154,5 @@ fn a_transaction_that_nobody_ends_is_told_until_somebody_does() {
     producer.abort_transaction(bound).unwrap();
     stage.wait_for(10, bound);
     wait("it is over", Duration::from_secs(60), || !service.get("/readyz").1.contains(&told));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }

@@ -35,7 +35,7 @@ fn an_update_follows_its_committed_output_and_both_stand_once() {
         stage.wait_for(40, Duration::from_secs(10));
         assert_eq!(published(&mut service), 0.0, "an answer was early");
         wait("the updates", Duration::from_secs(20), || published(&mut service) == 40.0);
-        assert_eq!(service.terminate().code, Some(0));
+        service.ends_well();
         one_each(&stage.outputs(), &stage.read(&updates));
         check::all_committed(&stage);
     }
@@ -76,7 +76,7 @@ fn who_gave_its_partitions_away_still_sends_the_updates_of_what_it_published() {
     first.assigned(1);
     wait("the updates", Duration::from_secs(20), || published(&mut first) == 20.0);
     for service in [first, second] {
-        assert_eq!(service.terminate().code, Some(0));
+        service.ends_well();
     }
     one_each(&stage.outputs(), &stage.read(&updates));
     check::all_committed(&stage);

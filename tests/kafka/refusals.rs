@@ -26,7 +26,7 @@ fn an_output_that_its_topic_does_not_take_becomes_a_dead_letter_and_the_next_go_
     service.assigned(1);
     stage.wait_for(50, Duration::from_secs(60));
     let reasons = service.metric("riskstream_dead_letters_total{reason=\"output_too_large\"}");
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     let found = check::compare(&stage, &inputs, true);
     assert_eq!((found.published, found.dead, found.repeated), (45, 5, 0));
     assert_eq!(reasons, Some(5.0));

@@ -185,7 +185,7 @@ fn what_is_refused_at_the_door_ends_the_start_and_the_check_with_its_cure() {
                     let (_, body) = service.get("/readyz");
                     body.contains("kafka.security may not be what its listener speaks")
                 });
-                assert_eq!(service.terminate().code, Some(0));
+                service.ends_well();
             });
         }
     });

@@ -186,13 +186,13 @@ pub fn recreated(pipeline: &str, fill: usize) {
     service.assigned(2);
     wait_for_numbers(&stage, 10_000..10_000 + fill as u64, Duration::from_secs(60));
     wait("everything committed", Duration::from_secs(60), || stage.committed() == stage.ends());
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
     // And it is an ordinary topic again.
     let mut service = Service::start(&with("stop"));
     service.assigned(2);
     feed_numbers(&stage, 20_000..20_100);
     wait_for_numbers(&stage, 20_000..20_100, Duration::from_secs(60));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_topic_that_is_created_again_is_named_also_where_a_start_is_allowed_to_read_
     let mut service = Service::start(&settings);
     service.assigned(2);
     wait_for_numbers(&stage, 10_000..10_200, Duration::from_secs(60));
-    assert_eq!(service.terminate().code, Some(0));
+    service.ends_well();
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn offsets_that_are_gone_end_the_service_unless_the_configuration_says_how_to_go
         service.assigned(1);
         feed_numbers(&stage, 0..500);
         wait("everything committed", Duration::from_secs(60), || stage.committed() == stage.ends());
-        assert_eq!(service.terminate().code, Some(0));
+        service.ends_well();
         feed_numbers(&stage, 500..1_000);
         stage.delete_before(0, 700);
         let mut service = Service::start(&settings);
