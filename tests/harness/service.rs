@@ -175,6 +175,17 @@ impl Service {
         });
     }
 
+    /// Waits until each of so many lanes has its part of the partitions. The embedded broker takes most of a minute where one of
+    /// them joins late.
+    pub fn divided(&self, partitions: i64, lanes: i64) {
+        let part = format!("\"partitions assigned\",\"partitions\":{},", partitions / lanes);
+        super::wait("partitions divided", Duration::from_secs(120), || {
+            let log = self.log();
+            let assigned = log.lines().filter(|line| line.contains("\"partitions assigned\""));
+            assigned.rev().take_while(|line| line.contains(&part)).count() as i64 >= lanes
+        });
+    }
+
     /// One series of `/metrics`, by its name and labels as they are printed.
     pub fn metric(&mut self, series: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics");

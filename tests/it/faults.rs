@@ -264,7 +264,7 @@ fn a_lane_that_has_ended_leaves_the_group_when_the_others_offsets_are_committed(
     let pipeline = "threads: 2, deadline: 3s, drain: 10s, shutdown: 20s";
     let providers = vendors.providers(", timeout: 9s");
     let mut service = Service::start(&Settings::of(&stage, pipeline, providers).text());
-    service.assigned(2);
+    service.divided(2, 2);
     // Its lane ends at the deadline, the other one at once; a group in a rebalance may take no offsets.
     let alert = alerts::of("datadog", &alerts::entity("datadog", 1), 1);
     let inputs = stage.produce(vec![NewRecord::value(0, alert)]);

@@ -91,6 +91,7 @@ fn a_configuration_that_changes_under_load_loses_repeats_and_alters_nothing() {
         ),
     ];
     let mut service = started(&stage, &texts[0]);
+    service.divided(4, 2);
     let over = AtomicBool::new(false);
     let inputs = std::thread::scope(|scope| {
         let feeder = scope.spawn(|| {
