@@ -132,6 +132,11 @@ impl<T> Tokens<T> {
         }
     }
 
+    /// The token that a request sets out with which was given `token` and waited since: its successor, where there is one.
+    pub fn latest(&self, token: Arc<Token<T>>) -> Arc<Token<T>> {
+        self.state().token.clone().unwrap_or(token)
+    }
+
     /// Forgets the token after a failure for the reason `why`, if another one is worth buying; whether it is. It is with
     /// `another` key than that which bought this one; with the same key, where the token itself was refused: a permission that
     /// is missing is missing for the next one as well.

@@ -177,12 +177,14 @@ impl Transport {
         Transport::new(&Common::for_tests(), base, gate, Arc::new(super::meter::NoMeter)).unwrap()
     }
 
-    /// Sends one request that counts against the vendor's quota.
+    /// Sends one request that counts against the vendor's quota. It is built when its slot has come: what waited may be about
+    /// to carry a key that was refused meanwhile, or a signature of long ago.
     ///
     /// # Errors
+    /// Those of `build`;
     /// `rate_limited` or `overloaded` when no slot comes in time, `timeout`, `unreachable`, `tls`, and
     /// `malformed_response` for a body above the limit. Any HTTP status is an `Ok`.
-    pub async fn send(&self, request: Request) -> Result<Response, Failure> {
+    pub async fn send(&self, build: impl FnOnce() -> Result<Request, Failure>) -> Result<Response, Failure> {
         let inner = &self.inner;
         let call = Call::current();
         let started = Instant::now();
@@ -191,7 +193,7 @@ impl Transport {
         inner.meter.waiting(inner.gate.waiting(inner.member));
         let mut pass = passed.map_err(|refused| no_slot(refused, max_wait))?;
         inner.meter.limiter_wait(started.elapsed());
-        let exchange = self.exchange(request, &call).await;
+        let exchange = self.exchange(build()?, &call).await;
         if let Ok(response) = &exchange {
             pass.answered();
             let quota = Quota::read(&response.headers, Timestamp::now());

@@ -131,7 +131,7 @@ fn wrong(vendor: &'static str, timeout: &str, rows: &[Row]) -> Vec<String> {
     assert_eq!((status.as_str(), &risk["entities"][0]["status"]), ("complete", &json!("unknown")), "{risk}");
     assert_eq!(risk.get("score"), None, "unknown is not zero");
     let mut avoided = false;
-    let mut differences = |Row(name, fault, status, reason): &Row| {
+    let differences = |Row(name, fault, status, reason): &Row| {
         if avoided {
             wait("the vendor answers", DEADLINE, || {
                 ask(&alerts::entity(vendor, numbers.next().unwrap())).1 == "complete"
@@ -169,7 +169,7 @@ fn wrong(vendor: &'static str, timeout: &str, rows: &[Row]) -> Vec<String> {
         assert!(took < DEADLINE + Duration::from_secs(1), "{name}: {took:?}");
         wrong
     };
-    let wrong = rows.iter().flat_map(|row| differences(row)).collect();
+    let wrong = rows.iter().flat_map(differences).collect();
     assert_eq!(service.get("/livez").0, 200);
     service.ends_well();
     wrong

@@ -155,17 +155,19 @@ impl Cloudflare {
         let url = self.base.join(&segments, "", query);
         let url =
             url.ok_or_else(|| Failure::new(FailureKind::BadRequest, "check `account_id` and `base_url`"))?;
-        let request = Request::get(url).header("accept", "application/json");
-        let request = match &self.config.credential {
-            Credential::Token(token) => {
-                let bearer = format!("Bearer {}", token.current().expose_secret());
-                request.secret_header("authorization", &SecretString::from(bearer))
-            }
-            Credential::Key { email, key } => {
-                request.header("x-auth-email", email).secret_header("x-auth-key", &key.current())
-            }
+        let build = || {
+            let request = Request::get(url).header("accept", "application/json");
+            Ok(match &self.config.credential {
+                Credential::Token(token) => {
+                    let bearer = format!("Bearer {}", token.current().expose_secret());
+                    request.secret_header("authorization", &SecretString::from(bearer))
+                }
+                Credential::Key { email, key } => {
+                    request.header("x-auth-email", email).secret_header("x-auth-key", &key.current())
+                }
+            })
         };
-        self.transport.send(request).await
+        self.transport.send(build).await
     }
 }
 

@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::entity::{Entity, EntityKind};
-use crate::http::{BaseUrl, Request};
+use crate::http::{BaseUrl, Request, Response};
 use crate::provider::snapshot::{Bulk, Listing, Page};
 use crate::provider::templates::Templates;
 use crate::provider::transport::Transport;
@@ -64,18 +64,21 @@ impl CortexXdr {
     }
 
     async fn risk(&self, asked: Question<'_>) -> Result<Answer, Failure> {
-        let response =
-            self.transport.send(self.request(CALL, &json!({"request_data": {"id": asked.id}}))?).await?;
+        let response = self.post(CALL, &json!({"request_data": {"id": asked.id}})).await?;
         normalise::answer(asked, response.status, &response.body, &self.scale).map_err(|mut failure| {
             failure.retry_after = quota::wait(response.status, &response.headers, Timestamp::now());
             failure
         })
     }
 
-    fn request(&self, call: &str, body: &Value) -> Result<Request, Failure> {
+    async fn post(&self, call: &str, body: &Value) -> Result<Response, Failure> {
         let request = Request::post_json(self.url(call)?, body)
             .header("accept", "application/json")
             .header("x-xdr-auth-id", &self.config.key_id);
+        self.transport.send(|| self.signed(request)).await
+    }
+
+    fn signed(&self, request: Request) -> Result<Request, Failure> {
         let key = self.config.key.current();
         Ok(match self.config.key_type {
             KeyType::Standard => request.secret_header("authorization", &key),
@@ -149,7 +152,7 @@ impl Bulk for CortexXdr {
             let Some((call, kind)) = LISTS.get(place) else {
                 return Err(Failure::new(FailureKind::BadRequest, "there is no such list"));
             };
-            let response = self.transport.send(self.request(call, &json!({}))?).await?;
+            let response = self.post(call, &json!({})).await?;
             let page = normalise::list(*kind, response.status, &response.body, &self.scale);
             let page = page.map_err(|failure| Failure {
                 retry_after: quota::wait(response.status, &response.headers, Timestamp::now()),

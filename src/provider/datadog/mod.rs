@@ -73,11 +73,13 @@ impl Datadog {
     }
 
     async fn get(&self, url: String) -> Result<Response, Failure> {
-        let request = Request::get(url)
-            .header("accept", "application/json")
-            .secret_header("dd-api-key", &self.config.api_key.current())
-            .secret_header("dd-application-key", &self.config.application_key.current());
-        self.transport.send(request).await
+        let build = || {
+            Ok(Request::get(url)
+                .header("accept", "application/json")
+                .secret_header("dd-api-key", &self.config.api_key.current())
+                .secret_header("dd-application-key", &self.config.application_key.current()))
+        };
+        self.transport.send(build).await
     }
 }
 

@@ -16,7 +16,6 @@ mod examples;
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -70,7 +69,7 @@ impl GenericHttp {
             None => None,
             Some((recipe, take)) => {
                 let own = self
-                    .send(self.request(recipe, id, None)?, |said, wait| {
+                    .send(recipe, self.request(recipe, id, None)?, |said, wait| {
                         normalise::own_id(rules, take, said, wait)
                     })
                     .await?;
@@ -80,17 +79,26 @@ impl GenericHttp {
         };
         let id = resolved.as_deref().unwrap_or(id);
         let read = |said: (u16, &[u8]), wait| normalise::answer(rules, id, said, wait, &self.scale);
-        self.send(self.request(&self.config.request, id, None)?, read).await
+        let recipe = &self.config.request;
+        self.send(recipe, self.request(recipe, id, None)?, read).await
     }
 
-    /// Signs and sends `request`, and gives status, body and how long the vendor wants to be left alone to `read`.
+    /// Adds the secrets to `request` and sends it, and gives status, body and how long the vendor wants to be left alone to `read`.
     async fn send<T>(
         &self,
+        recipe: &Recipe,
         request: Request,
         read: impl FnOnce((u16, &[u8]), Option<Duration>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (request, token) = self.signed(request).await?;
-        let response = self.transport.send(request).await?;
+        let mut token = match &self.config.auth {
+            Auth::Client { .. } => Some(self.tokens.get(|| self.exchange()).await?),
+            _ => None,
+        };
+        let build = || {
+            token = token.take().map(|token| self.tokens.latest(token));
+            Ok(self.signed(recipe, request, token.as_deref()))
+        };
+        let response = self.transport.send(build).await?;
         let wait = quota::wait(response.status, &response.headers, Timestamp::now());
         read((response.status, &response.body), wait).inspect_err(|failure| {
             if failure.kind == FailureKind::Unauthorised
@@ -101,7 +109,7 @@ impl GenericHttp {
         })
     }
 
-    /// The request about `id`, with one parameter `more`, not signed yet.
+    /// The request about `id`, with one parameter `more`, without secrets yet.
     fn request(&self, recipe: &Recipe, id: &str, more: Option<(&str, String)>) -> Result<Request, Failure> {
         let path: Vec<String> = recipe.path.iter().map(|segment| segment.fill(id)).collect();
         let (in_query, in_payload) = if recipe.payload.is_none() { (more, None) } else { (None, more) };
@@ -133,24 +141,24 @@ impl GenericHttp {
                 Request::post_form(url, &fields)
             }
         };
-        Ok(recipe.headers.iter().fold(request, |request, (name, text)| match text {
-            HeaderText::Plain(text) => request.header(name, text),
-            HeaderText::Secret(secret) => request.secret_header(name, &secret.current()),
-        }))
+        Ok(request)
     }
 
-    /// The request with what signs it, and the token that it carries where that was fetched.
-    async fn signed(&self, request: Request) -> Result<(Request, Option<Arc<Token<SecretString>>>), Failure> {
-        let authorization: SecretString = match &self.config.auth {
-            Auth::Nothing => return Ok((request, None)),
-            Auth::Token { scheme, token } => format!("{scheme} {}", token.current().expose_secret()).into(),
-            Auth::Basic { username, password } => basic(username, password.current().expose_secret()),
-            Auth::Client { .. } => {
-                let token = self.tokens.get(|| self.exchange()).await?;
-                return Ok((request.secret_header("authorization", &token.value), Some(token)));
+    /// The request with its headers, and with what signs it: `token`, where one was fetched.
+    fn signed(&self, recipe: &Recipe, request: Request, token: Option<&Token<SecretString>>) -> Request {
+        let request = recipe.headers.iter().fold(request, |request, (name, text)| match text {
+            HeaderText::Plain(text) => request.header(name, text),
+            HeaderText::Secret(secret) => request.secret_header(name, &secret.current()),
+        });
+        let authorization = match &self.config.auth {
+            Auth::Nothing => None,
+            Auth::Token { scheme, token } => {
+                Some(format!("{scheme} {}", token.current().expose_secret()).into())
             }
+            Auth::Basic { username, password } => Some(basic(username, password.current().expose_secret())),
+            Auth::Client { .. } => token.map(|token| token.value.clone()),
         };
-        Ok((request.secret_header("authorization", &authorization), None))
+        authorization.iter().fold(request, |request, value| request.secret_header("authorization", value))
     }
 
     /// A token for the client's credentials (RFC 6749, 4.4).
@@ -257,7 +265,8 @@ impl Bulk for GenericHttp {
             let place = bulk::Place::of(cursor);
             let request = self.request(&rule.request, "", rule.parameter(place))?;
             let rules = &self.config.rules;
-            self.send(request, |said, wait| rule.page(rules, said, wait, place, &self.scale)).await
+            self.send(&rule.request, request, |said, wait| rule.page(rules, said, wait, place, &self.scale))
+                .await
         })
     }
 

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::command;
 use super::config::Credential;
+use crate::config::secret::Secret;
 use crate::http::{BaseUrl, Request};
 use crate::provider::tokens::{Token, Tokens, bearer_in, granted};
 use crate::provider::transport::Transport;
@@ -40,15 +41,34 @@ pub async fn token(
 ) -> Result<Arc<Token<SecretString>>, Failure> {
     match credential {
         // It may have been rotated, so it is never kept.
-        Credential::Token(_) => fetch(credential, transport).await.map(Arc::new),
+        Credential::Token(secret) => configured(secret).map(Arc::new),
         _ => tokens.get(|| fetch(credential, transport)).await,
     }
 }
 
+/// The token that a request sets out with which was given `token` and waited since.
+///
+/// # Errors
+/// `unauthorised` when what is configured as one is none any more.
+pub fn latest(
+    tokens: &Tokens<SecretString>,
+    credential: &Credential,
+    token: Arc<Token<SecretString>>,
+) -> Result<Arc<Token<SecretString>>, Failure> {
+    match credential {
+        Credential::Token(secret) => configured(secret).map(Arc::new),
+        _ => Ok(tokens.latest(token)),
+    }
+}
+
+fn configured(secret: &Secret) -> Result<Token<SecretString>, Failure> {
+    bearer_in(secret.current().expose_secret(), Instant::now())
+        .ok_or_else(|| refused("`token` holds something that is no token: blanks, or nothing at all"))
+}
+
 async fn fetch(credential: &Credential, transport: &Transport) -> Result<Token<SecretString>, Failure> {
     match credential {
-        Credential::Token(secret) => bearer_in(secret.current().expose_secret(), Instant::now())
-            .ok_or_else(|| refused("`token` holds something that is no token: blanks, or nothing at all")),
+        Credential::Token(secret) => configured(secret),
         Credential::Command(words) => {
             let output = command::run(words, command::TIMEOUT).await?;
             bearer_in(output.expose_secret(), Instant::now()).ok_or_else(|| {

@@ -14,6 +14,7 @@ mod tests;
 pub mod wire;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -123,9 +124,13 @@ impl GoogleSecops {
                 "project, location and instance make no path: check their spelling",
             )
         })?;
-        let token = auth::token(&self.tokens, &self.config.credential, &self.transport).await?;
-        let request = Request::get(url).secret_header("authorization", &token.value);
-        let response = self.transport.send(request).await?;
+        let credential = &self.config.credential;
+        let mut token = auth::token(&self.tokens, credential, &self.transport).await?;
+        let build = || {
+            token = auth::latest(&self.tokens, credential, Arc::clone(&token))?;
+            Ok(Request::get(url).secret_header("authorization", &token.value))
+        };
+        let response = self.transport.send(build).await?;
         if (200..300).contains(&response.status) {
             return Page::read(&response.body);
         }

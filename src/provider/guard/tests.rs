@@ -69,9 +69,11 @@ impl Provider for Vendor {
     fn ask<'a>(&'a self, entity: &'a Entity) -> Asking<'a, Answer> {
         Box::pin(async move {
             let url = self.base.join(&["risk", &entity.id], "", &[]).unwrap();
-            let token = SecretString::from(format!("token {}", self.token.load(Ordering::SeqCst)));
-            let response =
-                self.transport.send(Request::get(url).secret_header("authorization", &token)).await?;
+            let build = || {
+                let token = SecretString::from(format!("token {}", self.token.load(Ordering::SeqCst)));
+                Ok(Request::get(url).secret_header("authorization", &token))
+            };
+            let response = self.transport.send(build).await?;
             let kind = match response.status {
                 200 => return Ok(Answer::Unknown { detail: None }),
                 401 => FailureKind::Unauthorised,
@@ -198,6 +200,21 @@ async fn many_calls_that_are_refused_together_sign_in_anew_once() {
     for answer in calls.join_all().await {
         assert_eq!(answer, UNKNOWN);
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slot_while_a_key_is_refused_sets_out_with_its_successor() {
+    let (guard, server) = guarded(&[TokenTwo], |common| common.concurrency = 1).await;
+    let guard = Arc::new(guard);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let guard = Arc::clone(&guard);
+        calls.spawn(async move { ask(&guard).await });
+    }
+    for answer in calls.join_all().await {
+        assert_eq!(answer, UNKNOWN);
+    }
+    assert_eq!(hits(&server), 33, "one was refused");
 }
 
 #[tokio::test]

@@ -68,13 +68,12 @@ impl OracleCasb {
     }
 
     async fn risk(&self, user: &str) -> Result<Answer, Failure> {
-        let token = self.token().await?;
         let mut reading = Reading::new(user);
         let mut marker = None;
         for _ in 0..MAX_PAGES {
             let mut query = vec![("userName", user), ("pagesize", PAGE_SIZE)];
             query.extend(marker.as_deref().map(|marker| ("markerPosition", marker)));
-            let page = self.report(&token, query).await?;
+            let page = self.report(self.token().await?, query).await?;
             marker = reading.page(page)?;
             if marker.is_none() {
                 return reading.answer(true, &self.scale);
@@ -83,16 +82,23 @@ impl OracleCasb {
         reading.answer(false, &self.scale)
     }
 
-    async fn report(&self, token: &Token<Tenancy>, mut query: Vec<(&str, &str)>) -> Result<Report, Failure> {
+    async fn report(
+        &self,
+        mut token: Arc<Token<Tenancy>>,
+        mut query: Vec<(&str, &str)>,
+    ) -> Result<Report, Failure> {
         query.extend(self.config.application_type.as_deref().map(|name| ("applicationType", name)));
         query.extend(
             self.config.application_instance.as_deref().map(|name| ("applicationInstanceName", name)),
         );
-        let request = Request::get(self.url(&REPORT_PATH, &query)?)
-            .header("accept", "application/json")
-            .secret_header("authorization", &token.value.authorization)
-            .header("x-apprity-tenant-id", &token.value.tenant);
-        let response = self.transport.send(request).await?;
+        let request = Request::get(self.url(&REPORT_PATH, &query)?).header("accept", "application/json");
+        let build = || {
+            token = self.tokens.latest(Arc::clone(&token));
+            Ok(request
+                .secret_header("authorization", &token.value.authorization)
+                .header("x-apprity-tenant-id", &token.value.tenant))
+        };
+        let response = self.transport.send(build).await?;
         accept(&response).inspect_err(|failure| {
             if failure.kind == FailureKind::Unauthorised {
                 token.refuse();
@@ -170,10 +176,7 @@ impl Provider for OracleCasb {
     }
 
     fn probe(&self) -> Asking<'_, ()> {
-        Box::pin(async move {
-            let token = self.token().await?;
-            self.report(&token, vec![("pagesize", "1")]).await.map(drop)
-        })
+        Box::pin(async move { self.report(self.token().await?, vec![("pagesize", "1")]).await.map(drop) })
     }
 
     fn host(&self) -> &str {
@@ -198,11 +201,10 @@ impl Provider for OracleCasb {
 impl Bulk for OracleCasb {
     fn page<'a>(&'a self, cursor: Option<&'a str>) -> Asking<'a, Page> {
         Box::pin(async move {
-            let token = self.token().await?;
             let place = Place::of(cursor);
             let mut query = vec![("pagesize", PAGE_SIZE)];
             query.extend(place.marker.map(|marker| ("markerPosition", marker)));
-            normalise::page(self.report(&token, query).await?, place, &self.scale)
+            normalise::page(self.report(self.token().await?, query).await?, place, &self.scale)
         })
     }
 
