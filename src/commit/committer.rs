@@ -15,6 +15,8 @@ use rdkafka::topic_partition_list::Offset;
 const ASK: Duration = Duration::from_secs(1);
 /// Before what is stored is committed again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// So often it is to be tried, however late it is: a process that stood still has had no chance yet.
+pub const LEAST: u32 = 3;
 
 /// Stores frontiers, given as (topic, partition, next offset to read); `mark` is what the commit says of a topic.
 ///
@@ -32,22 +34,24 @@ pub fn store<'m, C: ConsumerContext>(
 }
 
 /// Commits what is stored until the broker says that it has at least `frontiers`, which were stored before, or until
-/// `on` says no; whether it has them.
+/// `on`, which is told how often it was tried, says no; whether it has them.
 ///
 /// librdkafka commits as partitions go, but once: a commit that the group refuses in that moment, or an older one that
 /// it repeats behind it, would be the last word, and what was published since would come out again.
 pub fn confirm<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     frontiers: &[(&str, i32, i64)],
-    mut on: impl FnMut() -> bool,
+    mut on: impl FnMut(u32) -> bool,
 ) -> bool {
+    let mut tried = 0;
     loop {
         if has(consumer, frontiers).unwrap_or(false) {
             return true;
         }
-        if !on() {
+        if !on(tried) {
             return false;
         }
+        tried += 1;
         // Refused or not: what counts is what the broker says it has.
         let _ = consumer.commit_consumer_state(CommitMode::Async);
         std::thread::park_timeout(AGAIN);

@@ -378,9 +378,9 @@ impl Lane {
         store(consumer, &mut core);
         let assigned = core.assigned();
         let until = Instant::now() + CONFIRMED;
-        let on = || {
+        let on = |tried| {
             self.health.beat();
-            Instant::now() < until && !self.stop.now()
+            (tried < committer::LEAST || Instant::now() < until) && !self.stop.now()
         };
         if !committer::confirm(consumer, &core.done(&assigned), on) && result.is_ok() {
             result = Err(LaneError::Unconfirmed);

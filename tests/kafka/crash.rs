@@ -10,6 +10,9 @@ use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say, wait};
 use crate::{DEFAULT, broker_alone};
 
+/// A machine that stands still for a second makes no look-up fail.
+const PATIENT: &str = ", timeout: 20s";
+
 /// Feeds alerts at `rate` while `meanwhile` runs, and returns what was written.
 pub fn under_load(stage: &Stage, entities: usize, rate: usize, meanwhile: impl FnOnce()) -> Vec<Record> {
     let over = AtomicBool::new(false);
@@ -38,7 +41,7 @@ fn a_kill_in_the_middle_loses_nothing_and_repeats_little() {
     let vendors = Vendors::start(50);
     let inputs = stage.produce((0..alerts).map(|n| alerts::mixed(n, entities, stage.partitions)).collect());
     let pipeline = "deadline: 30s, drain: 40s, shutdown: 50s";
-    let mut settings = Settings::of(&stage, pipeline, vendors.providers(""));
+    let mut settings = Settings::of(&stage, pipeline, vendors.providers(PATIENT));
     // As the chart does: without a name of its own, a killed member keeps its partitions for 45 s.
     settings.kafka += ", consumer: {group.instance.id: e2e-0}";
     let service = Service::start(&settings.text());
@@ -70,7 +73,7 @@ fn a_stop_in_the_middle_loses_and_repeats_nothing() {
     let vendors = Vendors::start(50);
     let inputs = stage.produce((0..alerts).map(|n| alerts::mixed(n, entities, stage.partitions)).collect());
     let settings =
-        Settings::of(&stage, "deadline: 30s, drain: 40s, shutdown: 50s", vendors.providers("")).text();
+        Settings::of(&stage, "deadline: 30s, drain: 40s, shutdown: 50s", vendors.providers(PATIENT)).text();
     let service = Service::start(&settings);
     stage.wait_for(alerts / 4, Duration::from_secs(120));
     let stopped = service.terminate();

@@ -23,6 +23,8 @@ pub struct Rule {
     pub listing: Listing,
     /// Where the entities stand in a page.
     rows: Path,
+    /// Where their list stands, where `rows` ends with `[*]`: without one, nothing is there, and not nobody.
+    list: Option<Path>,
     /// In a row: what look-ups would call the entity; several where it has several names.
     identifier: Path,
     /// How many rows there are on all pages, as the vendor says.
@@ -77,6 +79,7 @@ impl Rule {
             section.problem("rows", "missing", "write where the entities stand: rows: '$.items[*]'");
         }
         let rows = path(&mut section, "rows");
+        let list = rows.as_ref().and_then(Path::above_all);
         let own = path(&mut section, "identifier");
         if !section.has("identifier") && identifier.is_none() {
             section.problem("identifier", "missing", "write where a row names its entity: identifier: $.id");
@@ -93,6 +96,7 @@ impl Rule {
             request: request?,
             listing: if everybody? { Listing::Everybody } else { Listing::Riskiest },
             rows: rows?,
+            list,
             identifier: own.or_else(|| identifier.cloned())?,
             total,
             follow: follow?,
@@ -125,6 +129,13 @@ impl Rule {
     ) -> Result<Page, Failure> {
         let tree = normalise::list(rules, said, wait)?;
         let rows = self.rows.all(&tree);
+        // Only a list that is there says of nobody that they are unknown. Beyond the first page some vendors leave it out.
+        if rows.is_empty()
+            && place.pages == 0
+            && self.list.as_ref().is_some_and(|list| list.first(&tree).is_none())
+        {
+            return Err(Failure::malformed("200 without a list of entities: check bulk.rows"));
+        }
         let mut read = Vec::new();
         for row in &rows {
             let names: Vec<_> = self.identifier.all(row).into_iter().filter_map(lenient::text).collect();

@@ -95,6 +95,7 @@ async fn what_no_rule_explains_is_told() {
         told(200, r#"{"items": [{"score": 3}]}"#),
         told(404, "{}"),
         told(200, "<html>"),
+        told(200, r#"{"users": []}"#),
         told(401, "{}"),
     ])
     .await;
@@ -111,10 +112,19 @@ async fn what_no_rule_explains_is_told() {
         FailureKind::MalformedResponse,
         FailureKind::BadRequest,
         FailureKind::MalformedResponse,
+        FailureKind::MalformedResponse,
         FailureKind::Unauthorised,
     ] {
         assert_eq!(kind(testing::listed(&provider).await), expected);
     }
+}
+
+#[tokio::test]
+async fn a_list_that_is_there_and_empty_is_one() {
+    let recorder = Recorder::start([page(&[], json!({}))]).await;
+    let (rows, cut) =
+        testing::listed(&provider(&recorder, &format!("{{path: /users, {ROWS}}}"))).await.unwrap();
+    assert!(rows.is_empty() && !cut);
 }
 
 #[test]

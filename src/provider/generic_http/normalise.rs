@@ -80,6 +80,11 @@ impl Path {
         self.0.query(value).all()
     }
 
+    /// What it takes all members of, where it ends with `[*]`.
+    pub fn above_all(&self) -> Option<Path> {
+        self.1.trim_end().strip_suffix("[*]").and_then(|above| Path::parse(above).ok())
+    }
+
     /// The first of them.
     pub fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.query(value).first()

@@ -14,6 +14,7 @@ use super::walk::{Step, Walk};
 use super::{Bulk, Snapshot, Table};
 use crate::cache::ttl::Moment;
 use crate::provider::Failure;
+use crate::provider::error::Verdict;
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
 
@@ -31,7 +32,7 @@ pub fn start(guard: &Arc<Guard>, runtime: &Handle) {
 /// Reads the list of `guard`'s provider once, where one is configured.
 ///
 /// # Errors
-/// That of a page that could not be read in three attempts.
+/// That of a page that was refused or could not be read in three attempts, or of a list that would be no better the next time.
 pub async fn once(guard: &Guard) -> Result<Option<Arc<Table>>, Failure> {
     let Some(mut walk) = walk(guard) else { return Ok(None) };
     let mut failures = 0;
@@ -40,9 +41,11 @@ pub async fn once(guard: &Guard) -> Result<Option<Arc<Table>>, Failure> {
             Stepped::Wait(pause) => tokio::time::sleep(pause).await,
             Stepped::Page => failures = 0,
             Stepped::Done => return Ok(guard.snapshot().and_then(Snapshot::table)),
+            Stepped::Useless(failure) => return Err(failure),
             Stepped::Failed(failure) => {
                 failures += 1;
-                if failures == TRIES {
+                // Whoever is refused is left alone for long, and is refused again.
+                if failures == TRIES || failure.kind.verdict() == Verdict::Refused {
                     return Err(failure);
                 }
             }
@@ -76,7 +79,10 @@ enum Stepped {
     Wait(Duration),
     Page,
     Done,
+    /// A page could not be read.
     Failed(Failure),
+    /// The pages were read, and make no list.
+    Useless(Failure),
 }
 
 async fn step(guard: &Guard, walk: &mut Walk) -> Stepped {
@@ -91,10 +97,10 @@ async fn step(guard: &Guard, walk: &mut Walk) -> Stepped {
     };
     let now = Instant::now().into_std();
     let taken = match read {
-        Ok(page) => walk.took(page, now, Timestamp::now()),
+        Ok(page) => walk.took(page, now, Timestamp::now()).map_err(Stepped::Useless),
         Err(failure) => {
             walk.failed(&failure, now);
-            Err(failure)
+            Err(Stepped::Failed(failure))
         }
     };
     match taken {
@@ -104,12 +110,14 @@ async fn step(guard: &Guard, walk: &mut Walk) -> Stepped {
             snapshot.take(table);
             Stepped::Done
         }
-        Err(failure) => {
-            guard.meter().snapshot_read("failed");
-            if snapshot.failed(&failure) {
-                tracing::warn!(provider = guard.name(), %failure, "a page of the vendor's list could not be read");
+        Err(stepped) => {
+            if let Stepped::Failed(failure) | Stepped::Useless(failure) = &stepped {
+                guard.meter().snapshot_read("failed");
+                if snapshot.failed(failure) {
+                    tracing::warn!(provider = guard.name(), %failure, "a page of the vendor's list could not be read");
+                }
             }
-            Stepped::Failed(failure)
+            stepped
         }
     }
 }

@@ -96,7 +96,8 @@ impl Walk {
     /// Takes the page that was to be read; gives the table when it was the last one.
     ///
     /// # Errors
-    /// The list has no end. It is begun anew after a pause.
+    /// No row is understood, or the list has no end. It is begun anew, after a pause, and one without an end not before it is due
+    /// again: it would cost the vendor as many pages each time.
     pub fn took(&mut self, page: Page, now: Instant, as_of: Timestamp) -> Result<Option<Table>, Failure> {
         let rules = self.rules;
         let mut walk = self.under_way.take().unwrap_or_else(|| UnderWay {
@@ -126,6 +127,7 @@ impl Walk {
                     "the vendor's list has no end: a cursor came twice, or page after page names nobody new",
                 );
                 self.failed(&failure, now);
+                self.due = self.due.max(walk.begun + rules.interval);
                 return Err(failure);
             }
             walk.cursor = next;

@@ -75,7 +75,12 @@ fn a_list_that_has_no_end_is_given_up_and_begun_anew() {
     took(&mut walk, page(&["b"], Some("3")), start);
     let error = walk.took(page(&["c"], Some("2")), start, Timestamp::UNIX_EPOCH).unwrap_err();
     assert_eq!(error.kind, FailureKind::MalformedResponse);
-    assert_eq!(walk.next(at(start, 1)), Step::Read(None));
+    assert_eq!(
+        walk.next(at(start, 1)),
+        Step::Wait(RULES.interval - Duration::from_secs(1)),
+        "not again at once"
+    );
+    assert_eq!(walk.next(start + RULES.interval), Step::Read(None));
     let mut pages = 0;
     while walk.took(page(&["a"], Some(&pages.to_string())), start, Timestamp::UNIX_EPOCH).is_ok() {
         pages += 1;
