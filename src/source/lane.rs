@@ -415,7 +415,7 @@ pub fn resume(consumer: &BaseConsumer<Context>, partitions: &[(String, i32)]) ->
 }
 
 /// A list in a small scope: one that is alive when the consumer is dropped hangs the drop.
-fn list(partitions: &[(String, i32)]) -> TopicPartitionList {
+pub fn list(partitions: &[(String, i32)]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for (topic, partition) in partitions {
         list.add_partition(topic, *partition);

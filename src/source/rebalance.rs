@@ -232,6 +232,14 @@ impl Context {
         }
     }
 
+    /// Takes leave of partitions: what is left of them is done, committed and forgotten.
+    fn let_go(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        self.revoked(consumer, list);
+        // A pause outlives the assignment: the partition would come back and never be read.
+        lane::resume(consumer, &named(list));
+        self.core().unheld(&named(list));
+    }
+
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = named(list);
         self.starts().retain(|place, _| !partitions.contains(place));
@@ -303,6 +311,12 @@ impl ConsumerContext for Context {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let result = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                // librdkafka joins anew without taking partitions away when a topic grows before it was told where they start.
+                // They are the group's all the same, and what another member has of them now is not ours.
+                let replaced = if cooperative { Vec::new() } else { self.core().assigned() };
+                if !replaced.is_empty() {
+                    self.let_go(consumer, &lane::list(&replaced));
+                }
                 let (from, starts) = self.assigned(consumer, list);
                 let result =
                     if cooperative { consumer.incremental_assign(&from) } else { consumer.assign(&from) };
@@ -314,10 +328,7 @@ impl ConsumerContext for Context {
                 result.and_then(|()| self.start(consumer, starts))
             }
             _ => {
-                self.revoked(consumer, list);
-                // A pause outlives the assignment: the partition would come back and never be read.
-                lane::resume(consumer, &named(list));
-                self.core().unheld(&named(list));
+                self.let_go(consumer, list);
                 if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
             }
         };

@@ -19,6 +19,8 @@ pub struct Api(pub i16);
 pub const PRODUCE: Api = Api(0);
 /// Offsets of a group.
 pub const OFFSET_COMMIT: Api = Api(8);
+/// What a group has committed.
+pub const OFFSET_FETCH: Api = Api(9);
 /// A sign of life of a member.
 pub const HEARTBEAT: Api = Api(12);
 /// A producer makes itself known.

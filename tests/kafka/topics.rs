@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::harness::kafka::{Record, Stage};
+use crate::harness::proxy::{OFFSET_FETCH, Proxy};
 use crate::harness::service::{Service, Settings};
 use crate::harness::vendors::Vendors;
 use crate::harness::{alerts, check, say, wait};
-use crate::{DEFAULT, broker};
+use crate::{DEFAULT, broker, broker_alone};
 
 /// Settings that read what `topics` (YAML) says instead of the stage's input.
 fn reading(stage: &Stage, topics: &str, kafka: &str, vendors: &Vendors) -> Settings {
@@ -134,6 +135,48 @@ fn partitions_that_are_added_to_the_input_alone_are_placed_by_key() {
 fn a_partition_that_is_added_is_read_from_its_beginning_also_by_a_group_that_starts_at_the_end() {
     let Some(_broker) = broker() else { return };
     grows(8, "latest");
+}
+
+/// librdkafka joins anew without taking partitions away first when a topic grows while we look up where they start: the next
+/// assignment replaces the one before. Of that, what another member has now is not ours.
+#[test]
+fn partitions_of_an_assignment_that_the_next_one_replaces_are_let_go() {
+    let Some(_broker) = broker_alone() else { return };
+    let [listen, target] = ["KAFKA_PROXY", "KAFKA_PROXIED"].map(|name| std::env::var(name).expect(name));
+    let proxy = Proxy::start(&listen, &target);
+    let stage = Stage::real(4, DEFAULT, DEFAULT);
+    let vendors = Vendors::start(5);
+    // By their names the first half is given to `a`.
+    let member = |name: &str, brokers: &str| {
+        let mut settings = reading(&stage, &format!("[{}]", stage.input), "", &vendors);
+        settings.kafka = format!(
+            "brokers: ['{brokers}'], security: plaintext, consumer: {{group.instance.id: {name}, \
+             topic.metadata.refresh.interval.ms: 500}}"
+        );
+        settings.text()
+    };
+    proxy.delay(OFFSET_FETCH, Duration::from_secs(4));
+    let mut slow = Service::start(&member("b", &proxy.address.to_string()));
+    wait("it is asked where partitions start", Duration::from_secs(60), || {
+        slow.log().contains("partitions assigned")
+    });
+    let mut other = Service::start(&member("a", &stage.brokers));
+    stage.grow(&stage.output, 8);
+    stage.grow(&stage.input, 8);
+    let grown = stage.view(&stage.input, 8);
+    other.assigned(4);
+    proxy.delay(OFFSET_FETCH, Duration::ZERO);
+    wait("the next assignment", Duration::from_secs(60), || {
+        slow.log().matches("partitions assigned").count() == 2
+    });
+    let inputs = feed(&grown, 4_000);
+    stage.wait_for(4_000, Duration::from_secs(60));
+    slow.assigned(4);
+    slow.ends_well();
+    other.ends_well();
+    check::all_committed(&grown);
+    let found = check::compare_all(&[(grown, inputs)], check::Order::Partition);
+    assert_eq!((found.published, found.repeated, found.dead), (4_000, 0, 0));
 }
 
 /// Writes alerts of these numbers.
