@@ -175,14 +175,15 @@ impl Service {
         });
     }
 
-    /// Waits until each of so many lanes has its part of the partitions. The embedded broker takes most of a minute where one of
-    /// them joins late.
-    pub fn divided(&self, partitions: i64, lanes: i64) {
+    /// Waits until each of so many lanes has its part of the partitions. The embedded broker takes most of a session, 45 s, where
+    /// one of them joins late, and again where one was late for that.
+    pub fn divided(&mut self, partitions: i64, lanes: i64) {
         let part = format!("\"partitions assigned\",\"partitions\":{},", partitions / lanes);
-        super::wait("partitions divided", Duration::from_secs(120), || {
+        super::wait("partitions divided", Duration::from_secs(240), || {
             let log = self.log();
             let assigned = log.lines().filter(|line| line.contains("\"partitions assigned\""));
             assigned.rev().take_while(|line| line.contains(&part)).count() as i64 >= lanes
+                && self.metric("riskstream_assigned_partitions") == Some(partitions as f64)
         });
     }
 

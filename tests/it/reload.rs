@@ -90,7 +90,7 @@ fn a_configuration_that_changes_under_load_loses_repeats_and_alters_nothing() {
             "routes: [{kinds: [cloud_identity], provider: none}]\n",
         ),
     ];
-    let mut service = started(&stage, &texts[0]);
+    let mut service = Service::start(&texts[0]);
     service.divided(4, 2);
     let over = AtomicBool::new(false);
     let inputs = std::thread::scope(|scope| {
