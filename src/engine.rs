@@ -321,7 +321,7 @@ impl Parts<'_> {
         let guard = registry::build(provider, self.limiters, Arc::new(self.metrics.provider(name)))
             .map_err(|error| EngineError::Provider { name: name.clone(), error })?;
         let guard = guard.with_audit(config.log.audit);
-        let guard = Arc::new(guard.with_snapshot(&provider.common.snapshot, config.cache.stale));
+        let guard = Arc::new(guard.with_snapshot(&provider.common, config.cache.stale));
         let id = accounts.number(&guard, old).ok_or(EngineError::Accounts)?;
         if let Some(old) = old.filter(|old| old.id == id) {
             guard.inherit(&old.carrier.guard);

@@ -25,7 +25,6 @@ use super::snapshot::{Bulk, Page, Snapshot, Told};
 use super::transport::{Call, Sent};
 use super::{Answer, Asking, Failure, FailureKind, Provider};
 use crate::config::provider::{Common, Retry};
-use crate::config::snapshot::Snapshots;
 use crate::entity::{Entity, EntityKind};
 use crate::telemetry::AUDIT;
 
@@ -143,8 +142,9 @@ impl Guard {
 
     /// Lets it keep the vendor's list, where the vendor has one and `config` says so; an old one stands in for `stale`.
     #[must_use]
-    pub fn with_snapshot(self, config: &Snapshots, stale: Duration) -> Self {
-        let snapshot = Snapshot::new(config, stale).filter(|_| self.provider.bulk().is_some());
+    pub fn with_snapshot(self, config: &Common, stale: Duration) -> Self {
+        let (list, refused_for) = (&config.snapshot, config.breaker.refused_for);
+        let snapshot = Snapshot::new(list, stale, refused_for).filter(|_| self.provider.bulk().is_some());
         Guard { snapshot, ..self }
     }
 
@@ -277,9 +277,11 @@ impl Guard {
                 // It opened between two attempts: the first one's failure says more.
                 Err(open) => return Err(last.unwrap_or(open)),
             };
-            let (failure, sent) = match self.attempt(|| self.provider.ask(entity), call, leave).await {
-                (Ok(answer), _) => return Ok(answer),
-                (Err(failure), sent) => (failure, sent),
+            let (answer, sent) = self.attempt(|| self.provider.ask(entity), call).await;
+            leave.record(&answer, sent);
+            let failure = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
             };
             made += 1;
             // What we ourselves kept back has waited already for as long as it may.
@@ -304,7 +306,6 @@ impl Guard {
         &self,
         ask: impl Fn() -> Asking<'a, T>,
         call: Call,
-        leave: Admitted<'_>,
     ) -> (Result<T, Failure>, Sent) {
         let started = Instant::now();
         let (mut answer, mut sent) = call.watched(ask()).await;
@@ -314,15 +315,15 @@ impl Guard {
         {
             (answer, sent) = call.watched(ask()).await;
         }
-        leave.record(&answer, sent);
         (answer, sent)
     }
 
-    /// Reads one page of the vendor's list, once, each of its requests within `timeout`. A page that takes its time is not held
-    /// against the vendor.
+    /// Reads one page of the vendor's list, once, each of its requests within `timeout`. The breaker has no say in it and hears
+    /// nothing of it: a list that is refused, slow or broken says nothing about look-ups, nor they about the list. Whoever reads it
+    /// waits longer with every failure.
     ///
     /// # Errors
-    /// Every [`FailureKind`] but `deadline`.
+    /// Every [`FailureKind`] but `deadline` and `breaker_open`.
     pub async fn page(
         &self,
         bulk: &dyn Bulk,
@@ -331,9 +332,7 @@ impl Guard {
         timeout: Duration,
     ) -> Result<Page, Failure> {
         let call = Call { priority, until: None, timeout: Some(timeout) };
-        let mut leave = self.admit()?;
-        leave.patient = true;
-        self.attempt(|| bulk.page(cursor), call, leave).await.0
+        self.attempt(|| bulk.page(cursor), call).await.0
     }
 
     /// Asks for a fresh sign-in, unless another call did so after this one had `started`: a hundred calls that
@@ -360,7 +359,7 @@ impl Guard {
                 if before == Condition::HalfOpen {
                     self.meter.breaker(Condition::HalfOpen);
                 }
-                Ok(Admitted { guard: self, leave: Some(leave), patient: false })
+                Ok(Admitted { guard: self, leave: Some(leave) })
             }
             Err(wait) => {
                 let cause = match &watch.trouble {
@@ -422,8 +421,6 @@ impl Guard {
 struct Admitted<'g> {
     guard: &'g Guard,
     leave: Option<Leave>,
-    /// Whether it may take any time that its time-out allows.
-    patient: bool,
 }
 
 impl Admitted<'_> {
@@ -431,7 +428,6 @@ impl Admitted<'_> {
         let ended = match answer {
             // It came from what the vendor's code remembers.
             Ok(_) if sent.requests == 0 => Ended::Untold,
-            Ok(_) if self.patient => Ended::Answered(Duration::ZERO),
             Ok(_) => Ended::Answered(sent.slowest),
             Err(failure) => Ended::Failed(failure.kind, sent.slowest),
         };

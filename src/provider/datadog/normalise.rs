@@ -96,6 +96,7 @@ pub fn page(
     let next = Place { number: place.number.saturating_add(1), read: read_so_far, query: &query };
     page.next = (!last).then(|| next.cursor());
     page.cut |= total.is_some_and(|total| last && read_so_far < total);
+    page.promised = total;
     Ok(page)
 }
 

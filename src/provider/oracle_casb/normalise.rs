@@ -209,7 +209,8 @@ pub fn page(report: Report, place: Place<'_>, scale: &Scale) -> Result<snapshot:
     // One that is the same again would give the same page again.
     let next = report.next_marker.filter(|marker| !empty && !all && place.marker != Some(marker));
     let missing = next.is_none() && total.is_some_and(|total| read < total);
-    Ok(snapshot::Page { rows, next: next.map(|marker| format!("{read} {marker}")), cut: nameless || missing })
+    let next = next.map(|marker| format!("{read} {marker}"));
+    Ok(snapshot::Page { rows, next, cut: nameless || missing, promised: None })
 }
 
 /// When a row's risk was detected.

@@ -23,6 +23,7 @@ use jiff::Timestamp;
 
 pub use self::table::Table;
 use self::walk::Rules;
+use super::error::Verdict;
 use super::{Answer, Asking, Failure, FailureKind};
 use crate::cache::Entry;
 use crate::cache::ttl::Moment;
@@ -68,6 +69,8 @@ pub struct Page {
     pub next: Option<String>,
     /// Whether the vendor says that there is more than it gives.
     pub cut: bool,
+    /// How many entities the vendor says are on all pages, where each has one name.
+    pub promised: Option<u64>,
 }
 
 impl Page {
@@ -126,8 +129,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Nothing read yet; `None` where look-ups are all that is configured. An old table stands in for `stale`.
-    pub fn new(config: &Snapshots, stale: Duration) -> Option<Self> {
-        let rules = Rules { interval: config.interval, capacity: config.capacity, stale };
+    ///
+    /// After a refusal it is left alone for `refused_for` at least.
+    pub fn new(config: &Snapshots, stale: Duration, refused_for: Duration) -> Option<Self> {
+        let rules = Rules { interval: config.interval, capacity: config.capacity, stale, refused_for };
         (config.mode != Mode::Lookup).then(|| Snapshot {
             mode: config.mode,
             rules,
@@ -190,28 +195,31 @@ impl Snapshot {
 
     /// What is wrong with it at `now`, in words for people; `None` when it is as it should be.
     pub fn problem(&self, now: Instant) -> Option<String> {
-        let table = self.table();
-        let trouble = self.trouble().map(|(failure, since)| format!("{failure}, since {since:.0}"));
-        let overdue = match &table {
+        let trouble = self.trouble();
+        let why = trouble.as_ref().map(|(failure, since)| format!(" ({failure}, since {since:.0})"));
+        let why = why.unwrap_or_default();
+        let Some(table) = self.table() else {
             // With look-ups beside it nothing is missing until something is wrong.
-            None => (trouble.is_some() || self.mode == Mode::Snapshot).then(|| "no snapshot yet".to_owned()),
-            Some(table) if Moment::from(now) < table.believed_until() => None,
-            Some(table) => {
-                let age = Moment::from(now).since(table.begun()).as_secs();
-                Some(format!("the snapshot is {age} s old"))
-            }
+            return (trouble.is_some() || self.mode == Mode::Snapshot).then(|| format!("no snapshot yet{why}"));
         };
-        if table.as_ref().is_some_and(|table| table.is_complete() && table.entities() == 0) {
-            return Some("the vendor's list is empty: check site, account or end point".to_owned());
+        let age = Moment::from(now).since(table.begun()).as_secs();
+        if Moment::from(now) >= table.believed_until() {
+            return Some(format!("the snapshot is {age} s old{why}"));
         }
-        match (overdue, trouble, table.is_some_and(|table| table.is_full())) {
-            (Some(overdue), Some(trouble), _) => Some(format!("{overdue} ({trouble})")),
-            (Some(overdue), None, _) => Some(overdue),
-            (None, _, true) => Some(
-                "the vendor's list is longer than `snapshot.capacity` holds, so that absence from it says nothing".to_owned(),
-            ),
-            (None, ..) => None,
+        // A vendor that stumbles gets up by itself, long before the table is too old.
+        if trouble.is_some_and(|(failure, _)| needs_people(failure.kind)) {
+            return Some(format!("reading the vendor's list again failed{why}; that of {age} s ago is in use"));
         }
+        let problem = if table.is_complete() && table.entities() == 0 {
+            "the vendor's list is empty: check site, account or end point"
+        } else if table.is_full() {
+            "the vendor's list is longer than `snapshot.capacity` holds, so that absence from it says nothing"
+        } else if table.is_cut() {
+            "the vendor gave less than its whole list, so that absence from it says nothing"
+        } else {
+            return None;
+        };
+        Some(problem.to_owned())
     }
 
     /// Begins with the table that `before` has in use, where there is one.
@@ -233,15 +241,17 @@ impl Snapshot {
     /// Notes that a page was not read; whether that is news.
     fn failed(&self, failure: &Failure) -> bool {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        // Why the breaker opened says more than that it is open.
-        if failure.kind == FailureKind::BreakerOpen && trouble.is_some() {
-            return false;
-        }
         let news = trouble.as_ref().is_none_or(|(before, _)| before.kind != failure.kind);
         let since = trouble.take().map_or_else(Timestamp::now, |(_, since)| since);
         *trouble = Some((failure.clone(), since));
         news
     }
+}
+
+/// Whether a list that failed so is read no sooner for being asked for again.
+fn needs_people(kind: FailureKind) -> bool {
+    kind.verdict() == Verdict::Refused
+        || matches!(kind, FailureKind::BadRequest | FailureKind::MalformedResponse)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The task that reads a provider's list at its interval, and the same once for a command.
 //!
-//! Contract: every page goes through the provider's guard as a background call, so that its breaker and its quota hold; a task
-//! ends with its guard or its runtime. Nothing logged here holds an identifier.
+//! Contract: every page goes through the provider's guard as a background call, so that its quota holds and another key is tried
+//! where one is refused; a task ends with its guard or its runtime. Nothing logged here holds an identifier.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::walk::{Step, Walk};
-use super::{Bulk, Snapshot, Table};
+use super::{Snapshot, Table};
 use crate::cache::ttl::Moment;
 use crate::provider::Failure;
 use crate::provider::error::Verdict;
 use crate::provider::guard::Guard;
 use crate::provider::limiter::Priority;
 
-/// How often in a row a command tries to read a page.
+/// How often a command lets reading fail without getting any further.
 const TRIES: u32 = 3;
 
 /// Has the list of `guard`'s provider read at its interval on `runtime`, where one is configured, for as long as somebody else holds
@@ -35,17 +35,15 @@ pub fn start(guard: &Arc<Guard>, runtime: &Handle) {
 /// That of a page that was refused or could not be read in three attempts, or of a list that would be no better the next time.
 pub async fn once(guard: &Guard) -> Result<Option<Arc<Table>>, Failure> {
     let Some(mut walk) = walk(guard) else { return Ok(None) };
-    let mut failures = 0;
     loop {
         match step(guard, &mut walk).await {
             Stepped::Wait(pause) => tokio::time::sleep(pause).await,
-            Stepped::Page => failures = 0,
+            Stepped::Page => {}
             Stepped::Done => return Ok(guard.snapshot().and_then(Snapshot::table)),
             Stepped::Useless(failure) => return Err(failure),
             Stepped::Failed(failure) => {
-                failures += 1;
                 // Whoever is refused is left alone for long, and is refused again.
-                if failures == TRIES || failure.kind.verdict() == Verdict::Refused {
+                if walk.failures() >= TRIES || failure.kind.verdict() == Verdict::Refused {
                     return Err(failure);
                 }
             }
@@ -90,7 +88,7 @@ async fn step(guard: &Guard, walk: &mut Walk) -> Stepped {
         return Stepped::Done;
     };
     // In the background there may be no slot for ever while alerts take them all: what was late once waits its turn among them.
-    let priority = if walk.is_late() { Priority::Alert } else { Priority::Refresh };
+    let priority = if walk.failures() > 0 { Priority::Alert } else { Priority::Refresh };
     let read = match walk.next(Instant::now().into_std()) {
         Step::Wait(pause) => return Stepped::Wait(pause),
         Step::Read(cursor) => guard.page(bulk, cursor, priority, snapshot.timeout()).await,
@@ -106,7 +104,7 @@ async fn step(guard: &Guard, walk: &mut Walk) -> Stepped {
     match taken {
         Ok(None) => Stepped::Page,
         Ok(Some(table)) => {
-            told(guard, bulk, &table);
+            told(guard, &table);
             snapshot.take(table);
             Stepped::Done
         }
@@ -123,9 +121,8 @@ async fn step(guard: &Guard, walk: &mut Walk) -> Stepped {
 }
 
 /// Says that a table was read.
-fn told(guard: &Guard, bulk: &dyn Bulk, table: &Table) {
-    let cut = table.is_full() || (bulk.listing() == super::Listing::Everybody && !table.is_complete());
-    guard.meter().snapshot_read(if cut { "cut" } else { "complete" });
+fn told(guard: &Guard, table: &Table) {
+    guard.meter().snapshot_read(if table.is_cut() { "cut" } else { "complete" });
     let (provider, entities, bytes) = (guard.name(), table.entities(), table.bytes());
     if entities == 0 {
         tracing::warn!(provider, "the vendor's list is empty: check site, account or end point");
@@ -136,7 +133,7 @@ fn told(guard: &Guard, bulk: &dyn Bulk, table: &Table) {
             bytes,
             "the vendor's list is longer than `snapshot.capacity` holds: absence from it says nothing until that is raised"
         );
-    } else if cut {
+    } else if table.is_cut() {
         tracing::warn!(
             provider,
             entities,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Row;
+use super::{Listing, Row};
 use crate::cache::entry::{Content, Entry};
 use crate::cache::key::{Prehashed, ProviderId, Question};
 use crate::cache::store::allocated;
@@ -31,6 +31,7 @@ pub struct Table {
     /// What is said of whoever is not in it, where that is anything.
     absent: Option<Entry>,
     full: bool,
+    cut: bool,
     bytes: u64,
     begun: Moment,
     as_of: Timestamp,
@@ -59,6 +60,11 @@ impl Table {
     /// Whether there was no room for everybody.
     pub fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// Whether it is less than what the vendor's list should be: there was no room, or the vendor gave less than it said.
+    pub fn is_cut(&self) -> bool {
+        self.full || self.cut
     }
 
     /// Whether absence from it means something.
@@ -135,10 +141,18 @@ impl Builder {
         }
     }
 
-    /// The table. `complete`: whether who is absent is unknown to the vendor. It is believed for `believed` from now, and may stand
-    /// in for `stale` longer.
-    pub fn finish(self, complete: bool, now: Instant, believed: Duration, stale: Duration) -> Table {
+    /// The table of a `listing` that may be `cut`: less than the vendor says it is. It is believed for `believed` from now, and may
+    /// stand in for `stale` longer.
+    pub fn finish(
+        self,
+        listing: Listing,
+        cut: bool,
+        now: Instant,
+        believed: Duration,
+        stale: Duration,
+    ) -> Table {
         let Builder { mut rows, bytes, full, begun, as_of, .. } = self;
+        let everybody = listing == Listing::Everybody;
         rows.shrink_to_fit();
         let unknown = Answer::Unknown { detail: None };
         let until = |distance: Duration| {
@@ -146,8 +160,9 @@ impl Builder {
         };
         Table {
             rows,
-            absent: (complete && !full).then(|| entry(&question(""), Ok(&unknown), begun, as_of)),
+            absent: (everybody && !cut && !full).then(|| entry(&question(""), Ok(&unknown), begun, as_of)),
             full,
+            cut: everybody && cut,
             bytes,
             begun: begun.into(),
             as_of,

@@ -26,7 +26,7 @@ impl Bulk for List {
 
 fn snapshot(mode: Mode) -> Snapshot {
     let config = Snapshots { mode, interval: MINUTE, ..Snapshots::NONE };
-    Snapshot::new(&config, Duration::from_secs(3600)).unwrap()
+    Snapshot::new(&config, Duration::from_secs(3600), MINUTE).unwrap()
 }
 
 fn row(name: &str, answer: Result<Answer, FailureKind>) -> Row {
@@ -100,7 +100,7 @@ fn with_look_ups_beside_it_a_snapshot_answers_while_it_is_believed_and_then_stan
 
 #[test]
 fn nothing_is_kept_where_look_ups_are_all_that_is_configured() {
-    assert!(Snapshot::new(&Snapshots::NONE, MINUTE).is_none());
+    assert!(Snapshot::new(&Snapshots::NONE, MINUTE, MINUTE).is_none());
 }
 
 #[test]
@@ -115,9 +115,31 @@ fn a_table_is_handed_on_to_whoever_reads_the_same_list_after_a_change_of_the_con
 }
 
 #[test]
-fn why_a_breaker_opened_says_more_than_that_it_is_open() {
-    let (kept, now) = (snapshot(Mode::Snapshot), Instant::now());
-    assert!(kept.failed(&Failure::new(FailureKind::Forbidden, "")), "news");
-    assert!(!kept.failed(&Failure::new(FailureKind::BreakerOpen, "")));
-    assert_eq!(told(&kept, Listing::Everybody, "jane", now), "failed forbidden ");
+fn what_somebody_has_to_mend_is_told_while_the_list_in_use_is_still_good() {
+    let (kept, now) = (snapshot(Mode::Both), Instant::now());
+    fill(&kept, Listing::Everybody, now);
+    assert!(kept.failed(&Failure::new(FailureKind::Timeout, "slow")), "news");
+    assert!(!kept.failed(&Failure::new(FailureKind::Timeout, "slow")));
+    assert_eq!(kept.problem(now), None, "it gets up by itself");
+    for kind in [FailureKind::Forbidden, FailureKind::BadRequest, FailureKind::MalformedResponse] {
+        assert!(kept.failed(&Failure::new(kind, "what to do")), "news");
+        let problem = kept.problem(now + MINUTE).unwrap();
+        let expected = format!("reading the vendor's list again failed ({kind}: what to do, since ");
+        assert!(problem.starts_with(&expected), "{problem}");
+        assert!(problem.ends_with("; that of 60 s ago is in use"), "{problem}");
+    }
+}
+
+#[test]
+fn a_list_that_is_less_than_it_should_be_says_so() {
+    let now = Instant::now();
+    for (listing, told) in [(Listing::Everybody, true), (Listing::Riskiest, false)] {
+        let kept = snapshot(Mode::Both);
+        let rows = vec![row("jane", Ok(Answer::Unknown { detail: None }))];
+        let page = Page { rows, cut: true, ..Page::default() };
+        let mut walk = Walk::new(kept.rules, listing, now);
+        kept.take(walk.took(page, now, Timestamp::UNIX_EPOCH).unwrap().unwrap());
+        let problem = kept.problem(now).unwrap_or_default();
+        assert_eq!(problem.starts_with("the vendor gave less than its whole list"), told, "{problem}");
+    }
 }

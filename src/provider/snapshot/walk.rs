@@ -1,9 +1,9 @@
 //! Reading a list from page to page: what is due when, and where it goes on after an error.
 //!
-//! Pure: `now` is passed in. Contract: a page that failed is asked for again at the same cursor, after a pause that doubles and
-//! is never shorter than the vendor wants; from the beginning only where the vendor refuses the cursor, or the last page is
-//! longer ago than an interval. A table is given out when its last page is in it, and then nothing is due until an interval after
-//! its reading began.
+//! Pure: `now` is passed in. Contract: a page that failed is asked for again at the same cursor, after a pause that doubles until
+//! reading gets further than it was, and is never shorter than the vendor wants; from the beginning only where the vendor refuses
+//! the cursor, or the last page is longer ago than an interval. A table is given out when its last page is in it, and then nothing
+//! is due until an interval after its reading began.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::table::{Builder, Table};
 use super::{Listing, Page};
+use crate::provider::error::Verdict;
 use crate::provider::{Failure, FailureKind};
 
 /// The pause after a first failure; doubles with each further one.
@@ -34,6 +35,8 @@ pub struct Rules {
     pub capacity: u64,
     /// How long a table that is no longer believed may stand in.
     pub stale: Duration,
+    /// The shortest pause after a refusal: it would be repeated, and some vendors lock who insists.
+    pub refused_for: Duration,
 }
 
 /// What is to be done.
@@ -51,7 +54,10 @@ pub struct Walk {
     rules: Rules,
     listing: Listing,
     due: Instant,
+    /// Failures since reading last got further than ever before in this list.
     failures: u32,
+    /// How many pages that was.
+    reached: usize,
     under_way: Option<UnderWay>,
 }
 
@@ -59,12 +65,13 @@ pub struct Walk {
 struct UnderWay {
     builder: Builder,
     cursor: String,
-    /// Every cursor so far.
+    /// Every cursor so far: one for each page but the last.
     seen: HashSet<String>,
     /// When the last page came.
     paged: Instant,
     begun: Instant,
     cut: bool,
+    promised: Option<u64>,
     /// Pages in a row that named nobody new.
     barren: usize,
 }
@@ -72,7 +79,7 @@ struct UnderWay {
 impl Walk {
     /// Before the first page, which is due at `due`.
     pub fn new(rules: Rules, listing: Listing, due: Instant) -> Self {
-        Walk { rules, listing, due, failures: 0, under_way: None }
+        Walk { rules, listing, due, failures: 0, reached: 0, under_way: None }
     }
 
     /// What is to be done at `now`.
@@ -88,9 +95,9 @@ impl Walk {
         Step::Read(self.under_way.as_ref().map(|walk| walk.cursor.as_str()))
     }
 
-    /// Whether the page that is due has failed before.
-    pub fn is_late(&self) -> bool {
-        self.failures > 0
+    /// How often in a row reading failed without getting any further.
+    pub fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// Takes the page that was to be read; gives the table when it was the last one.
@@ -107,6 +114,7 @@ impl Walk {
             paged: now,
             begun: now,
             cut: false,
+            promised: None,
             barren: 0,
         });
         let before = walk.builder.entities();
@@ -118,6 +126,7 @@ impl Walk {
         walk.builder.add(&page.rows, now, as_of);
         walk.barren = if walk.builder.entities() > before { 0 } else { walk.barren + 1 };
         walk.cut |= page.cut;
+        walk.promised = page.promised.or(walk.promised);
         walk.paged = now;
         // Whoever found no room makes the rest worthless.
         if let Some(next) = page.next.filter(|_| !walk.builder.is_full()) {
@@ -130,22 +139,30 @@ impl Walk {
                 self.due = self.due.max(walk.begun + rules.interval);
                 return Err(failure);
             }
+            // A list that is begun again and again, and never gets any further, is no progress.
+            if walk.seen.len() > self.reached {
+                (self.reached, self.failures) = (walk.seen.len(), 0);
+            }
             walk.cursor = next;
             self.under_way = Some(walk);
-            self.failures = 0;
             return Ok(None);
         }
-        self.failures = 0;
+        (self.reached, self.failures) = (0, 0);
         self.due = (walk.begun + rules.interval).max(now);
-        let complete = self.listing == Listing::Everybody && !walk.cut;
-        Ok(Some(walk.builder.finish(complete, now, rules.interval.saturating_mul(BELIEVED), rules.stale)))
+        // Where rows come twice, somebody else's did not come.
+        let missing = walk.promised.is_some_and(|promised| promised > walk.builder.entities() as u64);
+        let (cut, believed) = (walk.cut || missing, rules.interval.saturating_mul(BELIEVED));
+        Ok(Some(walk.builder.finish(self.listing, cut, now, believed, rules.stale)))
     }
 
     /// The page that was to be read was not.
     pub fn failed(&mut self, failure: &Failure, now: Instant) {
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
-        let pause = doubled.min(LONGEST_PAUSE).max(failure.retry_after.unwrap_or_default());
+        let mut pause = doubled.min(LONGEST_PAUSE).max(failure.retry_after.unwrap_or_default());
+        if failure.kind.verdict() == Verdict::Refused {
+            pause = pause.max(self.rules.refused_for);
+        }
         self.due = now + pause;
         if failure.kind == FailureKind::BadRequest {
             self.under_way = None;

@@ -8,14 +8,23 @@ use crate::provider::Answer;
 use crate::provider::snapshot::Row;
 
 const INTERVAL: Duration = Duration::from_secs(900);
-const RULES: Rules = Rules { interval: INTERVAL, capacity: 1 << 20, stale: Duration::from_secs(86_400) };
+const RULES: Rules = Rules {
+    interval: INTERVAL,
+    capacity: 1 << 20,
+    stale: Duration::from_secs(86_400),
+    refused_for: Duration::from_secs(60),
+};
 
 fn row(name: &str) -> Row {
     Row { name: name.to_owned(), rank: 0, answer: Ok(Answer::Unknown { detail: Some("no_level") }) }
 }
 
 fn page(names: &[&str], next: Option<&str>) -> Page {
-    Page { rows: names.iter().map(|name| row(name)).collect(), next: next.map(str::to_owned), cut: false }
+    Page {
+        rows: names.iter().map(|name| row(name)).collect(),
+        next: next.map(str::to_owned),
+        ..Page::default()
+    }
 }
 
 fn at(start: Instant, seconds: u64) -> Instant {
@@ -45,8 +54,9 @@ fn a_page_that_failed_is_asked_for_again_at_its_cursor_after_a_pause_that_double
     let busy = Failure { retry_after: Some(Duration::from_secs(60)), ..failure(FailureKind::RateLimited) };
     walk.failed(&busy, at(start, 3));
     assert_eq!(walk.next(at(start, 3)), Step::Wait(Duration::from_secs(60)), "the vendor's word is heeded");
-    assert!(walk.is_late());
+    assert_eq!(walk.failures(), 3);
     let table = took(&mut walk, page(&["b"], None), at(start, 63)).unwrap();
+    assert_eq!(walk.failures(), 0);
     assert_eq!(table.entities(), 2);
     assert_eq!(walk.next(at(start, 63)), Step::Wait(INTERVAL - Duration::from_secs(63)));
     assert_eq!(walk.next(start + INTERVAL), Step::Read(None));
@@ -65,6 +75,45 @@ fn a_cursor_that_is_refused_or_too_old_leads_back_to_the_beginning() {
     assert_eq!(walk.next(at(start, 902)), Step::Read(None));
     let table = took(&mut walk, page(&["b"], None), at(start, 902)).unwrap();
     assert_eq!(table.entities(), 1, "nothing of an abandoned reading is left");
+}
+
+#[test]
+fn a_list_that_never_gets_beyond_a_page_is_begun_anew_after_pauses_that_double() {
+    let mut now = Instant::now();
+    let mut walk = Walk::new(RULES, Listing::Everybody, now);
+    for seconds in [1, 2, 4, 8, 16, 32, 64, 120, 120] {
+        assert!(took(&mut walk, page(&["a"], Some("2")), now).is_none());
+        assert_eq!(walk.next(now), Step::Read(Some("2")), "a page that came is followed at once");
+        walk.failed(&failure(FailureKind::BadRequest), now);
+        assert_eq!(walk.next(now), Step::Wait(Duration::from_secs(seconds)));
+        now = at(now, seconds);
+        assert_eq!(walk.next(now), Step::Read(None));
+    }
+    took(&mut walk, page(&["a"], Some("2")), now);
+    took(&mut walk, page(&["b"], Some("3")), now);
+    assert_eq!(walk.failures(), 0, "further than ever");
+    walk.failed(&failure(FailureKind::Timeout), now);
+    assert_eq!(walk.next(now), Step::Wait(Duration::from_secs(1)));
+}
+
+#[test]
+fn who_refuses_us_is_left_alone_for_as_long_as_the_breaker_would() {
+    let now = Instant::now();
+    let mut walk = Walk::new(RULES, Listing::Everybody, now);
+    walk.failed(&failure(FailureKind::Forbidden), now);
+    assert_eq!(walk.next(now), Step::Wait(RULES.refused_for));
+}
+
+#[test]
+fn rows_that_come_twice_do_not_stand_for_those_that_did_not_come() {
+    let now = Instant::now();
+    let read = |names: &[&str]| {
+        let promised = Page { promised: Some(3), ..page(names, None) };
+        took(&mut Walk::new(RULES, Listing::Everybody, now), promised, now).unwrap()
+    };
+    assert!(read(&["a", "b", "c"]).is_complete());
+    let table = read(&["a", "b", "b"]);
+    assert!(table.is_cut() && table.find("c").is_none());
 }
 
 #[test]
