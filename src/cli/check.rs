@@ -1,7 +1,7 @@
 //! `riskstream check`: what is wrong with a configuration, and what leaves the network for where.
 //!
 //! Contract: without `--connect` nothing is contacted. With it, the broker is asked about our topics and rights, and every
-//! vendor about its credentials; what fails is said with its cure, and the exit code is 1.
+//! vendor about its credentials, and for the first page of its list where that is to be read; what fails is said with its cure, and the exit code is 1.
 
 mod broker;
 mod egress;
@@ -15,6 +15,8 @@ use super::memory::{self, Part};
 use super::output::{line, table};
 use super::{End, engine_problem, for_people, load, verify};
 use crate::engine::Engine;
+use crate::provider::Failure;
+use crate::provider::limiter::Priority;
 
 /// Runs the command.
 pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
@@ -56,11 +58,15 @@ pub fn run(path: &Path, connect: bool, json: bool) -> Result<(), End> {
     let mut results = kafka.topics.clone();
     runtime.block_on(async {
         for guard in engine.pipeline().roster.guards() {
-            let answer = guard.provider().probe().await;
-            results.push((
-                format!("{} ({})", guard.name(), guard.provider().host()),
-                answer.map_err(|failure| failure.to_string()),
-            ));
+            let mut result = |what: &str, answer: Result<(), Failure>| {
+                let who = format!("{}{what} ({})", guard.name(), guard.provider().host());
+                results.push((who, answer.map_err(|failure| failure.to_string())));
+            };
+            result("", guard.provider().probe().await);
+            if let Some((snapshot, bulk)) = guard.snapshot().zip(guard.provider().bulk()) {
+                let page = guard.page(bulk, None, Priority::Question, snapshot.timeout()).await;
+                result(", its list", page.map(drop));
+            }
         }
     });
     if people {

@@ -113,7 +113,7 @@ impl ProviderConfig {
         let vendor = section.required_text("type", "datadog")?;
         let vendor = VendorConfig::read(&vendor, &mut section);
         if let Some(vendor) = &vendor {
-            common.snapshot.check(&mut section, vendor.listing());
+            vendor.check_list(&common, &mut section);
         }
         // Which keys there are depends on the vendor: without a known one, none can be called unknown.
         if !section.is_faulty("type") {

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::config::Section;
 use crate::provider::snapshot::Listing;
 
+/// The longest interval. Scores of weeks ago say nothing of today.
+const MOST: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -42,11 +45,17 @@ impl Snapshots {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let modes = [("lookup", Mode::Lookup), ("snapshot", Mode::Snapshot), ("both", Mode::Both)];
         let mode = section.choice("mode", &modes).unwrap_or(Mode::Lookup);
+        if section.has("snapshot") && !section.has("mode") {
+            section.problem("snapshot", "nothing without mode", "write mode: snapshot, or mode: both");
+        }
         let mut section = section.section_or_empty("snapshot");
         let least = Duration::from_secs(1);
         let interval = section.duration("interval").unwrap_or(Snapshots::NONE.interval);
         if interval < least {
             section.problem("interval", "too short to read a list in", "write at least 1s");
+        } else if interval > MOST {
+            let cure = "write at most 7d: a list is believed for two intervals";
+            section.problem("interval", "too long to believe a list", cure);
         }
         let capacity = section.bytes("capacity").unwrap_or(Snapshots::NONE.capacity);
         if capacity < 1 << 20 {
@@ -58,7 +67,7 @@ impl Snapshots {
     }
 
     /// Reports a mode that the vendor's `listing` does not serve.
-    pub(super) fn check(&self, section: &mut Section<'_>, listing: Option<Listing>) {
+    pub(crate) fn check(&self, section: &mut Section<'_>, listing: Option<Listing>) {
         match (self.mode, listing) {
             (Mode::Lookup, _) | (Mode::Both, Some(_)) | (Mode::Snapshot, Some(Listing::Everybody)) => {}
             (Mode::Snapshot, Some(Listing::Riskiest)) => section.problem(

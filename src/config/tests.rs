@@ -639,10 +639,19 @@ fn a_list_is_read_where_the_vendor_has_one_and_within_what_can_be_meant() {
         ("mode: snapshot", ""),
         ("mode: both, snapshot: {interval: 1m, capacity: 1MiB, timeout: 5s}", ""),
         ("mode: snapshots", "providers.a.mode: not a choice, nearest is snapshot (given: snapshots); write "),
-        ("snapshot: 1h", "providers.a.snapshot: not a mapping"),
-        ("snapshot: {interval: 10ms}", "providers.a.snapshot.interval: too short to read a list in"),
-        ("snapshot: {capacity: 1KB}", "providers.a.snapshot.capacity: too small to work with"),
-        ("snapshot: {every: 1m}", "providers.a.snapshot.every: unknown key"),
+        ("mode: both, snapshot: 1h", "providers.a.snapshot: not a mapping"),
+        ("mode: lookup, snapshot: {interval: 1m}", ""),
+        ("snapshot: {interval: 1m}", "providers.a.snapshot: nothing without mode; write mode: snapshot, or"),
+        (
+            "mode: both, snapshot: {interval: 10ms}",
+            "providers.a.snapshot.interval: too short to read a list in",
+        ),
+        (
+            "mode: both, snapshot: {interval: 999d}",
+            "providers.a.snapshot.interval: too long to believe a list",
+        ),
+        ("mode: both, snapshot: {capacity: 1KB}", "providers.a.snapshot.capacity: too small to work with"),
+        ("mode: both, snapshot: {every: 1m}", "providers.a.snapshot.every: unknown key"),
     ] {
         let found = datadog(more);
         let fine = if expected.is_empty() {
@@ -651,6 +660,44 @@ fn a_list_is_read_where_the_vendor_has_one_and_within_what_can_be_meant() {
             found.len() == 1 && found[0].contains(expected)
         };
         assert!(fine, "{more}: {found:?}");
+    }
+}
+
+#[test]
+fn a_list_says_whom_it_is_of_where_several_kinds_are_asked_about() {
+    let generic = |kinds: &str, bulk: &str, more: &str| {
+        lines(&format!(
+            "providers: {{a: {{type: generic_http, base_url: 'https://risk.example.com', kinds: [{kinds}], request: {{path: \
+             '/{{value}}'}}, answer: {{score: $.score}}, bulk: {{path: /all, rows: '$.all[*]', identifier: $.id, complete: \
+             true{bulk}}}{more}}}}}"
+        ))
+    };
+    for (kinds, bulk, more, expected) in [
+        ("user", "", ", mode: snapshot", ""),
+        ("user, host", ", kinds: [user, host]", ", mode: snapshot", ""),
+        ("user, host", ", kinds: [user]", ", mode: both", ""),
+        ("user, host", "", "", "providers.a.bulk: does not say whom it lists"),
+        ("user", "", ", identifiers: {host: 'h/{value}'}", "providers.a.bulk: does not say whom it lists"),
+        (
+            "user",
+            ", kinds: [host]",
+            "",
+            "providers.a.bulk: lists host entities, which nobody asks about here",
+        ),
+        (
+            "user, host",
+            ", kinds: [user]",
+            ", mode: snapshot",
+            "providers.a.mode: bulk lists user entities only, so that nothing would be known of host entities",
+        ),
+    ] {
+        let found = generic(kinds, bulk, more);
+        let fine = if expected.is_empty() {
+            found.is_empty()
+        } else {
+            found.len() == 1 && found[0].contains(expected)
+        };
+        assert!(fine, "{kinds} {bulk} {more}: {found:?}");
     }
 }
 

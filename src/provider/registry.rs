@@ -16,8 +16,11 @@ use super::guard::Guard;
 use super::meter::Meter;
 use super::oracle_casb::{self, OracleCasb};
 use super::snapshot::Listing;
+use super::templates::Templates;
 use super::transport::Transport;
+use crate::config::provider::Common;
 use crate::config::secret::Fingerprint;
+use crate::config::snapshot::Mode;
 use crate::config::{ProviderConfig, Section};
 use crate::http::{self, BaseUrl};
 
@@ -93,6 +96,17 @@ impl VendorConfig {
             | VendorConfig::Cloudflare(_)
             | VendorConfig::OracleCasb(_) => Some(Listing::Everybody),
             VendorConfig::GenericHttp(config) => config.bulk.as_ref().map(|rule| rule.listing),
+        }
+    }
+
+    /// Reports what the vendor's list leaves open beside the keys that every provider has.
+    pub fn check_list(&self, common: &Common, section: &mut Section<'_>) {
+        common.snapshot.check(section, self.listing());
+        if let VendorConfig::GenericHttp(config) = self
+            && let Some(bulk) = &config.bulk
+        {
+            let templates = Templates::new(&config.kinds, common.identifiers.clone());
+            bulk.check(section, templates.kinds(), common.snapshot.mode == Mode::Snapshot);
         }
     }
 

@@ -266,6 +266,46 @@ fn before_its_first_list_a_provider_fails_with_the_reason_and_asks_nobody() {
 }
 
 #[test]
+fn a_list_that_is_refused_closes_no_look_ups_and_is_told() {
+    let mut scene = Scene::new();
+    scene.list("cortex_xdr", 0..10);
+    scene.vendors.world.fault(Fault::status("/cortex_xdr/public_api/v1/get_risky", 403, "{}"));
+    let more = ", mode: both, breaker: {minimum: 1, refused_for: 1s, open_for: 1s}";
+    let mut service = scene.start("cortex_xdr", more);
+    wait("the list is refused", BOUND, || service.get("/readyz").1.contains("no snapshot yet (forbidden"));
+    wait("the list is asked for again", BOUND, || scene.calls("cortex_xdr", "get_risky_users") >= 2);
+    for n in 0..20 {
+        let found = scene.ask("cortex_xdr", n);
+        assert_eq!((&found["status"], &found["source"]), (&"scored".into(), &"provider".into()), "{found}");
+    }
+    assert_eq!(service.metric("riskstream_vendor_breaker_state{provider=\"cortex_xdr\"}"), Some(0.0));
+    scene.vendors.world.clear_faults();
+    read(&mut service, "cortex_xdr", 1.0);
+    assert!(!service.get("/readyz").1.contains("snapshot"));
+    service.ends_well();
+}
+
+#[test]
+fn check_reads_a_page_of_a_list_that_is_to_be_read() {
+    let scene = Scene::new();
+    scene.list("cortex_xdr", 0..10);
+    let check = || {
+        let provider = scene.vendors.provider("cortex_xdr", ", mode: both");
+        let settings = Settings::of(&scene.stage, "", format!("providers:\n{provider}"));
+        let (_folder, file) = config(&settings.text());
+        let out = command(&["check", "--connect", "--config", file.to_str().unwrap()], b"", &[]);
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        let line = said.lines().find(|line| line.contains("cortex_xdr, its list (")).map(str::to_owned);
+        (out.status.code(), line.unwrap_or_else(|| panic!("{said}")))
+    };
+    let (code, line) = check();
+    assert!(code == Some(0) && line.contains("\"ok\":true"), "{code:?} {line}");
+    scene.vendors.world.fault(Fault::status("/cortex_xdr/public_api/v1/get_risky", 403, "{}"));
+    let (code, line) = check();
+    assert!(code == Some(1) && line.contains("forbidden: HTTP 403"), "{code:?} {line}");
+}
+
+#[test]
 fn commands_read_the_list_first_where_nobody_may_be_asked_and_look_up_where_both_is_allowed() {
     let scene = Scene::new();
     scene.list("datadog", 0..10);

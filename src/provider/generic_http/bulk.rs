@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::config::Recipe;
+use super::config::{Payload, Recipe};
 use super::normalise::{self, Path, Rules};
-use crate::config::Section;
+use crate::config::words::or;
+use crate::config::{Section, routes};
+use crate::entity::EntityKind;
 use crate::provider::snapshot::{Listing, Page, Row};
 use crate::provider::{Failure, lenient};
 use crate::score::Scale;
@@ -21,9 +23,11 @@ pub struct Rule {
     pub request: Recipe,
     /// Whether everybody is in the list.
     pub listing: Listing,
+    /// Entities of which kinds are in it, where it is not all that the vendor is asked about: names say nothing of that.
+    pub kinds: Vec<EntityKind>,
     /// Where the entities stand in a page.
     rows: Path,
-    /// Where their list stands, where `rows` ends with `[*]`: without one, nothing is there, and not nobody.
+    /// Where their list stands, where `rows` takes its members: without one, nothing is there, and not nobody.
     list: Option<Path>,
     /// In a row: what look-ups would call the entity; several where it has several names.
     identifier: Path,
@@ -85,16 +89,21 @@ impl Rule {
             section.problem("identifier", "missing", "write where a row names its entity: identifier: $.id");
         }
         let total = path(&mut section, "total");
+        let kinds = routes::kinds(&mut section, "kinds");
         let everybody = section.flag("complete");
         if everybody.is_none() && !section.has("complete") {
             let cure = "write complete: true where who is absent is unknown to the vendor, and false for a list of the riskiest";
             section.problem("complete", "missing", cure);
         }
         let follow = follow(&mut section);
+        if let Some((follow, request)) = follow.as_ref().zip(request.as_ref()) {
+            check_parameter(&mut section, follow, request);
+        }
         section.finish();
         Some(Rule {
             request: request?,
             listing: if everybody? { Listing::Everybody } else { Listing::Riskiest },
+            kinds,
             rows: rows?,
             list,
             identifier: own.or_else(|| identifier.cloned())?,
@@ -118,7 +127,7 @@ impl Rule {
     /// What the page at `place` says.
     ///
     /// # Errors
-    /// Conditions under `failed`, statuses, and what is no list.
+    /// Conditions under `failed`, statuses, and what is no list, or does not say whether more follows.
     pub fn page(
         &self,
         rules: &Rules,
@@ -129,12 +138,13 @@ impl Rule {
     ) -> Result<Page, Failure> {
         let tree = normalise::list(rules, said, wait)?;
         let rows = self.rows.all(&tree);
-        // Only a list that is there says of nobody that they are unknown. Beyond the first page some vendors leave it out.
-        if rows.is_empty()
-            && place.pages == 0
-            && self.list.as_ref().is_some_and(|list| list.first(&tree).is_none())
-        {
-            return Err(Failure::malformed("200 without a list of entities: check bulk.rows"));
+        // Only a list that is there says of nobody that they are unknown, or that it is over.
+        if rows.is_empty() && !self.is_there(&tree, place) {
+            let number = place.pages.saturating_add(1);
+            return Err(Failure::malformed(format!(
+                "200 without a list of entities on page {number}: check bulk.rows; where this is how the vendor says that \
+                 something went wrong, write it under `failed`, and where it leaves the list out behind the last page, write bulk.total"
+            )));
         }
         let mut read = Vec::new();
         for row in &rows {
@@ -162,11 +172,53 @@ impl Rule {
         page.next = marker.map(|marker| format!("{} {before} {marker}", place.pages.saturating_add(1)));
         Ok(page)
     }
+
+    /// Whether a page without rows has a list that nobody is in. Where the configuration does not tell where it would stand, the
+    /// first page of all is none.
+    fn is_there(&self, tree: &Value, place: Place<'_>) -> bool {
+        match &self.list {
+            Some(list) => matches!(list.first(tree), Some(Value::Array(_) | Value::Null)),
+            None => place.pages > 0,
+        }
+    }
+
+    /// Reports what it leaves open about a provider that is asked about `kinds`, and about nobody where it is `alone`.
+    pub fn check(&self, section: &mut Section<'_>, kinds: &[EntityKind], alone: bool) {
+        let listed = or(&self.kinds.iter().map(|kind| kind.label()).collect::<Vec<_>>());
+        let absent = |among: &[EntityKind], kinds: &[EntityKind]| {
+            kinds.iter().find(|kind| !among.contains(kind)).copied()
+        };
+        if self.kinds.is_empty() && kinds.len() > 1 {
+            let cure = "write under bulk which of them its rows are: kinds: [user]; others who share a name with one of them would \
+                        be answered with its score";
+            section.problem(
+                "bulk",
+                "does not say whom it lists, beside several kinds that are asked about",
+                cure,
+            );
+        } else if let Some(kind) = absent(kinds, &self.kinds) {
+            let cure =
+                format!("write {kind} under kinds, where it is to be asked about, or not under bulk.kinds");
+            section.problem("bulk", format!("lists {kind} entities, which nobody asks about here"), cure);
+        } else if let Some(kind) = absent(&self.kinds, kinds).filter(|_| alone && !self.kinds.is_empty()) {
+            let what = format!(
+                "bulk lists {listed} entities only, so that nothing would be known of {kind} entities"
+            );
+            section.problem("mode", what, "write both");
+        }
+    }
 }
 
-/// The marker of the next page: a text, or the parameter of that name in a link.
+/// The marker of the next page: a text, or the parameter of that name in a link. Nothing, null, `false` and an empty text end the
+/// list; anything else may be where a marker is.
 fn marker(value: Option<&Value>, parameter: &str) -> Result<Option<String>, Failure> {
-    let Some(text) = value.and_then(lenient::text) else { return Ok(None) };
+    let text = match value {
+        None | Some(Value::Null | Value::Bool(false)) => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(value) => lenient::text(value).ok_or_else(|| {
+            Failure::malformed("what stands at bulk.next is no text: write the path to the marker itself, such as $.next.href")
+        })?,
+    };
     let link = text.starts_with("https://") || text.starts_with("http://") || text.starts_with(['/', '?']);
     if !link {
         return Ok(Some(text));
@@ -189,6 +241,15 @@ fn follow(section: &mut Section<'_>) -> Option<Follow> {
     let marker = section.text("marker");
     let (page, first) = (section.text("page"), section.integer("first_page", 0..=1));
     let offset = section.text("offset");
+    for (key, with, of) in [("marker", "next", ways[0]), ("first_page", "page", ways[1])] {
+        if section.has(key) && !of {
+            section.problem(
+                key,
+                format!("nothing without {with}"),
+                format!("write {with} as well, or remove it"),
+            );
+        }
+    }
     match ways {
         [false, false, false] => Some(Follow::Never),
         [true, false, false] => {
@@ -204,6 +265,32 @@ fn follow(section: &mut Section<'_>) -> Option<Follow> {
             section.problem("", "several ways to the next page", "write next and marker, or page, or offset");
             None
         }
+    }
+}
+
+/// Reports a parameter for the next page that has no place in `request`, or stands there already.
+fn check_parameter(section: &mut Section<'_>, follow: &Follow, request: &Recipe) {
+    let (key, parameter) = match follow {
+        Follow::Never => return,
+        Follow::Marker { parameter, .. } => ("marker", parameter),
+        Follow::Number { parameter, .. } => ("page", parameter),
+        Follow::Offset { parameter } => ("offset", parameter),
+    };
+    let (place, there) = match &request.payload {
+        None => ("query", request.query.iter().any(|(name, _)| name == parameter)),
+        Some(Payload::Form(fields)) => ("form", fields.iter().any(|(name, _)| name == parameter)),
+        Some(Payload::Json(body)) => match body.names() {
+            Some(mut names) => ("body", names.any(|name| name == parameter)),
+            None => {
+                let cure = "write a body that is an object: it takes the place of the page as a member";
+                section.problem(key, "no place for it in the body", cure);
+                return;
+            }
+        },
+    };
+    if there {
+        let what = format!("a parameter that {place} has already");
+        section.problem(key, what, format!("remove it from {place}: each page has its own"));
     }
 }
 

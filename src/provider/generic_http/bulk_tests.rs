@@ -7,6 +7,8 @@ use super::*;
 use crate::provider::FailureKind;
 use crate::provider::generic_http::{Config, GenericHttp, config};
 use crate::provider::recorder::{Recorder, Told, told};
+use crate::provider::snapshot::Bulk;
+use crate::provider::templates::Templates;
 use crate::provider::testing::{self, kind, read_keys};
 use crate::provider::transport::Transport;
 
@@ -121,10 +123,64 @@ async fn what_no_rule_explains_is_told() {
 
 #[tokio::test]
 async fn a_list_that_is_there_and_empty_is_one() {
-    let recorder = Recorder::start([page(&[], json!({}))]).await;
-    let (rows, cut) =
-        testing::listed(&provider(&recorder, &format!("{{path: /users, {ROWS}}}"))).await.unwrap();
-    assert!(rows.is_empty() && !cut);
+    for body in [r#"{"items": []}"#, r#"{"items": null}"#] {
+        let recorder = Recorder::start([told(200, body)]).await;
+        let (rows, cut) =
+            testing::listed(&provider(&recorder, &format!("{{path: /users, {ROWS}}}"))).await.unwrap();
+        assert!(rows.is_empty() && !cut, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_there_is_no_end_of_one_on_any_page() {
+    for (path, first) in [
+        ("$.items[*]", r#"{"items": [{"id": "a", "score": 1}]}"#),
+        ("$.items[?@.id]", r#"{"items": [{"id": "a", "score": 1}]}"#),
+    ] {
+        for later in [r#"{"error": "busy"}"#, "{}", r#"{"items": {}}"#, r#"{"items": "none"}"#] {
+            let recorder = Recorder::start([told(200, first), told(200, later)]).await;
+            let bulk = format!("{{path: /users, rows: '{path}', identifier: $.id, complete: true, page: p}}");
+            let failure = testing::listed(&provider(&recorder, &bulk)).await.unwrap_err();
+            assert_eq!(failure.kind, FailureKind::MalformedResponse, "{later}");
+            assert!(failure.detail.contains("on page 2: check bulk.rows"), "{failure}");
+        }
+    }
+    // Where nobody says where the list would stand, the first page of all tells of somebody.
+    let recorder = Recorder::start([told(200, "{}")]).await;
+    let bulk = "{path: /users, rows: $.user, identifier: $.id, complete: true}";
+    assert_eq!(kind(testing::listed(&provider(&recorder, bulk)).await), FailureKind::MalformedResponse);
+}
+
+#[tokio::test]
+async fn only_nothing_is_the_end_of_a_list_whose_pages_follow_a_marker() {
+    let follow = format!("{{path: /users, {ROWS}, next: $.next, marker: after}}");
+    for (next, ends) in [
+        (json!(null), true),
+        (json!(false), true),
+        (json!(" "), true),
+        (json!(true), false),
+        (json!({}), false),
+        (json!({"href": "/users?after=2"}), false),
+        (json!(["2"]), false),
+    ] {
+        let recorder = Recorder::start([page(&[("a", 1)], json!({"next": next}))]).await;
+        let listed = testing::listed(&provider(&recorder, &follow)).await;
+        if ends {
+            assert!(!listed.unwrap().1, "{next}");
+        } else {
+            assert!(listed.unwrap_err().detail.contains("$.next.href"), "{next}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_answers_for_the_kinds_that_are_in_it() {
+    let recorder = Recorder::start([]).await;
+    let mut provider =
+        provider(&recorder, "{path: /users, rows: '$[*]', identifier: $.id, complete: true, kinds: [user]}");
+    provider.templates = Templates::new(&[EntityKind::User, EntityKind::Host], Vec::new());
+    assert_eq!(provider.name(EntityKind::User, "Bob").as_deref(), Some("bob"));
+    assert_eq!(provider.name(EntityKind::Host, "bob"), None);
 }
 
 #[test]
@@ -144,6 +200,34 @@ fn a_list_that_cannot_be_read_is_refused_with_what_to_write() {
             "bulk: several ways",
         ),
         ("{path: /users, rows: $.a, identifier: $.id, complete: true, size: 3}", "bulk.size: unknown key"),
+        (
+            "{path: /users, rows: $.a, identifier: $.id, complete: true, marker: m}",
+            "bulk.marker: nothing without next (given: m); write next as well",
+        ),
+        (
+            "{path: /users, rows: $.a, identifier: $.id, complete: true, first_page: 0}",
+            "bulk.first_page: nothing without page (given: 0)",
+        ),
+        (
+            "{path: /users, query: {p: 1}, rows: $.a, identifier: $.id, complete: true, page: p}",
+            "bulk.page: a parameter that query has already",
+        ),
+        (
+            "{path: /users, form: {m: x}, rows: $.a, identifier: $.id, complete: true, next: $.n, marker: m}",
+            "bulk.marker: a parameter that form has already",
+        ),
+        (
+            "{path: /users, body: '{\"o\": 0}', rows: $.a, identifier: $.id, complete: true, offset: o}",
+            "bulk.offset: a parameter that body has already",
+        ),
+        (
+            "{path: /users, body: '[]', rows: $.a, identifier: $.id, complete: true, offset: o}",
+            "bulk.offset: no place for it in the body",
+        ),
+        (
+            "{path: /users, rows: $.a, identifier: $.id, complete: true, kinds: [usr]}",
+            "bulk.kinds[0]: not an entity kind, nearest is user (given: usr)",
+        ),
     ] {
         let yaml = format!("base_url: https://risk.example.com\n{RULES}bulk: {bulk}\n");
         let (_, problems) = read_keys::<Config>(&yaml, config::read);

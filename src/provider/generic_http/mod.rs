@@ -271,7 +271,9 @@ impl Bulk for GenericHttp {
     }
 
     fn name<'e>(&self, kind: EntityKind, id: &'e str) -> Option<Cow<'e, str>> {
-        let name = self.identifier(kind, id)?;
+        let rule = self.config.bulk.as_ref()?;
+        let name =
+            self.identifier(kind, id).filter(|_| rule.kinds.is_empty() || rule.kinds.contains(&kind))?;
         Some(if name.chars().any(char::is_uppercase) { name.to_lowercase().into() } else { name })
     }
 

@@ -80,9 +80,17 @@ impl Path {
         self.0.query(value).all()
     }
 
-    /// What it takes all members of, where it ends with `[*]`.
+    /// What it takes all members of, or those that a filter selects, where it ends with either.
     pub fn above_all(&self) -> Option<Path> {
-        self.1.trim_end().strip_suffix("[*]").and_then(|above| Path::parse(above).ok())
+        let text = self.1.trim_end();
+        match text.strip_suffix("[*]") {
+            Some(above) => Path::parse(above).ok(),
+            // What stands before a filter within a filter is no path.
+            None => {
+                let filters = text.ends_with(']').then(|| text.rmatch_indices("[?"));
+                filters?.find_map(|(place, _)| Path::parse(&text[..place]).ok())
+            }
+        }
     }
 
     /// The first of them.

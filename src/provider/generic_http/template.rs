@@ -146,6 +146,12 @@ impl Body {
         })
     }
 
+    /// The names of its members, where it is an object.
+    pub fn names(&self) -> Option<impl Iterator<Item = &str>> {
+        let Body::Object(members) = self else { return None };
+        Some(members.iter().map(|(name, _)| name.as_str()))
+    }
+
     /// Whether it has a place for the identifier.
     pub fn has_place(&self) -> bool {
         match self {

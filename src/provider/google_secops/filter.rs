@@ -100,9 +100,14 @@ pub fn indicator(condition: &str) -> Option<&str> {
 ///
 /// Exactly one window, as the vendor's example has it.
 pub fn risk_window(window: Window, slack: Duration, now: Timestamp) -> String {
-    let back = SignedDuration::try_from(window.length().saturating_add(slack)).unwrap_or(SignedDuration::MAX);
-    let start = now.checked_sub(back).unwrap_or(Timestamp::MIN);
+    let start = begin(window, slack, now);
     format!("risk_window.start_time >= \"{start}\" AND risk_window.end_time <= \"{now}\"")
+}
+
+/// One window (and `slack`) before `now`.
+pub fn begin(window: Window, slack: Duration, now: Timestamp) -> Timestamp {
+    let back = SignedDuration::try_from(window.length().saturating_add(slack)).unwrap_or(SignedDuration::MAX);
+    now.checked_sub(back).unwrap_or(Timestamp::MIN)
 }
 
 /// `text` as it stands between double quotes.

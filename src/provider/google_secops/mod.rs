@@ -193,7 +193,8 @@ impl Bulk for GoogleSecops {
     fn page<'a>(&'a self, cursor: Option<&'a str>) -> Asking<'a, snapshot::Page> {
         Box::pin(async move {
             let page = Box::pin(GoogleSecops::page(self, None, ROWS, cursor)).await?;
-            normalise::listed(&page, self.config.window, &self.scale)
+            let from = filter::begin(self.config.window, self.config.slack, Timestamp::now());
+            normalise::listed(&page, self.config.window, from, &self.scale)
         })
     }
 

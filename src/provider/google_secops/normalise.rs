@@ -34,11 +34,17 @@ pub fn answer(rows: &[Row], names: &[&str], window: Window, scale: &Scale) -> An
     }
 }
 
-/// What a page of the list says of whom. Of an entity's windows the configured one counts most, then the latest.
+/// What a page of the list says of whom. Of an entity's windows the configured one counts most, then the latest; one that is
+/// longer, or was over at `from` already, says as little as no row: a look-up would not be told of it.
 ///
 /// # Errors
 /// No row says whom it is about.
-pub fn listed(page: &wire::Page, window: Window, scale: &Scale) -> Result<snapshot::Page, Failure> {
+pub fn listed(
+    page: &wire::Page,
+    window: Window,
+    from: Timestamp,
+    scale: &Scale,
+) -> Result<snapshot::Page, Failure> {
     let mut rows = Vec::new();
     for row in &page.rows {
         let mut names = Vec::new();
@@ -52,7 +58,11 @@ pub fn listed(page: &wire::Page, window: Window, scale: &Scale) -> Result<snapsh
         let answer = scored(row, scale).ok_or(FailureKind::MalformedResponse);
         let answer = answer.map(|scored| Answer::Scored(Box::new(scored)));
         let end = row.window_end.map_or(0, Timestamp::as_second);
-        let rank = end + if is_over(row, window) { OVER } else { 0 };
+        let (rank, answer) = if is_within(row, window, from) {
+            (end + if is_over(row, window) { OVER } else { 0 }, answer)
+        } else {
+            (i64::MIN, Ok(Answer::Unknown { detail: None }))
+        };
         rows.extend(names.into_iter().map(|name| Some(snapshot::Row { name, rank, answer: answer.clone() })));
     }
     Ok(snapshot::Page { next: page.next.clone(), ..snapshot::Page::of(rows)? })
@@ -124,9 +134,18 @@ fn texts<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
 
 /// Whether the row's window has the length of `window`, give or take an hour in a day.
 fn is_over(row: &Row, window: Window) -> bool {
-    let (Some(start), Some(end)) = (row.window_start, row.window_end) else { return false };
-    let length = Duration::try_from(end.duration_since(start)).unwrap_or_default();
-    length.abs_diff(window.length()) <= window.length() / 24
+    length(row).is_some_and(|length| length.abs_diff(window.length()) <= window.length() / 24)
+}
+
+/// Whether the row may be of what happened since `from`, and in no more than a `window`. One that does not say so may.
+fn is_within(row: &Row, window: Window, from: Timestamp) -> bool {
+    let short = length(row).is_none_or(|length| length <= window.length() + window.length() / 24);
+    short && row.window_end.is_none_or(|end| end > from)
+}
+
+fn length(row: &Row) -> Option<Duration> {
+    let (start, end) = (row.window_start?, row.window_end?);
+    Some(Duration::try_from(end.duration_since(start)).unwrap_or_default())
 }
 
 fn score(row: &Row) -> Option<Score> {

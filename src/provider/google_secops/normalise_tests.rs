@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::provider::google_secops::filter;
 use crate::provider::google_secops::wire::Page;
 use crate::provider::{FailureKind, testing};
 use crate::score::Level;
@@ -87,6 +88,37 @@ fn without_a_row_of_the_configured_window_the_latest_counts() {
         {"risk_score": 300, "risk_window": {"start_time": "2026-05-29T00:00:00Z", "end_time": "2026-05-30T00:00:00Z"}},
         {"risk_score": 900}]}"#;
     assert_eq!(scored(body, HOST, Window::Week).raw.score, Some(300.into()));
+}
+
+#[test]
+fn the_list_gives_no_score_of_a_window_that_a_look_up_would_not_be_told_of() {
+    let now: Timestamp = "2026-05-29T14:00:00Z".parse().unwrap();
+    let told = |rows: &[(&str, &str)], window: Window| {
+        let row = |(start, end): &(&str, &str)| {
+            json!({"entity_indicator": {"hostname": HOST}, "risk_score": 500,
+                   "risk_window": {"start_time": start, "end_time": end}})
+        };
+        let body = json!({"entity_risk_scores": rows.iter().map(row).collect::<Vec<_>>()});
+        let page = Page::read(body.to_string().as_bytes()).unwrap();
+        let from = filter::begin(window, Duration::ZERO, now);
+        let page = listed(&page, window, from, &Scale::default()).unwrap();
+        let best = page.rows.into_iter().max_by_key(|row| row.rank).unwrap();
+        matches!(best.answer, Ok(Answer::Scored(_)))
+    };
+    let day = ("2026-05-28T13:50:00Z", "2026-05-29T13:50:00Z");
+    let week = ("2026-05-22T13:50:00Z", "2026-05-29T13:50:00Z");
+    let march = ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z");
+    for (rows, window, expected) in [
+        (&[day][..], Window::Day, true),
+        (&[week], Window::Day, false),
+        (&[week, day], Window::Day, true),
+        (&[march], Window::Day, false),
+        (&[march], Window::Week, false),
+        (&[week], Window::Week, true),
+        (&[day], Window::Week, true),
+    ] {
+        assert_eq!(told(rows, window), expected, "{rows:?}");
+    }
 }
 
 #[test]

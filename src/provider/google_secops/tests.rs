@@ -477,7 +477,7 @@ async fn everybody_is_read_without_a_filter_page_by_page_and_the_configured_wind
 fn a_row_is_called_by_its_indicator_in_either_spelling_and_else_by_what_it_describes() {
     let read = |rows: Value| {
         let page = Page::read(json!({"entityRiskScores": rows}).to_string().as_bytes()).unwrap();
-        normalise::listed(&page, Window::Day, &Scale::default())
+        normalise::listed(&page, Window::Day, Timestamp::UNIX_EPOCH, &Scale::default())
     };
     let names = |rows: Value| {
         let page = read(rows).unwrap();

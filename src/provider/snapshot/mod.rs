@@ -200,7 +200,8 @@ impl Snapshot {
         let why = why.unwrap_or_default();
         let Some(table) = self.table() else {
             // With look-ups beside it nothing is missing until something is wrong.
-            return (trouble.is_some() || self.mode == Mode::Snapshot).then(|| format!("no snapshot yet{why}"));
+            return (trouble.is_some() || self.mode == Mode::Snapshot)
+                .then(|| format!("no snapshot yet{why}"));
         };
         let age = Moment::from(now).since(table.begun()).as_secs();
         if Moment::from(now) >= table.believed_until() {
@@ -208,7 +209,9 @@ impl Snapshot {
         }
         // A vendor that stumbles gets up by itself, long before the table is too old.
         if trouble.is_some_and(|(failure, _)| needs_people(failure.kind)) {
-            return Some(format!("reading the vendor's list again failed{why}; that of {age} s ago is in use"));
+            return Some(format!(
+                "reading the vendor's list again failed{why}; that of {age} s ago is in use"
+            ));
         }
         let problem = if table.is_complete() && table.entities() == 0 {
             "the vendor's list is empty: check site, account or end point"
