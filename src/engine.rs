@@ -154,9 +154,10 @@ impl Engine {
     pub async fn read_once(&self, note: impl Fn(&str)) {
         for guard in self.pipeline().roster.guards() {
             if guard.snapshot().is_some_and(|snapshot| snapshot.mode() == Mode::Snapshot) {
-                note(&format!("{}: reading the vendor's list (mode: snapshot)", guard.name()));
-                if let Err(failure) = reader::once(guard).await {
-                    note(&format!("{}: the vendor's list could not be read: {failure}", guard.name()));
+                let note = |what: &str| note(&format!("{}: {what}", guard.name()));
+                note("reading the vendor's list (mode: snapshot)");
+                if let Err(failure) = reader::once(guard, note).await {
+                    note(&format!("the vendor's list could not be read: {failure}"));
                 }
             }
         }

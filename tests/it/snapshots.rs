@@ -306,6 +306,23 @@ fn check_reads_a_page_of_a_list_that_is_to_be_read() {
 }
 
 #[test]
+fn a_command_says_why_it_waits_for_a_list_and_for_how_long() {
+    let scene = Scene::new();
+    scene.list("datadog", 0..10);
+    let busy = Fault::status("/datadog", 429, "").with_header("retry-after", "2");
+    scene.vendors.world.fault(busy.times(1));
+    let (_folder, file) = config(&format!(
+        "allow_literal_secrets: true\nproviders:\n{}",
+        scene.vendors.provider("datadog", ", mode: snapshot")
+    ));
+    let (file, entity) = (file.to_str().unwrap(), alerts::entity("datadog", 3));
+    let output = command(&["lookup", "--json", "--config", file, "cloud_identity", &entity], b"", &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("rate_limited: HTTP 429") && said.contains("; again in 2 s"), "{said}");
+}
+
+#[test]
 fn commands_read_the_list_first_where_nobody_may_be_asked_and_look_up_where_both_is_allowed() {
     let scene = Scene::new();
     scene.list("datadog", 0..10);

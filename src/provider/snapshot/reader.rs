@@ -29,15 +29,24 @@ pub fn start(guard: &Arc<Guard>, runtime: &Handle) {
     }
 }
 
-/// Reads the list of `guard`'s provider once, where one is configured.
+/// Reads the list of `guard`'s provider once, where one is configured. Before each pause `note` hears what failed and how long it is.
 ///
 /// # Errors
 /// That of a page that was refused or could not be read in three attempts, or of a list that would be no better the next time.
-pub async fn once(guard: &Guard) -> Result<Option<Arc<Table>>, Failure> {
+pub async fn once(guard: &Guard, note: impl Fn(&str)) -> Result<Option<Arc<Table>>, Failure> {
     let Some(mut walk) = walk(guard) else { return Ok(None) };
+    let mut failed = None::<Failure>;
     loop {
         match step(guard, &mut walk).await {
-            Stepped::Wait(pause) => tokio::time::sleep(pause).await,
+            Stepped::Wait(pause) => {
+                if let Some(failure) = failed.take() {
+                    let seconds = pause.as_secs_f64().ceil();
+                    note(&format!(
+                        "a page of the vendor's list could not be read: {failure}; again in {seconds} s"
+                    ));
+                }
+                tokio::time::sleep(pause).await;
+            }
             Stepped::Page => {}
             Stepped::Done => return Ok(guard.snapshot().and_then(Snapshot::table)),
             Stepped::Useless(failure) => return Err(failure),
@@ -46,6 +55,7 @@ pub async fn once(guard: &Guard) -> Result<Option<Arc<Table>>, Failure> {
                 if walk.failures() >= TRIES || failure.kind.verdict() == Verdict::Refused {
                     return Err(failure);
                 }
+                failed = Some(failure);
             }
         }
     }
