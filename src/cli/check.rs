@@ -1,7 +1,8 @@
 //! `riskstream check`: what is wrong with a configuration, and what leaves the network for where.
 //!
 //! Contract: without `--connect` nothing is contacted. With it, the broker is asked about our topics and rights, and every
-//! vendor about its credentials, and for the first page of its list where that is to be read; what fails is said with its cure, and the exit code is 1.
+//! vendor about its credentials, and for the first page of its list where that is to be read; what fails is said with its cure,
+//! and the exit code is 1.
 
 mod broker;
 mod egress;
