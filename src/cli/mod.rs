@@ -18,7 +18,6 @@ mod simulate;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -28,6 +27,10 @@ use crate::entity::EntityKind;
 use crate::source::identity::Identity;
 use crate::source::verify::{self, Refused};
 
+/// It did what it was asked to.
+const EXIT_DONE: u8 = 0;
+/// Something failed while running.
+const EXIT_FAILED: u8 = 1;
 /// The arguments are wrong; clap leaves with the same.
 const EXIT_USAGE: u8 = 2;
 
@@ -195,7 +198,7 @@ struct SimulateArguments {
 }
 
 /// Parses the arguments, runs the command, and turns its end into an exit code.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     // A usage error leaves with 2, help with 0.
     let arguments = Arguments::parse();
     let result = match arguments.command {
@@ -213,21 +216,21 @@ pub fn main() -> ExitCode {
         Command::BenchChild(a) => bench::run_child(&a),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(End::Quiet) => ExitCode::FAILURE,
+        Ok(()) => EXIT_DONE,
+        Err(End::Quiet) => EXIT_FAILED,
         Err(End::Usage(error)) => {
             output::error(&error);
-            ExitCode::from(EXIT_USAGE)
+            EXIT_USAGE
         }
         Err(End::Configuration(problems)) => {
             output::problems(&problems);
-            ExitCode::from(EXIT_CONFIG)
+            EXIT_CONFIG
         }
         // Whoever read us has had enough, as `head` does.
-        Err(End::Failed(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(End::Failed(error)) if is_closed_pipe(&error) => EXIT_DONE,
         Err(End::Failed(error)) => {
             output::error(&format!("{error:#}"));
-            ExitCode::FAILURE
+            EXIT_FAILED
         }
     }
 }
