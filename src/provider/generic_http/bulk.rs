@@ -158,8 +158,14 @@ impl Rule {
         }
         let mut page = Page::of(read)?;
         let before = place.rows.saturating_add(rows.len() as u64);
-        let total = self.total.as_ref().and_then(|path| path.first(&tree)).and_then(lenient::number);
-        let total = total.and_then(|total| total.as_u64());
+        let total = match self.total.as_ref().and_then(|path| path.first(&tree)) {
+            None | Some(Value::Null) => None,
+            Some(total) => Some(lenient::number(total).and_then(|total| total.as_u64()).ok_or_else(|| {
+                Failure::malformed(
+                    "what stands at bulk.total is no whole number: write the path to the number itself, such as $.total.value",
+                )
+            })?),
+        };
         let ended = total.is_some_and(|total| before >= total);
         let marker = match &self.follow {
             Follow::Never => None,
@@ -219,8 +225,11 @@ fn marker(value: Option<&Value>, parameter: &str) -> Result<Option<String>, Fail
             Failure::malformed("what stands at bulk.next is no text: write the path to the marker itself, such as $.next.href")
         })?,
     };
-    let link = text.starts_with("https://") || text.starts_with("http://") || text.starts_with(['/', '?']);
-    if !link {
+    let absolute = text.starts_with("https://") || text.starts_with("http://");
+    // A cursor in base64 may begin with a slash as well.
+    let relative =
+        text.starts_with(['/', '?']) && text.split_once('?').is_some_and(|(_, query)| query.contains('='));
+    if !absolute && !relative {
         return Ok(Some(text));
     }
     let query = text.split_once('?').map_or("", |(_, query)| query);

@@ -174,6 +174,34 @@ async fn only_nothing_is_the_end_of_a_list_whose_pages_follow_a_marker() {
 }
 
 #[tokio::test]
+async fn a_cursor_may_look_like_the_beginning_of_a_link() {
+    let follow = format!("{{path: /users, {ROWS}, next: $.next, marker: after}}");
+    for (cursor, sent) in [("/9j+AbQ==", "%2F9j%2BAbQ%3D%3D"), ("?abc", "%3Fabc")] {
+        let recorder =
+            Recorder::start([page(&[("a", 1)], json!({"next": cursor})), page(&[], json!({}))]).await;
+        testing::listed(&provider(&recorder, &follow)).await.unwrap();
+        assert_eq!(recorder.targets()[1], format!("/v1/users?after={sent}"));
+    }
+}
+
+#[tokio::test]
+async fn a_promise_that_is_no_number_is_no_promise_kept() {
+    let bulk = format!("{{path: /users, {ROWS}, total: $.total}}");
+    for (total, read) in [
+        (json!("1"), true),
+        (json!(null), true),
+        (json!({"value": 5, "relation": "eq"}), false),
+        (json!("five"), false),
+        (json!(-1), false),
+    ] {
+        let recorder = Recorder::start([page(&[("a", 1)], json!({"total": total}))]).await;
+        let listed = testing::listed(&provider(&recorder, &bulk)).await;
+        assert_eq!(listed.is_ok(), read, "{total}");
+        assert!(read || listed.unwrap_err().detail.contains("$.total.value"), "{total}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_answers_for_the_kinds_that_are_in_it() {
     let recorder = Recorder::start([]).await;
     let mut provider =
